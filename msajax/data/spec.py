@@ -1,0 +1,197 @@
+"""The batch: the fields that readers write, the loader stacks and systems read.
+
+A batch is a dict of arrays. `FIELDS` is the whole list; every field has a
+leading axis N (rows of a split) in storage and B (rows of a batch) on the
+device. Sequences are padded at the end, and masks, never lengths, say what is
+real. The order of the modalities is text, audio, vision everywhere.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+MODALITIES = ("text", "audio", "vision")
+
+
+class Field(NamedTuple):
+    """Shape after the leading axis (letters or numbers) and dtype of a batch field."""
+
+    shape: tuple[str, ...]
+    dtype: str
+    meaning: str
+
+
+FIELDS: Mapping[str, Field] = {
+    "text_ids": Field(("Lt",), "int32", "word pieces for a pretrained encoder"),
+    "text_type": Field(("Lt",), "int32", "segment of each word piece"),
+    "text": Field(("Lt", "Dt"), "float32", "precomputed text features"),
+    "text_mask": Field(("Lt",), "bool", "True on real text steps"),
+    "audio": Field(("La", "Da"), "float32", "audio features"),
+    "audio_mask": Field(("La",), "bool", "True on real audio steps"),
+    "vision": Field(("Lv", "Dv"), "float32", "vision features"),
+    "vision_mask": Field(("Lv",), "bool", "True on real vision steps"),
+    "label": Field((), "float32", "sentiment in the dataset's range (int32: class)"),
+    "label_text": Field((), "float32", "the text's own label (CH-SIMS)"),
+    "label_audio": Field((), "float32", "the audio's own label (CH-SIMS)"),
+    "label_vision": Field((), "float32", "the vision's own label (CH-SIMS)"),
+    "index": Field((), "int32", "row in the training split"),
+    "valid": Field((), "bool", "False on rows that only fill up a batch"),
+    "labelled": Field((), "bool", "False on rows without a label (semi-supervised)"),
+    "dialogue": Field((), "int32", "dialogue that an utterance belongs to"),
+    "turn": Field((), "int32", "position of an utterance in its dialogue"),
+    "speaker": Field((), "int32", "speaker within the corpus"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """What the field fixes about a dataset: its labels and its metrics.
+
+    Exactly one of `label_range` and `classes` is set; `metrics` names the
+    family of `msajax.metrics`.
+    """
+
+    title: str
+    metrics: str
+    label_range: tuple[float, float] | None = None
+    classes: tuple[str, ...] = ()
+
+
+DATASETS: Mapping[str, Dataset] = {
+    "mosi": Dataset("CMU-MOSI", "mosi", (-3.0, 3.0)),
+    "mosei": Dataset("CMU-MOSEI", "mosi", (-3.0, 3.0)),
+    "sims": Dataset("CH-SIMS", "sims", (-1.0, 1.0)),
+    "simsv2": Dataset("CH-SIMS v2", "sims", (-1.0, 1.0)),
+    "meld": Dataset(
+        "MELD",
+        "classes",
+        classes=("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"),
+    ),
+    "iemocap": Dataset(
+        "IEMOCAP",
+        "classes",
+        classes=("happy", "sad", "neutral", "angry", "excited", "frustrated"),
+    ),
+    "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What a system may know of its data before it sees a batch; hashable.
+
+    Attributes:
+      dims: feature widths (Dt, Da, Dv). A modality that the data lacks has
+        width 1, length 1 and an all-False mask.
+      lengths: padded lengths (Lt, La, Lv), fixed from the training split.
+      num_train: rows of the training split, for memories per sample.
+      label_range: (lowest, highest) label of a regression task, else None.
+      classes: class names of a classification task, else ().
+      fields: the batch fields that the data has (labels of single modalities,
+        word pieces, ...).
+    """
+
+    dims: tuple[int, int, int]
+    lengths: tuple[int, int, int]
+    num_train: int
+    label_range: tuple[float, float] | None = (-3.0, 3.0)
+    classes: tuple[str, ...] = ()
+    fields: tuple[str, ...] = (
+        *("text", "text_mask", "audio", "audio_mask", "vision", "vision_mask"),
+        *("label", "index", "valid"),
+    )
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of a system's last layer: 1 for regression, else the number of classes."""
+        return len(self.classes) or 1
+
+    def shape(self, field: str) -> tuple[int, ...]:
+        """Shape of a batch field after its leading axis."""
+        sizes = {}
+        for letter, length, dim in zip("tav", self.lengths, self.dims, strict=True):
+            sizes[f"L{letter}"], sizes[f"D{letter}"] = length, dim
+        return tuple(sizes[size] for size in FIELDS[field].shape)
+
+    def example(self, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
+        """A random batch of this spec, for initialisation and for tests.
+
+        Args:
+          batch_size: number of rows B.
+          seed: seed of the features, lengths and labels.
+
+        Returns:
+          A dict of [B, ...] arrays with zeros on padded steps; each row has a
+          length of its own, and all rows are valid.
+        """
+        rng = np.random.default_rng(seed)
+        batch: dict[str, np.ndarray] = {}
+        for modality, length in zip(MODALITIES, self.lengths, strict=True):
+            steps = rng.integers(1, length + 1, (batch_size, 1))
+            batch[f"{modality}_mask"] = np.arange(length) < steps
+        for name in self.fields:
+            shape, dtype = (batch_size, *self.shape(name)), FIELDS[name].dtype
+            if name == "label" and self.classes:
+                batch[name] = rng.integers(0, len(self.classes), shape).astype("int32")
+            elif name.startswith("label") and dtype == "float32":
+                batch[name] = rng.uniform(*(self.label_range or (0, 1)), shape).astype(
+                    dtype
+                )
+            elif name == "index":
+                batch[name] = np.arange(batch_size, dtype=dtype) % self.num_train
+            elif name in MODALITIES:
+                mask = batch[f"{name}_mask"]
+                batch[name] = rng.normal(size=shape).astype(dtype) * mask[..., None]
+            elif dtype == "int32":
+                batch[name] = rng.integers(0, 2, shape).astype(dtype)
+            elif not name.endswith("_mask"):
+                batch[name] = np.ones(shape, dtype)
+        return batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Rows of one split in memory.
+
+    Attributes:
+      ids: [N] str, unique.
+      raw_text: [N] str, empty strings where the file has no text.
+      arrays: batch fields with a leading axis N. A reader leaves out what its
+        file lacks; `index` and `valid` are the loader's.
+    """
+
+    ids: np.ndarray
+    raw_text: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A dataset as a reader returns it.
+
+    Attributes:
+      dataset: a name in `DATASETS`.
+      splits: 'train', 'valid', 'test' or what of them the file has; rows of a
+        file that names no split are in 'all'.
+      notes: one line for each thing that the reader cleaned or left out.
+      sha256: hash of the file's (or the files') bytes.
+    """
+
+    dataset: str
+    splits: dict[str, Split]
+    notes: tuple[str, ...] = ()
+    sha256: str = ""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """'; did you mean "x"?' plus the known names: the end of an unknown-name error."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f'; did you mean "{near[0]}"?' if near else ""
+    return f"{hint} Known: {', '.join(names)}"

@@ -1,0 +1,20 @@
+"""Losses as pure functions: arrays in, one value per sample out; reductions are the caller's."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def l1(pred: jax.Array, label: jax.Array) -> jax.Array:
+    """Absolute error: [B], [B] -> [B]."""
+    return jnp.abs(pred - label)
+
+
+def mse(pred: jax.Array, label: jax.Array) -> jax.Array:
+    """Squared error: [B], [B] -> [B]."""
+    return jnp.square(pred - label)
+
+
+def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Cross-entropy in nats: logits [B, C], label [B] int32 -> [B]."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label)

@@ -1,0 +1,31 @@
+"""One file per published system; the registry is this folder."""
+
+import importlib
+import inspect
+import pkgutil
+
+from msajax.data.spec import suggest
+from msajax.models.base import Model
+
+
+def names() -> tuple[str, ...]:
+    """Names of all systems: the files of this folder."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in found if name != "base"))
+
+
+def get(name: str) -> type[Model]:
+    """The `Model` subclass in `msajax/models/<name>.py`.
+
+    Raises:
+      ValueError: no such system; names the nearest one.
+    """
+    if name not in names():
+        raise ValueError(f'unknown system "{name}"{suggest(name, names())}')
+    module = importlib.import_module(f"{__name__}.{name}")
+    (system,) = (
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Model) and member.__module__ == module.__name__
+    )
+    return system
