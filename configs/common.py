@@ -1,0 +1,46 @@
+"""Defaults that every recipe starts from; the keys here are all the keys there are.
+
+`config.model` is open: its keys are the fields of the system's module.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from msajax.optim import Optimizer
+
+
+def get_config(system: str, dataset: str) -> Any:
+    """The default recipe of a system on a dataset; a recipe file updates it."""
+    config: Any = ConfigDict()
+    config.system = system
+    config.data = dict(
+        dataset=dataset,  # a name in msajax.data.spec.DATASETS: labels and metrics
+        path="",  # file or prepared store; '' for the store named dataset/variant
+        variant="",  # which file of the dataset: 'aligned', 'unaligned'
+        format="",  # '' finds it from the content
+        dims=(),  # expected feature widths (text, audio, vision); () takes the file's
+        lengths=(),  # expected longest sequences; () takes the file's
+        truncate=False,  # cut longer sequences instead of refusing them
+        modalities=("text", "audio", "vision"),
+        seed=0,  # of the generated demo corpus
+    )
+    config.model = ConfigDict()
+    config.train = dict(
+        seeds=(1, 2, 3, 4, 5),
+        epochs=100,
+        batch_size=32,
+        accumulate=1,  # batches per update; their gradients are averaged
+        patience=8,  # epochs without a better validation figure; 0 never stops
+        select="loss",  # validation figure that picks the checkpoint: 'loss', a
+        # metric, or 'last' for the last epoch whatever its figures
+    )
+    config.optimizer = Optimizer().to_dict()
+    config.phases = ()  # dicts that override train and optimizer; () is one phase
+    config.cycles = 1  # > 1 alternates the phases
+    config.parallel = dict(devices=0)  # local devices to use; 0 takes all
+    config.deterministic = True  # on GPU: deterministic kernels, slower
+    config.checkpoint = dict(seconds=30.0)  # least time between two saves
+    config.lock()
+    config.model.unlock()
+    return config

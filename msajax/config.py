@@ -1,0 +1,240 @@
+"""Recipes: load a config file, apply the command line, refuse unknown keys, save what resulted."""
+
+import ast
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import pathlib
+import sys
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from msajax import models
+from msajax.book import Phase
+from msajax.data.spec import DATASETS, Spec, suggest
+from msajax.optim import Optimizer
+
+# A ConfigDict; its attributes are the recipe's, which no type checker can know.
+Config = Any
+
+# Keys that do not change what a run computes: another value may go on with it.
+_FREE = ("data.path", "train.seeds", "parallel.devices", "checkpoint.seconds")
+
+
+def load(path: str, overrides: Iterable[tuple[str, str]] = ()) -> Config:
+    """The recipe of a config file, with the command line's values, checked.
+
+    Args:
+      path: a python file with get_config(); 'file.py:argument' calls
+        get_config(argument).
+      overrides: ('train.batch_size', '16') pairs.
+
+    Returns:
+      The config, locked.
+
+    Raises:
+      ValueError: no such file, or a wrong key, type or name; says the nearest.
+    """
+    file, _, argument = path.partition(":")
+    source = pathlib.Path(file)
+    if not source.is_file():
+        near = suggest(source.name, (p.name for p in source.parent.glob("*_*.py")))
+        raise ValueError(f"no config file {file}{near}")
+    sys.path.insert(0, str(source.resolve().parent.parent))  # for 'configs.common'
+    try:
+        spec = importlib.util.spec_from_file_location("recipe", source)
+        module = importlib.util.module_from_spec(spec)  # pyright: ignore
+        spec.loader.exec_module(module)  # pyright: ignore
+        config = module.get_config(*([argument] if argument else []))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: {error.args[0] if error.args else error}") from error
+    finally:
+        sys.path.pop(0)
+    for key, text in overrides:
+        override(config, key, text)
+    check(config)
+    return config
+
+
+def override(config: Config, key: str, text: str) -> None:
+    """Sets one value from the command line.
+
+    Args:
+      config: changed in place.
+      key: 'train.batch_size'.
+      text: a python literal, or a bare string; '1,2' is a tuple.
+
+    Raises:
+      ValueError: an unknown key, or a value of another type.
+    """
+    *parents, last = key.split(".")
+    node: Any = config
+    known: Any = config
+    for i, name in enumerate([*parents, last]):
+        known = _fields(config.system) if node is config.model else node
+        if not isinstance(node, ConfigDict) or name not in known:
+            names = known if isinstance(node, ConfigDict) else ()
+            where = ".".join(["config", *parents[:i]])
+            raise ValueError(f'unknown key "{name}" in {where}{suggest(name, names)}')
+        if i < len(parents):
+            node = node[name]
+    old = node[last] if last in node else known[last]
+    if isinstance(old, ConfigDict):
+        raise ValueError(f"config.{key} is a group{suggest('', old)}")
+    node[last] = _coerce(f"config.{key}", _parse(text), old)
+
+
+def check(config: Config) -> None:
+    """Refuses a config that no run can be made of.
+
+    Raises:
+      ValueError: an unknown system, dataset, model key, modality or optimizer key, a
+        value of the wrong type, no seeds.
+    """
+    if config.data.dataset not in DATASETS:
+        raise ValueError(
+            f'unknown dataset "{config.data.dataset}"{suggest(config.data.dataset, DATASETS)}'
+        )
+    fields = _fields(config.system)
+    for name in config.model:
+        if name not in fields:
+            raise ValueError(
+                f'unknown key "{name}" in config.model{suggest(name, fields)}'
+            )
+        config.model[name] = _coerce(
+            f"config.model.{name}", config.model[name], fields[name]
+        )
+    seeds = config.train.seeds
+    if (
+        not seeds
+        or len(set(seeds)) != len(seeds)
+        or not all(_is_seed(s) for s in seeds)
+    ):
+        raise ValueError(
+            f"config.train.seeds is {tuple(seeds)}; give at least one seed, each a "
+            "different whole number from 0, for example --config.train.seeds=1,2,3"
+        )
+    phases(config)
+
+
+def phases(config: Config) -> list[Phase]:
+    """The phases of a recipe: `config.phases` over `config.train` and `config.optimizer`.
+
+    Raises:
+      ValueError: an unknown key in a phase or its optimizer, or a name twice.
+    """
+    train = {k: v for k, v in config.train.items() if k != "seeds"}
+    base = {**train, "optimizer": config.optimizer.to_dict()}
+    found = []
+    for changes in config.phases or ({},):
+        values = {**base, **changes}
+        own = {**base["optimizer"], **changes.get("optimizer", {})}
+        values["optimizer"] = _make(Optimizer, own, "optimizer")
+        found.append(_make(Phase, values, "phase"))
+    names = [phase.name for phase in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"config.phases has a name twice: {', '.join(names)}")
+    return found
+
+
+def build(config: Config, spec: Spec) -> models.Model:
+    """The system of a recipe for a spec."""
+    return models.get(config.system)(spec=spec, **config.model.to_dict())
+
+
+def to_json(config: Config) -> str:
+    """The config as JSON text; `from_json` is the inverse."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """The config of a saved JSON text, locked."""
+    config = ConfigDict({k: _tuples(v) for k, v in json.loads(text).items()})
+    config.lock()
+    config.model.unlock()
+    return config
+
+
+def differences(new: Config, old: Config) -> list[str]:
+    """'key: old -> new' for every value that makes two configs different runs."""
+    flat_new, flat_old = _identity(new), _identity(old)
+    keys = sorted(flat_new.keys() | flat_old.keys())
+    changed = [k for k in keys if flat_new.get(k) != flat_old.get(k)]
+    return [f"{k}: {flat_old.get(k)!r} -> {flat_new.get(k)!r}" for k in changed]
+
+
+def sha256(config: Config) -> str:
+    """Hash of everything in a config that changes what a run computes."""
+    text = json.dumps(_identity(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _identity(config: Config) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+
+    def visit(prefix: str, node: Mapping) -> None:
+        for key, value in node.items():
+            if isinstance(value, Mapping):
+                visit(f"{prefix}{key}.", value)
+            else:
+                flat[f"{prefix}{key}"] = value
+
+    visit("", _tuples(json.loads(to_json(config))))
+    return {k: v for k, v in flat.items() if k not in _FREE}
+
+
+def _fields(system: str) -> dict[str, Any]:
+    """Hyperparameters of a system and their defaults."""
+    skipped = ("spec", "parent", "name")
+    fields = dataclasses.fields(models.get(system))
+    return {f.name: f.default for f in fields if f.name not in skipped}
+
+
+def _make(kind: type, values: Mapping[str, Any], what: str) -> Any:
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
+    for name, value in values.items():
+        if name not in defaults:
+            raise ValueError(f'unknown {what} key "{name}"{suggest(name, defaults)}')
+        if defaults[name] is not dataclasses.MISSING:
+            _coerce(f"{what} key {name}", value, defaults[name])
+    return kind(**values)
+
+
+def _parse(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _coerce(key: str, value: Any, like: Any) -> Any:
+    if isinstance(value, ConfigDict):
+        value = value.to_dict()
+    if isinstance(like, tuple) and isinstance(value, (list, tuple)):
+        return tuple(value)
+    if isinstance(like, tuple) and like and type(value) is type(like[0]):
+        return (value,)
+    if type(like) is float and type(value) is int:
+        return float(value)
+    if like is not None and type(value) is not type(like):
+        raise ValueError(
+            f"{key} is {value!r} ({type(value).__name__}), but must be of type "
+            f"{type(like).__name__}, as {like!r}"
+        )
+    return value
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_tuples(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return value
+
+
+def _is_seed(value: Any) -> typing.TypeGuard[int]:
+    return type(value) is int and value >= 0

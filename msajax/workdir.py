@@ -1,0 +1,118 @@
+"""The folder of a run: one recipe, one process at a time, files written whole.
+
+config.json, spec.json, results.json, predictions_<split>.csv and for each seed
+seed_<n>/ with checkpoints, log.jsonl and TensorBoard events.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from msajax import config as configs
+from msajax.data.spec import Spec
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Holds the folder, made where missing, for this process.
+
+    Raises:
+      ValueError: another process is running there, or the path is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--workdir {folder} is a file; give a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
+        try:
+            # The system drops this lock with the process, however it ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise ValueError(
+                f"another run (process {lock.read().strip() or 'unknown'}) is at work "
+                f"in {folder}; wait for it, or take another --workdir"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def claim(
+    folder: pathlib.Path, config: configs.Config, spec: Spec, data_sha256: str
+) -> None:
+    """Saves what the run is, or makes sure that it is what the folder holds.
+
+    Raises:
+      ValueError: the folder holds a run of another config or other data.
+    """
+    new = {**dataclasses.asdict(spec), "data_sha256": data_sha256}
+    if (folder / "config.json").exists() and (folder / "spec.json").exists():
+        changed = configs.differences(config, load_config(folder))
+        old = _read_json(folder / "spec.json")
+        if not changed and json.loads(json.dumps(new)) != old:
+            changed = ["the data file's content"]
+        if changed:
+            raise ValueError(
+                f"{folder} holds another run, with {'; '.join(changed)}. Take another "
+                "--workdir, or delete this one"
+            )
+    write(folder / "config.json", configs.to_json(config))
+    write(folder / "spec.json", json.dumps(new, indent=2) + "\n")
+
+
+def load_config(folder: pathlib.Path) -> configs.Config:
+    """The config that a run in the folder was started with.
+
+    Raises:
+      ValueError: there is no run.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} holds no run (no config.json); train there first, with "
+            f"--mode train --workdir {folder}"
+        )
+    _read_json(path)
+    return configs.from_json(path.read_text("utf-8"))
+
+
+def load_spec(folder: pathlib.Path) -> Spec:
+    """The spec that a run in the folder was trained for."""
+    values = _read_json(folder / "spec.json")
+    values.pop("data_sha256")
+    return Spec(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    )
+
+
+def write(path: pathlib.Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, "utf-8")
+    os.replace(part, path)
+
+
+def write_csv(path: pathlib.Path, header: list[str], rows: Iterable[Iterable]) -> None:
+    """Writes a csv file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with open(part, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    os.replace(part, path)
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); take another --workdir, or delete this one"
+        ) from error

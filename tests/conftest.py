@@ -1,0 +1,28 @@
+"""Strict tests: four virtual CPU devices, rank promotion raises, warnings are errors."""
+
+import os
+import pathlib
+
+# Read when jax is first imported. NPROC sizes XLA's thread pool: with fewer
+# threads than devices collectives can starve on a small machine.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["NPROC"] = "16"
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """Folder with the real data and the golden numbers; not part of the project."""
+    path = os.environ.get("MSAJAX_SHARED", "")
+    if not path:
+        pytest.skip("MSAJAX_SHARED is not set: no real data or golden numbers here")
+    return pathlib.Path(path)
