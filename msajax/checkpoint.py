@@ -1,6 +1,7 @@
 """Checkpoints of one seed: numbered folders, written whole or not at all, checked when read."""
 
 import errno
+import json
 import pathlib
 import shutil
 import zlib
@@ -8,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 # The newest may be damaged by what ended the run; the one before it is whole.
 _KEEP = 2
+
+# Checksums of the files, as Orbax does not notice a flipped bit, and shapes.
+_MANIFEST = "manifest.json"
 
 
 class Checkpoints:
@@ -43,14 +46,15 @@ class Checkpoints:
         Raises:
           OSError: the disk is full, or not writable; the checkpoints before stay.
         """
-        digests = {name: _digest(tree) for name, tree in trees.items()}
         number = (self.numbers() or [0])[-1] + 1
+        part = self._folder / f"{number}.part"
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}  # pyright: ignore
-        items["book"] = ocp.args.JsonSave({**book, "digests": digests})  # pyright: ignore
+        items["book"] = ocp.args.JsonSave(book)  # pyright: ignore
         try:
-            self._handler.save(
-                self._folder / str(number), args=ocp.args.Composite(**items)
-            )
+            self._handler.save(part, args=ocp.args.Composite(**items), force=True)
+            shapes = {name: _shapes(tree) for name, tree in trees.items()}
+            manifest = {"files": _checksums(part), "shapes": shapes}
+            (part / _MANIFEST).write_text(json.dumps(manifest), "utf-8")
         except Exception as error:
             # Orbax wraps a write that failed in errors of its own.
             free = shutil.disk_usage(self._folder.parent).free
@@ -62,6 +66,7 @@ class Checkpoints:
                 "kept: make room and run the same command again",
                 str(self._folder),
             ) from error
+        part.rename(self._folder / str(number))
         for old in self.numbers()[:-_KEEP]:
             shutil.rmtree(self._folder / str(old), ignore_errors=True)
 
@@ -78,45 +83,67 @@ class Checkpoints:
           (book, {item: tree}), or None where there is no checkpoint.
 
         Raises:
-          ValueError: there are checkpoints, but none can be read.
+          ValueError: no checkpoint is whole, or its arrays have other shapes.
         """
         numbers = self.numbers()
         for number in reversed(numbers):
-            try:
-                return self._read(self._folder / str(number), likes)
-            except Exception as error:
-                reason = str(error).strip().splitlines()[0][:200] or repr(error)
-                self._warn(
-                    f"checkpoint {self._folder / str(number)} cannot be read "
-                    f"({type(error).__name__}: {reason}); trying the one before it"
-                )
+            path = self._folder / str(number)
+            damage = _damage(path)
+            if not damage:
+                return self._read(path, likes)
+            self._warn(
+                f"checkpoint {path} is damaged ({damage}); taking the one before"
+            )
         if not numbers:
             return None
         raise ValueError(
-            f"no checkpoint in {self._folder} can be read. If the recipe changed, take "
-            "another workdir; if the files are damaged, delete this folder and run the "
+            f"no checkpoint in {self._folder} is whole; delete this folder and run the "
             "same command: this seed starts over"
         )
 
     def _read(self, path: pathlib.Path, likes: Callable) -> tuple[dict, dict]:
         book_only = ocp.args.Composite(book=ocp.args.JsonRestore())  # pyright: ignore
         book = self._handler.restore(path, args=book_only)["book"]
-        digests = book.pop("digests")
-        like = {name: tree for name, tree in likes(book).items() if name in digests}
+        like = {k: tree for k, tree in likes(book).items() if (path / k).is_dir()}
+        saved = json.loads((path / _MANIFEST).read_text("utf-8"))["shapes"]
+        for name, tree in like.items():
+            _compare(path, saved[name], _shapes(tree))
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = {name: ocp.args.StandardRestore(t) for name, t in abstract.items()}  # pyright: ignore
-        trees = dict(self._handler.restore(path, args=ocp.args.Composite(**items)))
-        trees = {name: trees[name] for name in like}
-        for name, tree in trees.items():
-            if _digest(tree) != digests[name]:
-                raise ValueError(
-                    f'the arrays of "{name}" are not those that were saved'
-                )
-        return book, trees
+        trees = self._handler.restore(path, args=ocp.args.Composite(**items))
+        return book, {name: trees[name] for name in like}
 
 
-def _digest(tree: Any) -> int:
-    crc = 0
-    for leaf in jax.tree.leaves(tree):
-        crc = zlib.crc32(np.ascontiguousarray(jax.device_get(leaf)).tobytes(), crc)
-    return crc
+def _shapes(tree: Any) -> dict[str, str]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(p): f"{x.dtype}{list(x.shape)}" for p, x in leaves}
+
+
+def _compare(path: pathlib.Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
+    for key in sorted(saved.keys() | wanted.keys()):
+        old, new = saved.get(key, "nothing"), wanted.get(key, "nothing")
+        if old != new:
+            raise ValueError(
+                f"{path} was made by another system or recipe: at {key} it holds {old}, "
+                f"where this one has {new}; take another workdir"
+            )
+
+
+def _checksums(folder: pathlib.Path) -> dict[str, int]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes())
+        for path in files
+        if path.name != _MANIFEST
+    }
+
+
+def _damage(folder: pathlib.Path) -> str:
+    """What is wrong with the files of a checkpoint; '' where they are as written."""
+    try:
+        wanted = json.loads((folder / _MANIFEST).read_text("utf-8"))["files"]
+        found = _checksums(folder)
+    except (OSError, ValueError, KeyError) as error:
+        return str(error)
+    wrong = [name for name in wanted if found.get(name) != wanted[name]]
+    return f"{wrong[0]} is missing or changed" if wrong else ""

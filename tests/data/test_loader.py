@@ -1,0 +1,112 @@
+"""Batches: every row once, the same batch for the same position, shapes of the spec."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tests import toys
+
+from msajax.data import loader
+from msajax.data.spec import Split
+
+
+def with_arrays(corpus, **changes):
+    """The corpus with some arrays of every split replaced (None: removed)."""
+    splits = {}
+    for name, split in corpus.splits.items():
+        arrays = dict(split.arrays)
+        for key, change in changes.items():
+            value = change(arrays[key]) if change else None
+            arrays = {k: v for k, v in arrays.items() if k != key}
+            arrays |= {} if value is None else {key: value}
+        splits[name] = Split(split.ids, split.raw_text, arrays)
+    return dataclasses.replace(corpus, splits=splits)
+
+
+def test_an_epoch_has_every_row_once():
+    rows = loader.epoch_rows(22, 4, order=(1, 0, 0, 0))
+    assert rows.shape == (6, 4) and rows.dtype == np.int32
+    assert sorted(rows[rows >= 0]) == list(range(22))
+    assert (rows.ravel()[22:] == -1).all()
+
+
+def test_a_batch_is_a_function_of_its_position():
+    first = loader.epoch_rows(22, 4, order=(1, 0, 0, 0))
+    np.testing.assert_array_equal(first, loader.epoch_rows(22, 4, order=(1, 0, 0, 0)))
+    for order in [(2, 0, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1)]:
+        assert (first != loader.epoch_rows(22, 4, order=order)).any()
+
+
+def test_evaluation_keeps_the_order_of_the_file():
+    rows = loader.ordered_rows(5, 2)
+    np.testing.assert_array_equal(rows, [[0, 1], [2, 3], [4, -1]])
+
+
+def test_spec_comes_from_the_training_split():
+    spec = loader.make_spec(toys.corpus(), dims=(3, 4, 5), lengths=(50, 50, 50))
+    assert (spec.dims, spec.lengths, spec.num_train) == ((3, 4, 5), (5, 7, 6), 22)
+    assert spec.label_range == (-3.0, 3.0)
+
+
+def test_an_absent_modality_is_one_masked_step():
+    corpus = with_arrays(toys.corpus(), vision=None, vision_mask=None)
+    spec = loader.make_spec(corpus)
+    assert (spec.dims[2], spec.lengths[2]) == (1, 1)
+    arrays = loader.pad(corpus.splits["valid"], spec)
+    assert arrays["vision"].shape == (8, 1, 1) and not arrays["vision_mask"].any()
+
+
+def test_pad_keeps_values_and_masks():
+    corpus = toys.corpus()
+    spec = dataclasses.replace(toys.SPEC, lengths=(9, 7, 6))
+    split = corpus.splits["test"]
+    arrays = loader.pad(split, spec)
+    assert arrays["text"].shape == (8, 9, 3)
+    np.testing.assert_array_equal(arrays["text"][:, :5], split.arrays["text"])
+    assert not arrays["text"][:, 5:].any() and not arrays["text_mask"][:, 5:].any()
+    np.testing.assert_array_equal(arrays["label"], split.arrays["label"])
+
+
+def test_truncation_is_asked_for():
+    corpus = toys.corpus()
+    with pytest.raises(
+        ValueError,
+        match="audio has sequences of up to 7 steps, but the recipe expects at most 6; set config.data.truncate=True",
+    ):
+        loader.make_spec(corpus, lengths=(5, 6, 6))
+    spec = loader.make_spec(corpus, lengths=(5, 6, 6), truncate=True)
+    arrays = loader.pad(corpus.splits["test"], spec, truncate=True)
+    np.testing.assert_array_equal(
+        arrays["audio"], corpus.splits["test"].arrays["audio"][:, :6]
+    )
+    with pytest.raises(
+        ValueError, match="audio has 7 steps, but the system was made for at most 6"
+    ):
+        loader.pad(corpus.splits["test"], spec)
+
+
+@pytest.mark.parametrize("width,looks", [(74, "this looks like COVAREP"), (6, "")])
+def test_wrong_widths_are_errors(width, looks):
+    corpus = with_arrays(
+        toys.corpus(), audio=lambda a: np.zeros((*a.shape[:2], width), np.float32)
+    )
+    message = f"audio has {width} features per step, but the recipe was written for 4.*{looks}"
+    with pytest.raises(ValueError, match=message):
+        loader.make_spec(corpus, dims=(3, 4, 5))
+    with pytest.raises(ValueError, match=message):
+        loader.pad(corpus.splits["test"], toys.SPEC)
+
+
+def test_text_without_features_is_an_error():
+    keys = [f"{m}{end}" for m in ("text", "audio", "vision") for end in ("", "_mask")]
+    corpus = with_arrays(toys.corpus(), **dict.fromkeys(keys))
+    with pytest.raises(ValueError, match="no feature arrays for text, audio or vision"):
+        loader.make_spec(corpus)
+
+
+def test_a_batch_larger_than_the_split_is_an_error():
+    with pytest.raises(
+        ValueError,
+        match="batch_size is 23, but the split has only 22 rows; set it to 22 or less",
+    ):
+        loader.epoch_rows(22, 23, order=(1, 0, 0, 0))

@@ -1,0 +1,185 @@
+"""Properties of every system in msajax/models, at a tiny spec; new systems are picked up by themselves."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from msajax import models, parallel, train
+from msajax.book import Phase
+from msajax.data.spec import Spec
+from msajax.optim import Optimizer
+
+# All dims and lengths differ, so that a swapped axis shows.
+SPEC = Spec(dims=(8, 3, 4), lengths=(5, 7, 6), num_train=12)
+CLASSES = Spec(SPEC.dims, SPEC.lengths, 12, label_range=None, classes=("a", "b", "c"))
+BATCH = 4
+PROGRESS = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
+
+# Widths that keep a system small; every field not named here has its default.
+TINY = {
+    "ef_lstm": dict(hidden_dim=6, layers=2),
+    "lf_dnn": dict(hidden_dims=(6, 5, 4), text_out=3, post_fusion_dim=7),
+    "lmf": dict(hidden_dims=(6, 5, 4), rank=2),
+    "mult": dict(dim=6, heads=2, layers=1),
+    "tfn": dict(hidden_dims=(6, 5, 4), text_out=3, post_fusion_dim=7),
+}
+
+systems = pytest.mark.parametrize("name", models.names())
+
+
+def build(name, spec=SPEC, **fields):
+    return models.get(name)(spec=spec, **{**TINY.get(name, {}), **fields})
+
+
+def without_dropout(name):
+    fields = models.get(name).__dataclass_fields__
+    return {k: _zeros(f.default) for k, f in fields.items() if "dropout" in k}
+
+
+def _zeros(value):
+    return tuple(0.0 for _ in value) if isinstance(value, tuple) else 0.0
+
+
+@functools.cache
+def ready(name, spec=SPEC):
+    """(model, variables, batch, jitted prediction in evaluation)."""
+    model = build(name, spec)
+    variables = train.variables(train.init(model, jax.random.key(0)))
+    predict = jax.jit(lambda v, b: model.apply(v, b, train=False)["pred"])
+    return model, variables, spec.example(BATCH, seed=1), predict
+
+
+@systems
+@pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=["regression", "classes"])
+def test_prediction_and_loss(name, spec):
+    model, variables, batch, predict = ready(name, spec)
+    shape = (BATCH, 3) if spec.classes else (BATCH,)
+    chex.assert_shape(predict(variables, batch), shape)
+    chex.assert_tree_all_finite(predict(variables, batch))
+    loss, terms = jax.jit(
+        lambda v, b: model.apply(v, b, train=False, progress=PROGRESS, method="loss")
+    )(variables, batch)
+    chex.assert_shape([loss, *terms.values()], ())
+    chex.assert_tree_all_finite((loss, terms))
+
+
+@systems
+def test_every_parameter_gets_a_gradient(name):
+    model, variables, batch, _ = ready(name)
+    # Three rows that count: with four, the signs of an L1 loss can cancel.
+    batch = {**batch, "valid": np.array([True, True, True, False])}
+
+    def loss(params, key):
+        rngs = {"params": key, "dropout": key}
+        values = {**variables, "params": params}
+        mutable = [k for k in variables if k != "params"]
+        options = dict(train=True, progress=PROGRESS, method="loss")
+        return model.apply(values, batch, rngs=rngs, mutable=mutable, **options)[0][0]
+
+    # Over a few draws: dropout and ReLU may silence a unit in one of them.
+    grads = jax.jit(
+        lambda p: jax.tree.map(
+            lambda g: jnp.abs(g).sum(0),
+            jax.vmap(jax.grad(loss), (None, 0))(
+                p, jax.random.split(jax.random.key(2), 8)
+            ),
+        )
+    )(variables["params"])
+    chex.assert_tree_all_finite(grads)
+    for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+        assert grad.max() > 0, jax.tree_util.keystr(path)
+
+
+@systems
+def test_longer_padding_changes_nothing(name):
+    model, variables, batch, predict = ready(name)
+    if model.static_length:
+        pytest.skip("its parameters are bound to a length")
+    longer = {}
+    for key, value in batch.items():
+        extra = 3 if np.ndim(value) > 1 else 0
+        pads = [(0, 0), (0, extra)] + [(0, 0)] * (np.ndim(value) - 2)
+        longer[key] = np.pad(value, pads[: np.ndim(value)])
+    np.testing.assert_allclose(
+        predict(variables, longer), predict(variables, batch), atol=1e-5
+    )
+
+
+@systems
+def test_padded_values_change_nothing(name):
+    model, variables, batch, predict = ready(name)
+    noise = dict(batch)
+    for key in ("text", "audio", "vision"):
+        noise[key] = np.where(batch[f"{key}_mask"][..., None], batch[key], 7.0)
+    np.testing.assert_allclose(
+        predict(variables, noise), predict(variables, batch), atol=1e-5
+    )
+
+
+@systems
+def test_batch_mates_do_not_matter_in_evaluation(name):
+    _, variables, batch, predict = ready(name)
+    others = SPEC.example(BATCH, seed=9)
+    mixed = {k: np.concatenate([v[:1], others[k][1:]]) for k, v in batch.items()}
+    np.testing.assert_allclose(
+        predict(variables, mixed)[0], predict(variables, batch)[0], atol=1e-5
+    )
+
+
+@systems
+@pytest.mark.parametrize("modality", ["text", "audio", "vision"])
+def test_a_missing_modality_is_an_all_false_mask(name, modality):
+    model, variables, batch, predict = ready(name)
+    batch = dict(batch)
+    batch[f"{modality}_mask"] = np.zeros_like(batch[f"{modality}_mask"])
+    batch[modality] = np.zeros_like(batch[modality])
+    chex.assert_tree_all_finite(predict(variables, batch))
+
+    def loss(params):
+        values = {**variables, "params": params}
+        options = dict(train=False, progress=PROGRESS, method="loss")
+        return model.apply(values, batch, **options)[0]
+
+    chex.assert_tree_all_finite(jax.jit(jax.grad(loss))(variables["params"]))
+
+
+@systems
+def test_one_step_on_four_devices_equals_one(name):
+    model = build(name, **without_dropout(name))
+    phase = Phase(epochs=1, optimizer=Optimizer(name="sgd", learning_rate=0.1))
+    params = [_step(model, phase, devices) for devices in (1, 4)]
+    for path in params[0]:
+        np.testing.assert_allclose(
+            params[0][path], params[1][path], atol=2e-6, err_msg=path
+        )
+
+
+def _step(model, phase, count):
+    """Parameters and collections after two SGD steps over 8 rows, one of them filler."""
+    devices = parallel.local_devices(count)
+    rows = np.array([[0, 5, 2, 3, 4, 1, 6, -1], [3, 2, 1, 0, 7, 8, 9, 10]], np.int32)
+    data = SPEC.example(12, seed=3)
+    data = {k: v for k, v in data.items() if k not in ("index", "valid")}
+    state = train.init(model, jax.random.key(0))
+    transform = train.optim.build(
+        phase.optimizer, dict.fromkeys(state.params, 0), updates=2, accumulate=1
+    )
+    chex.clear_trace_counter()
+    step = chex.assert_max_traces(
+        train.make_step(model, phase, transform, set(state.params)), n=2
+    )
+    loop = train.make_loop(step, devices, 2)
+    state = state._replace(opt_state={phase.name: transform.init(state.params)})
+    put = functools.partial(parallel.replicate, devices=devices)
+    state, data = put(state), put(data)
+    dealt = parallel.shard_rows(rows, devices)
+    for i in range(2):  # the second call runs the same program
+        ends = put((np.int32(i), np.int32(i + 1)))
+        scalars = put((jax.random.key(0), np.int32(0), np.float32(1)))
+        state, metrics = loop(state, data, dealt, *ends, *scalars)
+    assert np.isfinite(jax.device_get(metrics["loss"])).all()
+    return jax.device_get(state.params | state.collections)

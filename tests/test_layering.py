@@ -1,0 +1,98 @@
+"""Imports go one way: the layers of msajax, read from its import statements."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "msajax"
+
+# What each module (or folder) may import of ours.
+ALLOWED = {
+    "losses": set(),
+    "metrics": set(),
+    "data.spec": set(),
+    "optim": set(),
+    "parallel": set(),
+    "book": {"optim"},
+    "checkpoint": {"parallel"},
+    "data": {"data"},
+    "nn": {"nn", "parallel"},
+    "models": {"models", "nn", "losses", "data.spec", "parallel"},
+    "interop": {"interop", "models", "nn", "data.spec"},
+    "evaluate": {"parallel", "metrics", "data.loader", "data.spec"},
+    "report": {"report", "metrics", "data.spec"},
+    "logs": {"book"},
+    "train": {
+        *("models.base", "optim", "parallel", "book", "checkpoint", "evaluate"),
+        *("data.loader", "data.spec", "logs"),
+    },
+    "config": {"models", "book", "data.spec", "optim"},
+    "workdir": {"config", "data.spec"},
+}
+FREE = {"main", "run", "__init__"}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(p for p in parts if p != "__init__") or "__init__", path
+
+
+def imports(path):
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module.split(".")[0] == "msajax":
+                base = node.module.removeprefix("msajax").lstrip(".")
+                names = [n.name for n in node.names]
+                found |= {f"{base}.{n}" if base else n for n in names}
+        elif isinstance(node, ast.Import):
+            found |= {
+                n.name.removeprefix("msajax.")
+                for n in node.names
+                if n.name.startswith("msajax.")
+            }
+    return found
+
+
+def within(name, allowed):
+    return any(name == a or name.startswith(a + ".") for a in allowed)
+
+
+@pytest.mark.parametrize("module,path", list(modules()), ids=lambda x: str(x)[-30:])
+def test_imports_only_lower_layers(module, path):
+    if module.split(".")[0] in FREE:
+        return
+    key = module if module in ALLOWED else module.split(".")[0]
+    assert key in ALLOWED, f"{module} has no layer: add it to ALLOWED"
+    wrong = {n for n in imports(path) if not within(n, ALLOWED[key])}
+    assert not wrong, f"msajax.{module} may not import {sorted(wrong)}"
+
+
+def test_data_never_imports_jax():
+    code = (
+        "import sys, pkgutil, importlib, msajax.data as data\n"
+        "for m in pkgutil.iter_modules(data.__path__, 'msajax.data.'):\n"
+        "    importlib.import_module(m.name)\n"
+        "print({'jax', 'tensorflow', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_only_parallel_knows_devices():
+    words = ("pmap", "shard_map", "axis_name", "make_mesh", "process_index")
+    for module, path in modules():
+        if module != "parallel":
+            text = path.read_text("utf-8")
+            assert not [w for w in words if w in text], module
+
+
+def test_files_are_short():
+    for _, path in modules():
+        assert len(path.read_text("utf-8").splitlines()) <= 350, path

@@ -1,0 +1,199 @@
+"""The trainer on a toy system: phases, freezing, exact resume, devices, bad recipes."""
+
+import jax
+import numpy as np
+import pytest
+from tests import toys
+
+from msajax import checkpoint, parallel, train
+from msajax.book import Phase
+from msajax.optim import Optimizer
+
+SGD = Optimizer(name="sgd", learning_rate=0.1)
+PHASES = (
+    Phase(
+        name="teach",
+        loss="teacher_loss",
+        predict="teacher_pred",
+        train=".*teacher.*",
+        epochs=2,
+        batch_size=4,
+        optimizer=SGD,
+    ),
+    Phase(name="main", train="student.*|memory.*", epochs=3, batch_size=4),
+)
+
+
+def fit(
+    folder, phases=PHASES, *, devices=1, seed=1, stop_after=None, cycles=1, **model
+):
+    """Trains the toy; returns (book, best state, final number of calls to interrupted)."""
+    calls = []
+
+    def interrupted():
+        calls.append(1)
+        return len(calls) == stop_after
+
+    used = parallel.local_devices(devices)
+    system = toys.Toy(spec=toys.SPEC, **model)
+    data = toys.on_devices(used)
+    programs = [
+        train.Program(system, p, data, cycles=cycles, devices=used) for p in phases
+    ]
+    checkpoints = checkpoint.Checkpoints(folder)
+    with jax.transfer_guard("allow"):
+        book = train.fit(
+            system,
+            programs,
+            data,
+            seed=seed,
+            cycles=cycles,
+            devices=used,
+            checkpoints=checkpoints,
+            save_seconds=0.0,
+            log=toys.Quiet(),
+            interrupted=interrupted,
+        )
+    like = parallel.replicate(train.init(system, jax.random.key(0)), used)
+    found = checkpoints.restore(lambda _: {"best": like})
+    return book, found[1].get("best") if found else None
+
+
+def same(a, b):
+    return jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
+
+
+def start(seed=1):
+    return train.init(toys.Toy(spec=toys.SPEC), jax.random.key(seed))
+
+
+def test_a_phase_moves_only_what_it_trains(tmp_path):
+    _, taught = fit(tmp_path / "one", PHASES[:1])
+    _, best = fit(tmp_path / "two", PHASES)
+    before = start()
+    for path, value in taught.params.items():
+        moved = not (value == before.params[path]).all()
+        assert moved == ("teacher" in path and "norm" not in path), path
+    # The last phase leaves the teacher and its statistics as they were, to the bit.
+    frozen = {k: v for k, v in taught.params.items() if "teacher" in k}
+    assert same(frozen, {k: best.params[k] for k in frozen})
+    statistics = {k: v for k, v in taught.collections.items() if "batch_stats" in k}
+    assert statistics and same(statistics, {k: best.collections[k] for k in statistics})
+    assert not same(statistics, {k: before.collections[k] for k in statistics})
+    assert not (
+        best.params["student/layers_0/kernel"]
+        == before.params["student/layers_0/kernel"]
+    ).all()
+
+
+def test_every_row_is_seen_once_an_epoch(tmp_path):
+    last = Phase(epochs=3, batch_size=4, select="last", train="student.*|memory.*")
+    _, best = fit(tmp_path, (last,))
+    np.testing.assert_array_equal(best.collections["memory/seen"], np.full(22, 3.0))
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+def test_resume_is_exact(tmp_path, stop_after, monkeypatch):
+    monkeypatch.setattr(train, "_CHUNK", 4)  # several saves within an epoch
+    whole, best = fit(tmp_path / "whole")
+    part, _ = fit(tmp_path / "cut", stop_after=stop_after)
+    assert not part.finished
+    resumed, again = fit(tmp_path / "cut")
+    assert same(best, again)
+    assert resumed.history == whole.history
+
+
+def test_cycles_keep_the_optimizer_states(tmp_path, monkeypatch):
+    phases = tuple(
+        Phase(
+            name=p.name,
+            loss=p.loss,
+            predict=p.predict,
+            train=p.train,
+            epochs=1,
+            batch_size=4,
+        )
+        for p in PHASES
+    )
+    book, best = fit(tmp_path / "whole", phases, cycles=3)
+    assert [row["phase"] for row in book.history] == ["teach", "main"] * 3
+    monkeypatch.setattr(train, "_CHUNK", 3)
+    fit(tmp_path / "cut", phases, cycles=3, stop_after=7)
+    resumed, again = fit(tmp_path / "cut", phases, cycles=3)
+    assert resumed.history == book.history and same(best, again)
+
+
+def test_four_devices_equal_one(tmp_path):
+    phases = tuple(
+        Phase(
+            name=p.name,
+            loss=p.loss,
+            predict=p.predict,
+            train=p.train,
+            epochs=2,
+            batch_size=8,
+            optimizer=SGD,
+        )
+        for p in PHASES
+    )
+    one, best = fit(tmp_path / "1", phases, devices=1, rate=0.0)
+    four, again = fit(tmp_path / "4", phases, devices=4, rate=0.0)
+    for path, value in best.params.items():
+        np.testing.assert_allclose(value, again.params[path], atol=1e-6, err_msg=path)
+    for a, b in zip(one.history, four.history, strict=True):
+        assert a["valid_loss"] == pytest.approx(b["valid_loss"], abs=1e-6)
+        assert a["train_loss"] == pytest.approx(b["train_loss"], abs=1e-6)
+
+
+def test_training_lowers_the_loss(tmp_path):
+    adam = Optimizer(learning_rate=0.03)
+    book, _ = fit(
+        tmp_path,
+        (
+            Phase(
+                epochs=30, batch_size=8, patience=0, optimizer=adam, train="student.*"
+            ),
+        ),
+        rate=0.0,
+    )
+    assert book.history[-1]["train_loss"] < 0.7 * book.history[0]["train_loss"]
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_loss_that_is_not_finite_stops_the_seed(tmp_path, epochs):
+    phase = Phase(epochs=4, batch_size=11, train="student.*")
+    book, best = fit(tmp_path, (phase,), finite_epochs=epochs)
+    assert book.finished and len(book.history) == epochs
+    assert f"the loss became nan at step 1 of epoch {epochs + 1}" in book.stopped
+    # What validation chose before stays.
+    assert (best is not None) == (epochs > 0)
+    if best:
+        assert all(np.isfinite(value).all() for value in best.params.values())
+
+
+@pytest.mark.parametrize(
+    "phase,message",
+    [
+        (
+            Phase(loss="teacher_lss"),
+            'names the method "teacher_lss", which Toy does not have; did you mean "teacher_loss"',
+        ),
+        (
+            Phase(select="accc7"),
+            'unknown metric "accc7" in select; did you mean "acc7"',
+        ),
+        (Phase(train="nothing.*"), 'phase "main" trains nothing: the regex "nothing'),
+        (Phase(batch_size=40), "batch_size is 40, but the split has only 22 rows"),
+    ],
+)
+def test_wrong_recipes_are_errors(tmp_path, phase, message):
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path, (phase,))
+
+
+def test_a_batch_that_does_not_divide_names_those_that_do(tmp_path):
+    with pytest.raises(
+        ValueError,
+        match="6 rows does not divide among 4 devices; set config.train.batch_size to 4 or 8",
+    ):
+        fit(tmp_path, (Phase(batch_size=6),), devices=4)

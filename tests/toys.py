@@ -1,0 +1,91 @@
+"""Systems and data small enough to train in a test."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from msajax import parallel, train
+from msajax.data import loader
+from msajax.data.spec import DATASETS, Corpus, Spec, Split
+from msajax.models.base import Model
+
+SPEC = Spec(dims=(3, 4, 5), lengths=(5, 7, 6), num_train=22)
+
+
+class Toy(Model, kw_only=True):
+    """A teacher on audio and a student on text, with dropout, statistics and a memory."""
+
+    dim: int = 4
+    rate: float = 0.2
+    finite_epochs: int = 1000  # after these the loss is NaN
+
+    def setup(self):
+        self.teacher = nn.Dense(1)
+        self.norm_teacher = nn.BatchNorm(momentum=0.5)
+        self.student = nn.Sequential([nn.Dense(self.dim), nn.tanh, nn.Dense(1)])
+        self.dropout = nn.Dropout(self.rate)
+        self.seen = self.variable(
+            "memory", "seen", jnp.zeros, (self.spec.num_train,), jnp.float32
+        )
+
+    def __call__(self, batch, *, train):
+        self.teacher_pred(batch, train=False)
+        text = self.dropout(batch["text"].mean(1), deterministic=not train)
+        if train:
+            rows, valid = map(parallel.gather, (batch["index"], batch["valid"]))
+            self.seen.value = self.seen.value.at[rows].add(valid.astype(jnp.float32))
+        return {"pred": self.student(text)[:, 0]}
+
+    def loss(self, batch, *, train, progress):
+        loss, terms = super().loss(batch, train=train, progress=progress)
+        return jnp.where(progress["epoch"] < self.finite_epochs, loss, jnp.nan), terms
+
+    def teacher_pred(self, batch, *, train):
+        audio = batch["audio"].mean(1)
+        # Statistics over the global batch; the test's batches have no filler rows.
+        mean = parallel.gather(audio).mean(0)
+        self.norm_teacher(
+            jnp.broadcast_to(mean[None], audio.shape), use_running_average=not train
+        )
+        return {"pred": self.teacher(audio)[:, 0]}
+
+    def teacher_loss(self, batch, *, train, progress):
+        pred = self.teacher_pred(batch, train=train)["pred"]
+        return self.task_loss(pred, batch), {"epoch": progress["epoch"] * 1.0}
+
+
+def corpus(seed=0):
+    """22 training rows and 8 of each other split, labels a function of text and audio."""
+    splits = {}
+    for i, (name, rows) in enumerate({"train": 22, "valid": 8, "test": 8}.items()):
+        batch = SPEC.example(rows, seed=seed * 10 + i)
+        batch["label"] = np.clip(
+            3 * (batch["text"].mean((1, 2)) + batch["audio"].mean((1, 2))), -3, 3
+        ).astype(np.float32)
+        arrays = {k: v for k, v in batch.items() if k not in ("index", "valid")}
+        ids = np.array([f"{name}_{j}" for j in range(rows)])
+        splits[name] = Split(ids, np.full(rows, "some words"), arrays)
+    return Corpus("demo", splits, sha256="0" * 64)
+
+
+def on_devices(devices):
+    """The corpus on devices, as `train.fit` takes it."""
+    splits = {k: loader.pad(v, SPEC) for k, v in corpus().splits.items()}
+    return train.Data(
+        DATASETS["demo"],
+        parallel.replicate(splits, devices),
+        {k: v["label"] for k, v in splits.items()},
+    )
+
+
+class Quiet:
+    """A log that says nothing."""
+
+    def begin(self, history):
+        """Starts."""
+
+    def steps(self, book, steps, phase):
+        """Moves."""
+
+    def epoch(self, book):
+        """Ends an epoch."""
