@@ -112,7 +112,7 @@ class Log:
 
     def _say(self, text: str) -> None:
         self._shown = time.monotonic()
-        self._console.print(f"{self._title}: {text}", highlight=False)
+        self._console.print(f"{self._title}: {text}", highlight=False, soft_wrap=True)
 
 
 def _clock(seconds: float) -> str:

@@ -38,6 +38,10 @@ class Setting:
     devices: parallel.Devices
     console: Console
 
+    def say(self, text: str) -> None:
+        """Prints a line as it is, however wide the terminal."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
 
 def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """Trains every seed that is not finished, then reports on all."""
@@ -49,7 +53,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         setting = _setting(config, folder, spec)
         workdir.claim(folder, config, spec, corpus.sha256)
         for note in corpus.notes:
-            setting.console.print(f"data: {note}", highlight=False)
+            setting.say(f"data: {note}")
         data = _on_devices(setting, corpus)
         programs = [
             train.Program(
@@ -66,7 +70,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
             for seed in config.train.seeds:
                 books[seed] = _fit(setting, programs, data, seed, signals)
                 if signals():
-                    setting.console.print(
+                    setting.say(
                         f"saved in {folder}; the same command goes on from here"
                     )
                     return 128 + signals.number
@@ -85,8 +89,12 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         raise ValueError("the data has no labels; to score it, use --mode predict")
     preds = _predict(setting, setting.config.train.seeds, {name: arrays})[name]
     scores = _summary(setting, preds, arrays["label"])
-    title = f"{setting.config.system} on {args.data or setting.config.data.dataset}"
-    result = {"system": title, "seeds": list(preds), name: scores}
+    result = {
+        "system": setting.config.system,
+        "dataset": setting.config.data.dataset,
+        "seeds": list(preds),
+        name: scores,
+    }
     setting.console.print(table.render(result, splits=(name,)))
     if args.output:
         _write_predictions(pathlib.Path(args.output), setting, split, preds)
@@ -105,7 +113,7 @@ def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         scores = np.mean(list(preds[name].values()), axis=0)
         rows += zip(split.ids, _shown(setting, scores), strict=True)
     workdir.write_csv(output, ["id", "score"], rows)
-    setting.console.print(f"{len(rows)} scores in {output}", highlight=False)
+    setting.say(f"{len(rows)} scores in {output}")
     return 0
 
 
@@ -207,7 +215,7 @@ def _on_devices(setting: Setting, corpus: Corpus) -> train.Data:
 
 def _checkpoints(setting: Setting, seed: int) -> checkpoint.Checkpoints:
     home = setting.folder / f"seed_{seed}" / "checkpoints"
-    return checkpoint.Checkpoints(home, warn=setting.console.print)
+    return checkpoint.Checkpoints(home, warn=setting.say)
 
 
 def _fit(

@@ -190,8 +190,8 @@ class Corpus:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """'; did you mean "x"?' plus the known names: the end of an unknown-name error."""
+    """The end of an unknown-name error: '; did you mean "x"? Known: w, x'."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f'; did you mean "{near[0]}"?' if near else ""
+    hint = f'; did you mean "{near[0]}"?' if near else "."
     return f"{hint} Known: {', '.join(names)}"

@@ -1,0 +1,24 @@
+"""CMU-MOSI utterance vectors on the split of Poria et al.: `configs/poria.py:SYSTEM`.
+
+Each modality is a sequence of length one (text 100, audio 73, vision 100). The
+sizes are ours, chosen on the validation split; no publication gives them.
+"""
+
+from configs import common
+
+_MODELS = {
+    "ef_lstm": dict(hidden_dim=128, layers=1, dropout=0.5),
+    "lf_dnn": dict(),
+    "lmf": dict(),
+    "mult": dict(layers=2, causal=False),
+    "tfn": dict(),
+}
+
+
+def get_config(system="lf_dnn"):
+    config = common.get_config(system, "mosi")
+    config.data.update(variant="poria", dims=(100, 73, 100), lengths=(1, 1, 1))
+    config.model.update(_MODELS[system])
+    config.train.update(epochs=60, patience=10, batch_size=32)
+    config.optimizer.update(learning_rate=1e-3, weight_decay=1e-3)
+    return config

@@ -1,0 +1,117 @@
+"""Recipes: overrides, wrong keys and types, what makes a run another run."""
+
+import pytest
+
+from msajax import config as configs
+from msajax.optim import Optimizer
+
+DEMO = "configs/demo.py:lf_dnn"
+
+
+def load(**overrides):
+    pairs = [(key.replace("__", "."), text) for key, text in overrides.items()]
+    return configs.load(DEMO, pairs)
+
+
+def test_overrides_take_the_type_of_the_default():
+    config = load(
+        train__seeds="4,5",
+        train__batch_size="16",
+        optimizer__learning_rate="1",
+        model__text_out="9",
+        data__path="some/file=odd.pkl",
+        deterministic="False",
+    )
+    assert config.train.seeds == (4, 5) and config.train.batch_size == 16
+    assert config.optimizer.learning_rate == 1.0
+    assert isinstance(config.optimizer.learning_rate, float)
+    assert config.model.text_out == 9 and config.data.path == "some/file=odd.pkl"
+    assert config.deterministic is False
+    assert load(train__seeds="7").train.seeds == (7,)
+
+
+@pytest.mark.parametrize(
+    "key,text,message",
+    [
+        ("train.batchsize", "1", 'unknown key "batchsize" in config.train; did you mean "batch_size"'),
+        ("trian.epochs", "1", 'unknown key "trian" in config; did you mean "train"'),
+        ("train.epochs.x", "1", 'unknown key "x" in config.train.epochs'),
+        ("model.text_outt", "1", 'unknown key "text_outt" in config.model; did you mean "text_out"'),
+        ("model.spec", "1", 'unknown key "spec" in config.model'),
+        ("train", "1", "config.train is a group"),
+        ("train.epochs", "many", "config.train.epochs is 'many' .str., but must be of type int"),
+        ("train.epochs", "1.5", "config.train.epochs is 1.5 .float., but must be of type int"),
+        ("train.seeds", "()", r"config.train.seeds is \(\); give at least one seed"),
+        ("train.seeds", "1,1", "each a different whole number"),
+        ("train.seeds", "-1", "each a different whole number from 0"),
+        ("data.dataset", "mosy", 'unknown dataset "mosy"; did you mean "mosi"'),
+        ("system", "tnf", 'unknown system "tnf"; did you mean "tfn"'),
+        ("optimizer.name", "adm", 'unknown optimizer name "adm"'),
+        ("train.epochs", "0", "epochs is 0, but must be at least 1"),
+    ],
+)  # fmt: skip
+def test_wrong_values_say_what_is_right(key, text, message):
+    with pytest.raises(ValueError, match=message):
+        configs.load(DEMO, [(key, text)])
+
+
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("config.train.update(epochz=3)", "epochz"),
+        ("config.trian.epochs = 3", "trian"),
+        ("config.model.update(widht=3)", 'unknown key "widht" in config.model'),
+        ("config.model.update(text_out='wide')", "config.model.text_out is 'wide'"),
+        ("config.phases = (dict(name='a', epoch=1),)", 'unknown phase key "epoch"; did you mean "epochs"'),
+        ("config.phases = (dict(epochs='1'),)", "phase key epochs is '1'"),
+        ("config.phases = (dict(), dict())", "config.phases has a name twice: main, main"),
+        ("config.phases = (dict(optimizer=dict(lr=1)),)", 'unknown optimizer key "lr"'),
+    ],
+)  # fmt: skip
+def test_wrong_recipes_are_errors(tmp_path, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from configs import common\n\ndef get_config():\n"
+        f"    config = common.get_config('lf_dnn', 'demo')\n    {text}\n    return config\n"
+    )
+    with pytest.raises(ValueError, match=message):
+        configs.load(str(path))
+
+
+def test_a_missing_file_names_the_nearest():
+    with pytest.raises(
+        ValueError, match="no config file configs/tfn_mosy.py; did you mean"
+    ):
+        configs.load("configs/tfn_mosy.py")
+
+
+def test_phases_inherit_from_train_and_optimizer():
+    config = load(train__epochs="7", optimizer__learning_rate="0.5")
+    config.phases = (
+        dict(name="a", epochs=2),
+        dict(name="b", optimizer=dict(name="sgd")),
+    )
+    a, b = configs.phases(config)
+    assert (a.epochs, b.epochs) == (2, 7)
+    assert a.optimizer == Optimizer(learning_rate=0.5)
+    assert b.optimizer == Optimizer(name="sgd", learning_rate=0.5)
+
+
+def test_json_round_trip():
+    config = load(train__seeds="4,5")
+    config.phases = (dict(name="a", optimizer=dict(groups=((".*", None),))),)
+    again = configs.from_json(configs.to_json(config))
+    assert configs.differences(again, config) == []
+    assert configs.phases(again) == configs.phases(config)
+    assert configs.sha256(again) == configs.sha256(config)
+
+
+def test_what_makes_another_run():
+    config = load()
+    free = load(train__seeds="9", data__path="moved.pkl", parallel__devices="1")
+    assert configs.differences(free, config) == []
+    assert configs.sha256(free) == configs.sha256(config)
+    other = load(train__batch_size="7", model__text_out="5")
+    changed = configs.differences(other, config)
+    assert "train.batch_size: 32 -> 7" in changed and len(changed) == 2
+    assert configs.sha256(other) != configs.sha256(config)
