@@ -1,0 +1,89 @@
+"""A corpus as a tfds dataset in array_record files, written without TensorFlow.
+
+Importing tfds takes a second, so this module is imported where it is used.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from msajax.data.spec import MODALITIES, Corpus, Split
+
+UNSPLIT = "unsplit"  # stands for 'all', a name that tfds keeps for itself
+
+
+def mask_of(field: str) -> str:
+    """The mask field of a sequence field, '' for any other field."""
+    modality = field.partition("_")[0]
+    is_sequence = modality in MODALITIES and not field.endswith("_mask")
+    return f"{modality}_mask" if is_sequence else ""
+
+
+class MsajaxCorpus(tfds.core.GeneratorBasedBuilder):
+    """A prepared corpus; sequences are stored without their padding, masks as lengths.
+
+    The hash of the source, the notes and the padded lengths are in the metadata.
+    """
+
+    # tfds looks for the checksums of downloads beside a builder's code, by a package
+    # that it does not depend on; here nothing is downloaded.
+    code_path = None
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "CMU-MOSI, CMU-MOSEI, CH-SIMS and MELD are given out by their authors, and no "
+        "program can fetch them. Download a file of features (the README of the MMSA "
+        "repository links those of the field), then run "
+        "python tools/prepare_data.py --format mmsa --source FILE --name mosi/unaligned"
+    )
+
+    def __init__(self, corpus: Corpus, *, data_dir: str):
+        self.corpus = corpus
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        splits = self.corpus.splits
+        steps = {
+            name: {k: a.shape[1] for k, a in split.arrays.items() if mask_of(k)}
+            for name, split in splits.items()
+        }
+        features: dict[str, Any] = {"id": tfds.features.Text()}
+        features["raw_text"] = tfds.features.Text()
+        for name, array in next(iter(splits.values())).arrays.items():
+            if not name.endswith("_mask"):
+                features[name] = _feature(array, is_sequence=bool(mask_of(name)))
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="A corpus of msajax.",
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(
+                dataset=self.corpus.dataset,
+                sha256=self.corpus.sha256,
+                notes=list(self.corpus.notes),
+                steps=steps,
+            ),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        del dl_manager
+        return {
+            UNSPLIT if name == "all" else name: self._generate_examples(split)
+            for name, split in self.corpus.splits.items()
+        }
+
+    def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
+        arrays = {k: a for k, a in split.arrays.items() if not k.endswith("_mask")}
+        masks = {k: split.arrays[mask_of(k)] for k in arrays if mask_of(k)}
+        for i in range(len(split)):
+            row = {
+                k: a[i][masks[k][i]] if k in masks else a[i] for k, a in arrays.items()
+            }
+            yield i, {"id": split.ids[i], "raw_text": split.raw_text[i], **row}
+
+
+def _feature(array: np.ndarray, *, is_sequence: bool) -> tfds.features.Tensor:
+    shape = (None, *array.shape[2:]) if is_sequence else ()
+    encoding = tfds.features.Encoding.BYTES
+    return tfds.features.Tensor(shape=shape, dtype=array.dtype, encoding=encoding)

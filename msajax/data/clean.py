@@ -1,0 +1,219 @@
+"""What holds for every corpus, whatever file it came from, is made and checked here.
+
+Features are finite float32, padded with zeros at the end, with masks; a row
+without any non-zero step is a missing modality, its mask all False. Labels are
+in the dataset's range and ids are unique.
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from msajax.data import columns
+from msajax.data.errors import DataError
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Dataset, Split, suggest
+
+Log = dict[str, list[str]]  # what was done -> to which arrays
+
+
+def clean(corpus: Corpus) -> Corpus:
+    """A reader's corpus, checked, with masks in place of lengths.
+
+    Args:
+      corpus: features [N, L, D] of any number type, `<modality>_length` [N] where
+        the file knows it, labels [N] of any number type.
+
+    Returns:
+      A new corpus with a note on each thing that was changed.
+
+    Raises:
+      DataError: rows that cannot be used; says which and what to do.
+    """
+    if not corpus.splits:
+        raise DataError("the file has no rows")
+    _check_rows(corpus)
+    log: Log = {}
+    splits = {}
+    for name in [name for name in (*columns.SPLITS, "all") if name in corpus.splits]:
+        split = corpus.splits[name]
+        arrays = _arrays(name, split, DATASETS[corpus.dataset], log)
+        splits[name] = Split(split.ids, split.raw_text, arrays)
+    _check_splits(splits)
+    notes = [f"{what}: {', '.join(where)}" for what, where in log.items()]
+    return Corpus(corpus.dataset, splits, (*corpus.notes, *notes), corpus.sha256)
+
+
+def select(
+    corpus: Corpus, modalities: Collection[str], *, labels: bool = True
+) -> Corpus:
+    """The corpus without the modalities, or without the labels, that are not wanted.
+
+    Raises:
+      DataError: an unknown modality, or none.
+    """
+    for name in modalities:
+        if name not in MODALITIES:
+            raise DataError(f'unknown modality "{name}"{suggest(name, MODALITIES)}')
+    if not modalities:
+        raise DataError(f"no modality is chosen; choose from {', '.join(MODALITIES)}")
+    dropped = (*(set(MODALITIES) - set(modalities)), *(() if labels else ("label",)))
+    splits = {}
+    for name, split in corpus.splits.items():
+        raw_text = split.raw_text if "text" in modalities else np.full(len(split), "")
+        arrays = {k: v for k, v in split.arrays.items() if not k.startswith(dropped)}
+        splits[name] = Split(split.ids, raw_text, arrays)
+    return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
+
+
+def _check_rows(corpus: Corpus) -> None:
+    seen: dict[str, str] = {}
+    for name, split in corpus.splits.items():
+        if not len(split):
+            raise DataError(f'the split "{name}" is empty')
+        for key, array in {**split.arrays, "raw_text": split.raw_text}.items():
+            if len(array) != len(split):
+                raise DataError(
+                    f'{key} of the split "{name}" has {len(array)} rows, but there are '
+                    f"{len(split)} ids"
+                )
+        for i in split.ids.tolist():
+            if i in seen:
+                raise DataError(
+                    f'the id "{i[:80]}" of the split "{name}" is already in "{seen[i]}"; '
+                    "ids must be unique, within and across splits"
+                )
+            seen[i] = name
+
+
+def _arrays(
+    name: str, split: Split, dataset: Dataset, log: Log
+) -> dict[str, np.ndarray]:
+    arrays = {k: v for k, v in split.arrays.items() if not k.endswith("_length")}
+    for key in MODALITIES:
+        where = f"{name} {key}"
+        length = _lengths(where, split.arrays.get(f"{key}_length"))
+        if key in arrays:
+            # Popped, so that one array at a time is held in both types.
+            x = _finite(split.arrays.pop(key), where, log)
+            arrays[key], arrays[f"{key}_mask"] = _pad(x, length, where, log)
+    if "text_ids" in arrays:
+        steps = arrays["text_ids"].shape[1]
+        length = split.arrays["text_length"]
+        if "text" in arrays and arrays["text"].shape[1] != steps:
+            raise DataError(
+                f"{name} text has {arrays['text'].shape[1]} steps, but {steps} word "
+                "pieces: both must have the same length"
+            )
+        arrays["text_mask"] = mask = np.arange(steps) < length[:, None]
+        for key in ("text_ids", "text_type"):
+            arrays[key] = np.where(mask, arrays[key], 0)
+    for key in [key for key in arrays if key.startswith("label")]:
+        arrays[key] = _labels(key, arrays[key], split.ids, dataset)
+    return arrays
+
+
+def _finite(values: np.ndarray, where: str, log: Log) -> np.ndarray:
+    with np.errstate(all="ignore"):  # beyond float32 lies inf, which is counted
+        x = np.array(values, np.float32, order="C")
+    bad = ~np.isfinite(x)
+    if count := np.count_nonzero(bad):
+        x[bad] = 0
+        _note(log, "non-finite values set to 0", f"{count} in {where}")
+    return x
+
+
+def _lengths(where: str, values: np.ndarray | None) -> np.ndarray | None:
+    if values is None:
+        return None
+    if not columns.are_whole(values).all():
+        raise DataError(f"{where}_length holds something else than whole numbers >= 0")
+    return values.astype(np.int64)
+
+
+def _pad(
+    x: np.ndarray, length: np.ndarray | None, where: str, log: Log
+) -> tuple[np.ndarray, np.ndarray]:
+    """Zeros at the end and the mask: x [N, L, D], length [N] -> x, mask [N, L] bool."""
+    steps = x.shape[1]
+    used = np.any(x, axis=2)
+    present = np.any(used, axis=1)
+    if not present.any():
+        raise DataError(
+            f"{where} is missing in all {len(x)} rows (zeros only); leave the key out "
+            "of the file, or choose the other modalities (config.data.modalities)"
+        )
+    first = used.argmax(axis=1)
+    last = np.where(present, steps - used[:, ::-1].argmax(axis=1), 0)
+    if (shift := _front(first, last, steps, length, present)) is not None:
+        index = (np.arange(steps) + shift[:, None]) % steps
+        x = np.take_along_axis(x, index[:, :, None], axis=1)
+        last = steps - shift
+        _note(log, "padding moved from the front to the end", where)
+    length = np.clip(last if length is None else length, 1, steps)
+    length = np.where(present, length, 0)
+    mask = np.arange(steps) < length[:, None]
+    if count := np.count_nonzero(np.any(x, axis=2) & ~mask):
+        _note(log, "steps beyond the file's lengths set to 0", f"{count} in {where}")
+    x[~mask] = 0
+    return x, mask
+
+
+def _front(
+    first: np.ndarray,
+    last: np.ndarray,
+    steps: int,
+    length: np.ndarray | None,
+    present: np.ndarray,
+) -> np.ndarray | None:
+    """Zero steps before the data [N] where a split is padded at the front, else None."""
+    if length is not None:
+        shift = np.where(present, steps - np.clip(length, 1, steps), 0)
+        fits_end, fits_front = last <= length, first >= shift
+        return shift if not fits_end.all() and fits_front[present].all() else None
+    # Single zero steps at either end are common (no face in the picture).
+    begins, ends = (present & (first > 0)).sum(), (present & (last < steps)).sum()
+    return np.where(present, first, 0) if begins and 10 * ends <= begins else None
+
+
+def _labels(
+    key: str, values: np.ndarray, ids: np.ndarray, dataset: Dataset
+) -> np.ndarray:
+    if dataset.classes and key == "label":
+        dtype = np.int32
+        fits = columns.are_whole(values) & (values < len(dataset.classes))
+        expected = f"classes from 0 to {len(dataset.classes) - 1}"
+    else:
+        low, high = dataset.label_range or (-np.inf, np.inf)
+        dtype = np.float32
+        fits = np.isfinite(values) & (values >= low - 1e-6) & (values <= high + 1e-6)
+        expected = f"labels from {low:g} to {high:g}"
+    if not fits.all():
+        row = int(np.argmin(fits))
+        raise DataError(
+            f'{key} of "{ids[row][:80]}" is {values[row]:g}, but {dataset.title} has '
+            f"{expected}; {np.count_nonzero(~fits)} of {len(fits)} rows do not fit"
+        )
+    return values.astype(dtype)
+
+
+def _check_splits(splits: Mapping[str, Split]) -> None:
+    for key in sorted({key for split in splits.values() for key in split.arrays}):
+        has = [name for name, split in splits.items() if key in split.arrays]
+        if len(has) < len(splits):
+            lacks = ", ".join(name for name in splits if name not in has)
+            raise DataError(
+                f"{key} is in the split {', '.join(has)}, but not in {lacks}; leave it "
+                "out of the file, or choose other modalities (config.data.modalities)"
+            )
+        widths = {name: split.arrays[key].shape[2:] for name, split in splits.items()}
+        if len(set(widths.values())) > 1:
+            shown = ", ".join(f"{name} {width[0]}" for name, width in widths.items())
+            raise DataError(f"{key} has other widths in other splits: {shown}")
+    for name, split in splits.items():
+        has_features = any(key in split.arrays for key in (*MODALITIES, "text_ids"))
+        if not has_features and not any(split.raw_text):
+            raise DataError(f'the split "{name}" has no text, audio or vision')
+
+
+def _note(log: Log, what: str, where: str) -> None:
+    log.setdefault(what, []).append(where)

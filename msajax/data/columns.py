@@ -1,0 +1,168 @@
+"""Columns of a file: N values in whatever container, turned into one array or refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from msajax.data.errors import DataError, decoding
+from msajax.data.spec import suggest
+
+SPLITS = ("train", "valid", "test")
+_ALIASES = {"dev": "valid", "val": "valid", "validation": "valid"}
+_TEXT_LIMIT = 2**29  # characters of a padded [N] str array: 2 GiB
+
+
+def split_name(name: str) -> str:
+    """'train', 'valid' or 'test' for a split's name in a file ('dev' is 'valid').
+
+    Raises:
+      DataError: another name.
+    """
+    name = name.strip().lower()
+    if name not in (*SPLITS, *_ALIASES):
+        raise DataError(f'unknown split "{name}"{suggest(name, (*SPLITS, *_ALIASES))}')
+    return _ALIASES.get(name, name)
+
+
+def splits(data: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The splits of a pickle by name, and a note on what it holds besides.
+
+    Raises:
+      DataError: one split under two names.
+    """
+    if not isinstance(data, dict):
+        return {"all": data}, ()
+    found: dict[str, Any] = {}
+    left = []
+    for key, entry in data.items():
+        if str(key).lower() not in (*SPLITS, *_ALIASES):
+            left.append(_shown_name(key))
+        elif (name := split_name(key)) in found:
+            raise DataError(f'the file has the split "{name}" twice, under two names')
+        else:
+            found[name] = entry
+    if not found:
+        return {"all": data}, ()
+    return found, (f"left out: {', '.join(left)}",) if left else ()
+
+
+def get(entry: Mapping[str, Any], key: str) -> Any:
+    """`entry[key]`.
+
+    Raises:
+      DataError: no such key; names those that there are.
+    """
+    if key not in entry:
+        found = ", ".join(sorted(map(_shown_name, entry))) or "none"
+        raise DataError(f'the key "{key}" is missing; the file has: {found}')
+    return entry[key]
+
+
+def strings(values: Any, *, name: str) -> np.ndarray:
+    """Strings, byte strings (UTF-8, else latin-1) or numbers as [N] str; NaN as ''.
+
+    Args:
+      values: list, tuple or array.
+      name: of the column, for errors.
+
+    Raises:
+      DataError: another element, or text that no memory holds.
+    """
+    flat = _flat(values, name)
+    longest = max((len(x) for x in flat if isinstance(x, str | bytes)), default=0)
+    if longest * len(flat) > _TEXT_LIMIT:
+        raise DataError(
+            f"{name} has {len(flat)} rows, one of them {longest} characters long; "
+            "this is no transcript"
+        )
+    texts = [_text(value, name) for value in flat]
+    return np.array(texts, dtype=str)
+
+
+def numbers(values: Any, *, name: str) -> np.ndarray:
+    """Numbers as [N] float64.
+
+    Args:
+      values: list, tuple or array ([N], [N, 1], ...).
+      name: of the column, for errors.
+
+    Raises:
+      DataError: something that is no number.
+    """
+    flat = _flat(values, name)
+    for value in flat:
+        if not isinstance(value, int | float | np.number):
+            raise DataError(f"{name} holds {_shown(value)}, expected numbers")
+    with decoding(name):
+        return np.array(flat, np.float64)
+
+
+def are_whole(values: np.ndarray) -> np.ndarray:
+    """Where an array holds whole numbers from 0 on that fit int32: a bool array."""
+    return (values >= 0) & (values < 2**31) & (np.floor(values) == values)
+
+
+def features(values: Any, *, name: str) -> np.ndarray:
+    """Features as [N, L, D] numbers of the file's own type; [N, D] is one step.
+
+    Args:
+      values: array [N, L, D] or [N, D].
+      name: of the modality, for errors.
+
+    Raises:
+      DataError: no such array.
+    """
+    if not isinstance(values, np.ndarray):
+        raise DataError(
+            f"{name} is of type {type(values).__name__}, expected an array [N, L, D]; stack "
+            "the rows, padded with zeros at the end"
+        )
+    if values.ndim not in (2, 3) or values.dtype.kind not in "biufO":
+        raise DataError(
+            f"{name} is an array {list(values.shape)} of {values.dtype}, expected "
+            "numbers [N, L, D] or [N, D]"
+        )
+    if 0 in values.shape[1:]:
+        raise DataError(f"{name} is an array {list(values.shape)}: it has no features")
+    if values.dtype.kind == "O":
+        with decoding(name):
+            values = values.astype(np.float64)
+    return values if values.ndim == 3 else values[:, None, :]
+
+
+def _flat(values: Any, name: str) -> list[Any]:
+    if isinstance(values, np.ndarray):
+        with decoding(name):  # bytes of a damaged file may be no characters
+            return values.reshape(-1).tolist()
+    if isinstance(values, list | tuple):
+        return list(values)
+    raise DataError(
+        f"{name} is of type {type(values).__name__}, expected a list or an array"
+    )
+
+
+def _text(value: Any, name: str) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.decode("latin-1")
+    if isinstance(value, str):
+        # Lone surrogates, and code points of a damaged array that are none.
+        return value.encode("utf-8", "replace").decode("utf-8", "replace")
+    if isinstance(value, float | np.number):
+        return "" if np.isnan(value) else str(value)  # NaN: an empty cell in pandas
+    if isinstance(value, int) and value.bit_length() <= 64:
+        return str(value)
+    raise DataError(f"{name} holds {_shown(value)}, expected strings")
+
+
+def _shown_name(key: Any) -> str:
+    return ascii(str(key)[:40])[1:-1]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str | bytes):
+        return ascii(value[:40])
+    return f"a {type(value).__name__}"

@@ -1,0 +1,115 @@
+"""The MAG pickle: CMU-MOSI and CMU-MOSEI aligned to words, without text features.
+
+A dict of splits, each a list over rows of ((words, visual, acoustic), label,
+segment): a list of n strings, [n, Dv] and [n, Da]. Rows are padded at the end
+to the longest of their split.
+
+Format: Rahman et al., "Integrating Multimodal Information in Large Pretrained
+Transformers", ACL 2020, and its repository.
+"""
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+
+from msajax.data import columns, pickles
+from msajax.data.errors import DataError
+from msajax.data.spec import Corpus, Split
+
+
+def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
+    """The rows of a MAG pickle, as `convert` returns them."""
+    return convert(pickles.load(path), dataset=dataset, labels=labels)
+
+
+def convert(data: Any, *, dataset: str, labels: bool = True) -> Corpus:
+    """The rows of a loaded MAG pickle, before cleaning.
+
+    Args:
+      data: what `pickles.load` returned.
+      dataset: name in `DATASETS`.
+      labels: False leaves the labels out.
+
+    Returns:
+      A corpus for `clean.clean`; `raw_text` is the words with spaces between.
+
+    Raises:
+      DataError: no such structure.
+    """
+    entries, notes = columns.splits(data)
+    splits = {}
+    for name, rows in entries.items():
+        if not isinstance(rows, list | tuple):
+            kind = type(rows).__name__
+            raise DataError(
+                f'the split "{name}" is of type {kind}, expected a list of rows'
+            )
+        splits[name] = _split(name, rows, labels=labels)
+    return Corpus(dataset, splits, notes)
+
+
+def _split(name: str, rows: list | tuple, *, labels: bool) -> Split:
+    texts, visuals, acoustics, targets, ids = [], [], [], [], []
+    seen: set[int] = set()
+    for i, row in enumerate(rows):
+        try:
+            (words, visual, acoustic), label, segment = row
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f'row {i} of the split "{name}" is not ((words, visual, acoustic), '
+                "label, segment)"
+            ) from error
+        if {id(visual), id(acoustic)} & seen:  # a small file could fill any memory
+            raise DataError(f'row {i} of the split "{name}" has the arrays of another')
+        seen |= {id(visual), id(acoustic)}
+        text = columns.strings(words, name="words").tolist()
+        texts.append(" ".join(text))
+        visuals.append(_steps(visual, len(text), "visual", i))
+        acoustics.append(_steps(acoustic, len(text), "acoustic", i))
+        targets.append(label)
+        ids.append(segment)
+    lengths = np.array([len(x) for x in visuals], np.float64)
+    arrays = {"audio_length": lengths, "vision_length": lengths}
+    arrays["audio"] = _stack(acoustics, "acoustic")
+    arrays["vision"] = _stack(visuals, "visual")
+    if labels:
+        arrays["label"] = _targets(targets)
+    raw_text = columns.strings(texts, name="words")
+    return Split(columns.strings(ids, name="segment"), raw_text, arrays)
+
+
+def _steps(values: Any, words: int, name: str, row: int) -> np.ndarray:
+    """The features of a row's words: [n, D]."""
+    x = columns.features(values, name=f"{name} of row {row}")
+    if x.shape[:2] != (words, 1):
+        raise DataError(
+            f"{name} of row {row} has the shape {list(np.shape(values))}, but the row "
+            f"has {words} words"
+        )
+    return x[:, 0]
+
+
+def _stack(rows: list[np.ndarray], name: str) -> np.ndarray:
+    """Rows [n, D] padded to the longest: [N, L, D] float32."""
+    widths = {x.shape[1] for x in rows} or {1}
+    if len(widths) > 1:
+        raise DataError(f"{name} has other widths in other rows: {sorted(widths)}")
+    shape = (len(rows), max([1, *map(len, rows)]), widths.pop())
+    if math.prod(shape) > max(100 * sum(x.size for x in rows), 2**28):
+        raise DataError(f"{name} has a row of {shape[1]} steps among very short ones")
+    stacked = np.zeros(shape, np.float32)
+    with np.errstate(all="ignore"):  # what becomes inf is counted in cleaning
+        for x, padded in zip(rows, stacked, strict=True):
+            padded[: len(x)] = x
+    return stacked
+
+
+def _targets(values: list[Any]) -> np.ndarray:
+    """Labels, each a number or an array of one: [N] float64."""
+    arrays = [x if isinstance(x, np.ndarray) else [x] for x in values]
+    labels = [columns.numbers(x, name="label") for x in arrays]
+    if any(len(x) != 1 for x in labels):
+        raise DataError("a label is an array of several numbers, expected one")
+    return np.array([x[0] for x in labels])

@@ -1,0 +1,85 @@
+"""The .npz of this project: any data set, any of the three modalities.
+
+Arrays over N rows: `id`, `split` ('train', 'valid' or 'test'), `label`,
+`raw_text`, and `text`, `audio`, `vision`, each [N, D] or [N, L, D] and each
+optional. Sequences are padded with zeros at the end; `audio_length` [N] (and so
+on) says how long they are where the zeros do not. `label_text`, `label_audio`,
+`label_vision` are the labels of single modalities. Without `split` all rows are in
+the split 'all'; to predict, `label` is not needed. Other keys are not read.
+
+    np.savez("corpus.npz", id=ids, split=splits, label=labels, audio=audio)
+"""
+
+import os
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from msajax.data import columns
+from msajax.data.errors import DataError, decoding
+from msajax.data.spec import MODALITIES, Corpus, Split
+
+_LABELS = ("label", *(f"label_{name}" for name in MODALITIES))
+_LENGTHS = tuple(f"{name}_length" for name in MODALITIES)
+_KEYS = ("id", "split", "raw_text", *MODALITIES, *_LENGTHS, *_LABELS)
+
+
+def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
+    """The rows of a .npz, before cleaning.
+
+    Args:
+      path: .npz file, compressed or not.
+      dataset: name in `DATASETS`.
+      labels: False leaves the labels out.
+
+    Returns:
+      A corpus for `clean.clean`.
+
+    Raises:
+      DataError: a damaged file, a missing key or rows that do not match.
+    """
+    entry = _load(path)
+    ids = columns.strings(columns.get(entry, "id"), name="id")
+    raw_text = columns.strings(entry.get("raw_text", [""] * len(ids)), name="raw_text")
+    arrays = {k: columns.features(entry[k], name=k) for k in MODALITIES if k in entry}
+    if labels:
+        columns.get(entry, "label")
+    for key in (*_LENGTHS, *(_LABELS if labels else ())):
+        if key in entry:
+            arrays[key] = columns.numbers(entry[key], name=key)
+    names = _split_names(entry, len(ids))
+    for key, array in {**arrays, "raw_text": raw_text, "split": names}.items():
+        if len(array) != len(ids):
+            raise DataError(f"{key} has {len(array)} rows, but id has {len(ids)}")
+    splits = {}
+    for name in dict.fromkeys(names.tolist()):
+        rows = names == name
+        chosen = {key: array[rows] for key, array in arrays.items()}
+        splits[name] = Split(ids[rows], raw_text[rows], chosen)
+    return Corpus(dataset, splits)
+
+
+def _split_names(entry: dict[str, Any], rows: int) -> np.ndarray:
+    if "split" not in entry:
+        return np.full(rows, "all")
+    names = columns.strings(entry["split"], name="split").tolist()
+    known = {name: columns.split_name(name) for name in set(names)}
+    return np.array([known[name] for name in names], str)
+
+
+def _load(path: str | os.PathLike) -> dict[str, Any]:
+    size = os.path.getsize(path)
+    with decoding("npz"), zipfile.ZipFile(path) as file:
+        unpacked = sum(member.file_size for member in file.infolist())
+    if unpacked > max(100 * size, 2**30):
+        raise DataError(
+            f"the npz unpacks to {unpacked} bytes from {size}: this is no data. If it "
+            "is, save it with np.savez instead of np.savez_compressed"
+        )
+    with decoding("npz"), np.load(path, allow_pickle=False) as file:
+        entry = {key: file[key] for key in _KEYS if key in file}
+    for key, array in entry.items():
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{key} of the npz is no array")
+    return entry

@@ -1,0 +1,141 @@
+"""Corpora by name or by file: prepared stores, and a cache of converted files."""
+
+import hashlib
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Collection
+
+from absl import logging
+
+from msajax.data import prepared, read
+from msajax.data.errors import DataError
+from msajax.data.spec import MODALITIES, Corpus, suggest
+
+# Raise it when a reader's result changes: older entries of the cache are then left.
+_VERSION = 1
+# A source of up to this many bytes is read faster than tfds is imported.
+_SMALL = 2**25
+
+
+def prepare(
+    source: str | os.PathLike,
+    *,
+    dataset: str,
+    name: str,
+    format: str = "",
+    root: str | os.PathLike | None = None,
+) -> pathlib.Path:
+    """Converts a file into the store of that name, in place of an older one.
+
+    Args:
+      source: file, or MELD's folder.
+      dataset: name in `DATASETS`.
+      name: of the store, for example 'mosi/unaligned'.
+      format: of the source; '' finds it from the content.
+      root: folder of the stores; else the environment's MSAJAX_DATA, else
+        ~/.cache/msajax.
+
+    Returns:
+      The folder of the store.
+
+    Raises:
+      DataError: a source that cannot be read, or a name that is none.
+      OSError: the store cannot be written.
+    """
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", name):
+        raise DataError(
+            f'"{name}" is no name for a store, which is like mosi/unaligned'
+        )
+    corpus = read.read(source, dataset=dataset, format=format)
+    folder = _root(root) / name
+    _install(corpus, folder)
+    return folder
+
+
+def open_corpus(
+    path: str | os.PathLike,
+    *,
+    dataset: str,
+    format: str = "",
+    labels: bool = True,
+    modalities: Collection[str] = MODALITIES,
+    root: str | os.PathLike | None = None,
+) -> Corpus:
+    """The corpus of a file, of a store's folder or of a store's name.
+
+    A large file is converted on first use into a cache, which later uses read.
+
+    Args:
+      path: file, folder or name.
+      dataset: name in `DATASETS`.
+      format: of a file; '' finds it from the content.
+      labels: False for files to predict: labels are left out.
+      modalities: those to keep.
+      root: as in `prepare`.
+
+    Returns:
+      The corpus as `read.read` returns it.
+
+    Raises:
+      DataError: nothing of that name, or a file that cannot be used.
+    """
+    options = {"dataset": dataset, "labels": labels, "modalities": modalities}
+    read.check_names(dataset, format)
+    if os.path.exists(path):
+        if labels and os.path.isfile(path) and os.path.getsize(path) > _SMALL:
+            return _cached(path, dataset, format, modalities, _root(root))
+        return read.read(path, format=format, **options)
+    store = _root(root) / path
+    if not prepared.is_store(store):
+        known = [p.parent for p in _root(root).glob("*/**/checksums.json")]
+        names = [str(p.relative_to(_root(root))) for p in known]
+        raise DataError(
+            f"{path}: no such file, and no prepared store of that name"
+            f"{suggest(str(path), [n for n in names if not n.startswith('cache/')])}"
+        )
+    return read.read(store, **options)
+
+
+def _cached(
+    path: str | os.PathLike,
+    dataset: str,
+    format: str,
+    modalities: Collection[str],
+    root: pathlib.Path,
+) -> Corpus:
+    parts = (
+        prepared.fingerprint([path]),
+        dataset,
+        format,
+        sorted(modalities),
+        _VERSION,
+    )
+    folder = root / "cache" / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    if prepared.is_store(folder):
+        try:
+            return prepared.load(folder)
+        except DataError as error:
+            logging.warning("%s: %s; it is made again", folder, error)
+    corpus = read.read(path, dataset=dataset, format=format, modalities=modalities)
+    try:
+        _install(corpus, folder)
+    except OSError as error:
+        logging.warning("%s is not cached, and will be read again: %s", path, error)
+    return corpus
+
+
+def _install(corpus: Corpus, folder: pathlib.Path) -> None:
+    """Writes a store beside its place, then moves it there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new_", dir=folder.parent) as new:
+        made = prepared.write(corpus, new)
+        if folder.exists():
+            os.replace(folder, pathlib.Path(new) / "old")
+        os.replace(made, folder)
+
+
+def _root(root: str | os.PathLike | None) -> pathlib.Path:
+    default = pathlib.Path.home() / ".cache" / "msajax"
+    return pathlib.Path(root or os.environ.get("MSAJAX_DATA") or default)

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from msajax.data import columns
+from msajax.data.errors import DataError
+
+
+def test_strings():
+    values = [
+        "a",
+        b"\xc3\xa9",
+        b"\xe9",
+        np.str_("b"),
+        3,
+        2.5,
+        np.int64(4),
+        float("nan"),
+    ]
+    found = columns.strings(values, name="x")
+    assert found.tolist() == ["a", "é", "é", "b", "3", "2.5", "4", ""]
+    assert found.dtype.kind == "U"
+    assert columns.strings(np.array([[b"a"], [b"b"]]), name="x").tolist() == ["a", "b"]
+    assert columns.strings(["\ud800"], name="x").tolist() == ["?"]
+    assert columns.strings([], name="x").shape == (0,)
+
+
+@pytest.mark.parametrize("values", ["abc", None, {"a": 1}, [None], [["a"]], [10**5000]])
+def test_what_is_no_string_is_refused(values):
+    with pytest.raises(DataError, match="x (is of type|holds a) .*, expected"):
+        columns.strings(values, name="x")
+
+
+def test_one_endless_text_does_not_fill_the_memory():
+    with pytest.raises(DataError, match="one of them 600000 characters long"):
+        columns.strings(["a" * 600_000] + ["b"] * 1000, name="x")
+    with pytest.raises(DataError, match="this is no transcript"):
+        columns.strings([b"a" * 10**6] * 10**5, name="x")  # one object, by reference
+
+
+def test_numbers():
+    found = columns.numbers([1, 2.5, np.float32(3), True], name="x")
+    assert found.tolist() == [1, 2.5, 3, 1] and found.dtype == np.float64
+    assert columns.numbers(np.ones((2, 1, 1), int), name="x").tolist() == [1, 1]
+    assert columns.numbers(np.array([1, 2.5], object), name="x").tolist() == [1, 2.5]
+    for values, shown in ((["1"], "'1'"), ([None], "a NoneType"), ([[1]], "a list")):
+        with pytest.raises(DataError, match=f"x holds {shown}, expected numbers"):
+            columns.numbers(values, name="x")
+    with pytest.raises(DataError, match="OverflowError"):
+        columns.numbers([10**400], name="x")
+
+
+def test_features():
+    x = np.ones((2, 3, 4), np.int8)
+    assert columns.features(x, name="x") is x
+    assert columns.features(x[:, 0], name="x").shape == (2, 1, 4)
+    assert columns.features(x.astype(object), name="x").dtype == np.float64
+    with pytest.raises(DataError, match=r"array \[2, 0, 4\]: it has no features"):
+        columns.features(x[:, :0], name="x")
+    with pytest.raises(DataError, match="could not convert string"):
+        columns.features(np.array([["a", 1]], object), name="x")
+
+
+def test_splits_of_a_pickle():
+    assert columns.splits([1]) == ({"all": [1]}, ())
+    assert columns.splits({"id": 1}) == ({"all": {"id": 1}}, ())
+    found, notes = columns.splits({"Train": 1, "dev": 2, "config": 3, 7: 4})
+    assert found == {"train": 1, "valid": 2} and notes == ("left out: config, 7",)
+    with pytest.raises(DataError, match='the split "valid" twice'):
+        columns.splits({"dev": 1, "valid": 2})
+
+
+def test_whole_numbers():
+    x = np.array([0, 1, 2**31 - 1, 2**31, -1, 0.5, np.nan, np.inf])
+    assert columns.are_whole(x).tolist() == [True] * 3 + [False] * 5

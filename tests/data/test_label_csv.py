@@ -1,0 +1,59 @@
+import collections
+
+import pytest
+
+from msajax.data.errors import DataError
+from msajax.data.read import read
+
+
+def test_rows_of_a_file(samples, write):
+    corpus = read(write(samples.label_csv()), dataset="mosi")
+    assert {name: len(split) for name, split in corpus.splits.items()} == samples.ROWS
+    split = corpus.splits["train"]
+    assert split.ids.tolist() == [f"train{i}$_${i}" for i in range(4)]
+    assert split.raw_text[0] == '"Oh, no"\n0'
+    assert split.arrays["label"].tolist() == pytest.approx([-1.0, -0.8, -0.6, -0.4])
+    assert list(split.arrays) == ["label"]
+
+
+def test_labels_of_single_modalities(write):
+    text = (
+        "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode\n"
+        "video_0001,0001,我不想嫁给李茶,-0.6,-1.0,0.2,0,Negative,train\n"
+    )
+    split = read(write(text.encode()), dataset="sims").splits["train"]
+    assert split.raw_text.tolist() == ["我不想嫁给李茶"]
+    labels = [split.arrays[f"label_{name}"][0] for name in ("text", "audio", "vision")]
+    assert labels == pytest.approx([-1.0, 0.2, 0.0])
+
+
+def test_to_predict_neither_label_nor_mode_is_needed(write):
+    path = write(b"video_id,clip_id,text\nv,1,hello\nv,2,bye\n")
+    corpus = read(path, dataset="mosi", labels=False)
+    assert corpus.splits["all"].raw_text.tolist() == ["hello", "bye"]
+    assert corpus.splits["all"].arrays == {}
+    with pytest.raises(DataError, match='the column "label" is missing'):
+        read(path, dataset="mosi")
+
+
+def test_bad_cells(samples, write):
+    good = samples.label_csv()
+    with pytest.raises(DataError, match='label is "x", expected a number'):
+        read(write(good.replace(b"-0.8", b"x")), dataset="mosi")
+    with pytest.raises(DataError, match='unknown split "trian"; did you mean "train"'):
+        read(write(good.replace(b",train\r", b",trian\r")), dataset="mosi")
+
+
+def test_mosi_and_mosei_as_distributed(shared):
+    for name, rows in (("mosi", [1284, 229, 686]), ("mosei", [16326, 1871, 4659])):
+        path = shared / "data" / name / f"{name.upper()}-label.csv"
+        corpus = read(path, dataset=name)
+        assert [len(split) for split in corpus.splits.values()] == rows
+        assert all(all(split.raw_text) for split in corpus.splits.values())
+        low_high = [
+            f(s.arrays["label"]) for s in corpus.splits.values() for f in (min, max)
+        ]
+        assert (min(low_high), max(low_high)) == (-3.0, 3.0) and corpus.notes == ()
+    counts = collections.Counter(corpus.splits["train"].ids.tolist())
+    assert counts.most_common(1)[0][1] == 1
+    assert corpus.splits["train"].ids[0] == "-3g5yACwYnA$_$10"

@@ -1,0 +1,98 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from msajax.data import builder, prepared
+from msajax.data.errors import DataError
+from msajax.data.read import read
+
+
+def assert_equal(found, expected):
+    """Equal corpora, to the bit."""
+    assert found.dataset == expected.dataset
+    assert found.notes == expected.notes and found.sha256 == expected.sha256
+    assert list(found.splits) == list(expected.splits)
+    for name, split in expected.splits.items():
+        other = found.splits[name]
+        assert other.ids.tolist() == split.ids.tolist()
+        assert other.raw_text.tolist() == split.raw_text.tolist()
+        assert other.arrays.keys() == split.arrays.keys()
+        for key, array in split.arrays.items():
+            assert other.arrays[key].dtype == array.dtype
+            assert other.arrays[key].shape == array.shape
+            assert other.arrays[key].tobytes() == array.tobytes(), (name, key)
+
+
+@pytest.mark.parametrize("name", ["mmsa", "mag", "meld", "label_csv", "npz"])
+def test_a_corpus_comes_back_to_the_bit(name, tiny_files, write, tmp_path):
+    dataset = {"meld": "meld", "mmsa": "sims"}.get(name, "mosi")
+    corpus = read(write(tiny_files[name]), dataset=dataset)
+    store = prepared.write(corpus, tmp_path / "new")
+    moved = store.rename(tmp_path / "elsewhere")
+    assert prepared.is_store(moved) and not prepared.is_store(tmp_path)
+    assert_equal(prepared.load(moved), corpus)
+
+
+def test_missing_rows_notes_and_lengths_come_back(samples, write, tmp_path):
+    arrays = samples.npz_data()
+    arrays["audio"][:4] = 0
+    arrays["vision"][5, 0, 0] = np.nan
+    arrays["audio"][:, 5:] = 0  # no row fills the padded length
+    corpus = read(write(samples.npz_bytes(arrays)), dataset="mosi")
+    found = prepared.load(prepared.write(corpus, tmp_path / "new"))
+    assert_equal(found, corpus)
+    assert found.splits["train"].arrays["audio"].shape[1] == 7 and found.notes
+
+
+def test_padding_is_not_stored(samples, write, tmp_path):
+    arrays = samples.npz_data()
+    arrays["audio"] = np.zeros((10, 2000, 3))
+    arrays["audio"][:, 0] = 1
+    corpus = read(write(samples.npz_bytes(arrays)), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "new")
+    import tensorflow_datasets as tfds
+
+    made: Any = tfds.builder_from_directory(str(store))
+    assert made.as_data_source("train")[0]["audio"].shape == (1, 3)
+    assert_equal(prepared.load(store), corpus)
+
+
+def test_metadata(tiny_files, write, tmp_path):
+    corpus = read(write(tiny_files["npz"]), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "new")
+    info = json.loads((store / "dataset_info.json").read_text())
+    rows = {split["name"]: split["shardLengths"] for split in info["splits"]}
+    assert rows == {"train": ["4"], "valid": ["3"], "test": ["3"]}
+    assert info["fileFormat"] == "array_record"
+    metadata = json.loads((store / "metadata.json").read_text())
+    assert metadata["sha256"] == corpus.sha256
+    assert "prepare_data.py" in builder.MsajaxCorpus.MANUAL_DOWNLOAD_INSTRUCTIONS
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_store_is_refused(damage, tiny_files, write, tmp_path):
+    corpus = read(write(tiny_files["npz"]), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "new")
+    (path,) = store.glob("*train.array_record*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "flip":
+        path.write_bytes(content)
+    elif damage == "cut":
+        path.write_bytes(content[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(DataError, match=r"train\.array_record"):
+        prepared.load(store)
+
+
+def test_read_takes_a_store(tiny_files, write, tmp_path):
+    corpus = read(write(tiny_files["npz"]), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "new")
+    assert_equal(read(store, dataset="mosi"), corpus)
+    chosen = read(store, dataset="mosi", labels=False, modalities=["audio"])
+    assert set(chosen.splits["test"].arrays) == {"audio", "audio_mask"}
+    with pytest.raises(DataError, match='holds the dataset "mosi", not "sims"'):
+        read(store, dataset="sims")

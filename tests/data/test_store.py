@@ -1,0 +1,153 @@
+import logging
+import os
+import pickle
+import sys
+
+import pytest
+
+from msajax.data import prepared, read, store
+from msajax.data.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "root"))
+    monkeypatch.setattr(store, "_SMALL", 0)  # the cache takes tiny files, too
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def source(tiny_files, write):
+    return write(tiny_files["mmsa"])
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The paths that were read from their source."""
+    paths = []
+    original = read.read
+
+    def counted(path, **options):
+        paths.append(str(path))
+        return original(path, **options)
+
+    monkeypatch.setattr(read, "read", counted)
+    return paths
+
+
+def content(corpus):
+    """What makes corpora equal."""
+    splits = {
+        name: (split.ids.tolist(), {k: a.tobytes() for k, a in split.arrays.items()})
+        for name, split in corpus.splits.items()
+    }
+    return corpus.dataset, corpus.notes, corpus.sha256, splits
+
+
+def test_prepare_and_open_by_name(source, root):
+    folder = store.prepare(source, dataset="sims", name="sims/unaligned")
+    assert folder == root / "sims" / "unaligned"
+    assert os.listdir(folder.parent) == ["unaligned"]
+    found = store.open_corpus("sims/unaligned", dataset="sims")
+    assert content(found) == content(read.read(source, dataset="sims"))
+    assert content(store.open_corpus(folder, dataset="sims")) == content(found)
+
+
+def test_preparing_again_replaces(source, samples, write):
+    store.prepare(source, dataset="sims", name="a")
+    other = write(samples.mmsa_data(seed=1), "other.pkl")
+    store.prepare(other, dataset="sims", name="a")
+    found = store.open_corpus("a", dataset="sims")
+    assert content(found) == content(read.read(other, dataset="sims"))
+
+
+def test_wrong_names(source):
+    store.prepare(source, dataset="sims", name="sims/unaligned")
+    with pytest.raises(DataError, match='did you mean "sims/unaligned"'):
+        store.open_corpus("sims/unalinged", dataset="sims")
+    with pytest.raises(DataError, match='unknown dataset "simms"; did you mean "sims"'):
+        store.open_corpus("sims/unaligned", dataset="simms")
+    for name in ("../x", "/x", "", "a//b", ".x"):
+        with pytest.raises(DataError, match="is no name for a store"):
+            store.prepare(source, dataset="sims", name=name)
+
+
+def test_the_second_use_reads_the_store(source, reads):
+    first = store.open_corpus(source, dataset="sims")
+    second = store.open_corpus(source, dataset="sims")
+    assert reads == [str(source)]
+    assert content(first) == content(second)
+
+
+def test_the_cache_is_keyed_by_content_and_options(source, reads, samples):
+    store.open_corpus(source, dataset="sims")
+    audio = store.open_corpus(source, dataset="sims", modalities=("audio",))
+    assert "vision" not in audio.splits["train"].arrays and len(reads) == 2
+    before = os.stat(source)
+    source.write_bytes(pickle.dumps(samples.mmsa_data(sims=True, seed=5)))
+    os.utime(source, (before.st_atime, before.st_mtime))
+    changed = store.open_corpus(source, dataset="sims")
+    assert len(reads) == 3
+    assert content(changed) == content(read.read(source, dataset="sims"))
+
+
+def test_small_files_and_files_to_predict_are_read(source, reads, monkeypatch, root):
+    store.open_corpus(source, dataset="sims", labels=False)
+    monkeypatch.setattr(store, "_SMALL", 2**20)
+    store.open_corpus(source, dataset="sims")
+    assert len(reads) == 2 and not root.exists()
+
+
+@pytest.mark.parametrize("damage", ["half", "flip", "metadata"])
+def test_a_damaged_entry_is_made_again(damage, source, reads, root, caplog):
+    first = store.open_corpus(source, dataset="sims")
+    (folder,) = (root / "cache").iterdir()
+    (record,) = folder.glob("*train*")
+    if damage == "half":
+        (folder / "checksums.json").unlink()
+    elif damage == "flip":
+        flipped = bytearray(record.read_bytes())
+        flipped[100] ^= 1
+        record.write_bytes(flipped)
+    else:
+        (folder / "metadata.json").write_text("{}")
+    with caplog.at_level(logging.WARNING):
+        again = store.open_corpus(source, dataset="sims")
+    assert content(first) == content(again) and len(reads) == 2
+    assert len(caplog.records) == (0 if damage == "half" else 1)
+    store.open_corpus(source, dataset="sims")
+    assert len(reads) == 2
+    assert os.listdir(root / "cache") == [folder.name]
+
+
+def no_space(*_):
+    raise RuntimeError("write() failed: No space left on device")
+
+
+def test_a_full_disk_falls_back_to_the_source(source, root, monkeypatch, caplog):
+    from msajax.data import builder
+
+    monkeypatch.setattr(builder.MsajaxCorpus, "download_and_prepare", no_space)
+    with caplog.at_level(logging.WARNING):
+        found = store.open_corpus(source, dataset="sims")
+    assert content(found) == content(read.read(source, dataset="sims"))
+    (record,) = caplog.records
+    assert "is not cached" in record.getMessage() and "No space" in record.getMessage()
+    assert os.listdir(root / "cache") == []
+
+
+def test_a_cache_that_cannot_be_written(source, monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "file"))
+    with caplog.at_level(logging.WARNING):
+        found = store.open_corpus(source, dataset="sims")
+    assert content(found) == content(read.read(source, dataset="sims"))
+    assert len(caplog.records) == 1
+
+
+def test_reading_needs_no_tfds(tiny_files, write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    path = write(tiny_files["npz"])
+    assert read.read(path, dataset="mosi").splits
+    with pytest.raises(ImportError):
+        prepared.write(read.read(path, dataset="mosi"), path.parent)
