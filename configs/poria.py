@@ -7,12 +7,18 @@ sizes are ours, chosen on the validation split; no publication gives them.
 from configs import common
 
 _MODELS = {
-    "ef_lstm": dict(hidden_dim=128, layers=1, dropout=0.5),
-    "lf_dnn": dict(),
-    "lmf": dict(),
+    "ef_lstm": dict(hidden_dim=128, layers=1),
+    "lf_dnn": dict(audio_dropout=0.6, vision_dropout=0.6, post_fusion_dropout=0.5),
+    "lmf": dict(rank=4),
     "mult": dict(layers=2, causal=False),
-    "tfn": dict(),
+    "tfn": dict(
+        hidden_dims=(64, 16, 16),
+        text_out=32,
+        audio_dropout=0.6,
+        vision_dropout=0.6,
+    ),
 }
+_WEIGHT_DECAY = {"lmf": 1e-2}
 
 
 def get_config(system="lf_dnn"):
@@ -20,5 +26,6 @@ def get_config(system="lf_dnn"):
     config.data.update(variant="poria", dims=(100, 73, 100), lengths=(1, 1, 1))
     config.model.update(_MODELS[system])
     config.train.update(epochs=60, patience=10, batch_size=32)
-    config.optimizer.update(learning_rate=1e-3, weight_decay=1e-3)
+    decay = _WEIGHT_DECAY.get(system, 1e-3)
+    config.optimizer.update(learning_rate=1e-3, weight_decay=decay)
     return config

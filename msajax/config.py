@@ -42,7 +42,7 @@ def load(path: str, overrides: Iterable[tuple[str, str]] = ()) -> Config:
     file, _, argument = path.partition(":")
     source = pathlib.Path(file)
     if not source.is_file():
-        near = suggest(source.name, (p.name for p in source.parent.glob("*_*.py")))
+        near = suggest(source.name, (p.name for p in source.parent.glob("[a-z]*.py")))
         raise ValueError(f"no config file {file}{near}")
     sys.path.insert(0, str(source.resolve().parent.parent))  # for 'configs.common'
     try:

@@ -19,7 +19,7 @@ import msajax
 from msajax import checkpoint, evaluate, logs, parallel, train, workdir
 from msajax import config as configs
 from msajax.book import Book
-from msajax.data import demo, loader, store
+from msajax.data import clean, demo, loader, store
 from msajax.data.spec import DATASETS, Corpus, Spec, Split, suggest
 from msajax.models.base import Model
 from msajax.report import table
@@ -151,7 +151,7 @@ def _corpus(
 ) -> Corpus:
     data = config.data
     if path is None and data.dataset == "demo" and not data.path:
-        return demo.generate(data.seed)
+        return clean.select(demo.generate(data.seed), data.modalities)
     name = "/".join(part for part in (data.dataset, data.variant) if part)
     return store.open_corpus(
         path or data.path or name,

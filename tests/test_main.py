@@ -284,3 +284,20 @@ def test_help_is_quick_and_shows_examples():
         line.split("|")[-1].strip() for line in done.stderr.splitlines()
     ]
     assert time.monotonic() - began < 30  # about a second; what costs is not imported
+
+
+def test_three_modalities_beat_the_mean_and_each_alone(tmp_path):
+    def corr_and_mae(name, *args):
+        fast = ("--config.train.seeds=1", "--config.train.epochs=12", *SHORT[2:])
+        fast += ("--config.optimizer.learning_rate=3e-3",)
+        assert run(tmp_path / name, *args, short=fast) == 0
+        test = json.loads((tmp_path / name / "results.json").read_text())["test"]
+        return test["corr"]["mean"], test["mae"]["mean"]
+
+    corr, mae = corr_and_mae("all")
+    labels = demo.generate(0).splits
+    mean = labels["train"].arrays["label"].mean()
+    assert mae < 0.75 * np.abs(labels["test"].arrays["label"] - mean).mean()
+    for modality in ("text", "audio", "vision"):
+        alone, _ = corr_and_mae(modality, f"--config.data.modalities={modality}")
+        assert corr > alone + 0.1, modality
