@@ -28,7 +28,7 @@ class Log:
         self._plain = not console.is_terminal
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=6),
             TextColumn("{task.fields[status]}"),
             console=console,
             transient=True,
@@ -73,11 +73,13 @@ class Log:
         rate = (done - self._first) / max(now - self._since, 1e-9)
         left = (phase.epochs * steps - done) / rate if rate else 0.0
         best = "-" if book.best is None else f"{book.best:.4f}"
+        pace = f"{rate * phase.batch_size:,.0f} samples/s  {_clock(left)} left"
         status = (
-            f"{phase.name} epoch {book.epoch + 1}/{phase.epochs}  "
-            f"loss {book.terms['loss'][-1]:.4f}  best {phase.select} {best}  "
-            f"{rate * phase.batch_size:,.0f} samples/s  {_clock(left)} left at most"
+            f"epoch {book.epoch + 1}/{phase.epochs}  loss {book.terms['loss'][-1]:.4f}  "
+            f"best {best}  {pace if rate else '- samples/s'}"
         )
+        if phase.name != "main":
+            status = f"{phase.name}  {status}"
         total = phase.epochs * steps
         self._bar.update(self._task, completed=done, total=total, status=status)
         if self._plain and now - self._shown >= _PLAIN_EVERY:

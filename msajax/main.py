@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 _EXAMPLES = """\
 examples:
-  # the embedded demo corpus: no download, about a minute
+  # the embedded demo corpus: no download, half a minute
   python -m msajax.main --config configs/demo.py --workdir runs/demo
 
   # MulT on your MOSI pickle, three seeds, another width
   python -m msajax.main --config configs/mult_mosi.py --workdir runs/mult \\
-      --config.data.path=unaligned_50.pkl --config.train.seeds=1,2,3 --config.model.dim=64
+      --config.data.path=unaligned_50.pkl --config.train.seeds=1,2,3 --config.model.dim=60
 
   # the same checkpoints on another split, or on another file
   python -m msajax.main --workdir runs/mult --mode evaluate --split valid

@@ -86,10 +86,9 @@ def load_config(folder: pathlib.Path) -> configs.Config:
 def load_spec(folder: pathlib.Path) -> Spec:
     """The spec that a run in the folder was trained for."""
     values = _read_json(folder / "spec.json")
-    values.pop("data_sha256")
-    return Spec(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    )
+    del values["data_sha256"]
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Spec(**fields)  # pyright: ignore
 
 
 def write(path: pathlib.Path, text: str) -> None:

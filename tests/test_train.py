@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from tests import toys
 
 from msajax import checkpoint, parallel, train
 from msajax.book import Phase
 from msajax.optim import Optimizer
+from tests import toys
 
 SGD = Optimizer(name="sgd", learning_rate=0.1)
 PHASES = (

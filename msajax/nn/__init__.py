@@ -1,0 +1,1 @@
+"""Linen blocks that several systems share; no losses."""

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tests import toys
 
 from msajax.data import loader
 from msajax.data.spec import Split
+from tests import toys
 
 
 def with_arrays(corpus, **changes):

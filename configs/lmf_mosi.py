@@ -1,0 +1,22 @@
+"""LMF on CMU-MOSI, unaligned (hyperparameters: MMSA config_regression.json @ a94e65d)."""
+
+from configs import common
+
+
+def get_config():
+    config = common.get_config("lmf", "mosi")
+    config.data.update(variant="unaligned", dims=(768, 5, 20), lengths=(50, 375, 500))
+    config.model.update(
+        hidden_dims=(128, 16, 128), rank=3, audio_dropout=0.3, vision_dropout=0.3
+    )
+    # MMSA stops by patience alone, without a limit of epochs.
+    config.train.update(batch_size=64, epochs=100, patience=8)
+    config.optimizer.update(
+        learning_rate=1e-3,
+        weight_decay=5e-3,
+        groups=(
+            (r".*_factor", dict(learning_rate=1e-3, weight_decay=0.0)),
+            (r".*", {}),
+        ),
+    )
+    return config

@@ -1,0 +1,20 @@
+"""TFN on CMU-MOSI, unaligned (hyperparameters: MMSA config_regression.json @ a94e65d)."""
+
+from configs import common
+
+
+def get_config():
+    config = common.get_config("tfn", "mosi")
+    config.data.update(variant="unaligned", dims=(768, 5, 20), lengths=(50, 375, 500))
+    config.model.update(
+        hidden_dims=(128, 32, 128),
+        text_out=32,
+        post_fusion_dim=64,
+        audio_dropout=0.3,
+        vision_dropout=0.3,
+        post_fusion_dropout=0.5,
+    )
+    # MMSA stops by patience alone, without a limit of epochs.
+    config.train.update(batch_size=32, epochs=100, patience=8)
+    config.optimizer.update(learning_rate=1e-3)
+    return config

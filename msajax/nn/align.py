@@ -1,0 +1,41 @@
+"""Alignment of a sequence to the steps of another by average pooling.
+
+The simulated word alignment of thuiar/MMSA (AlignSubNet, 'avg_pool'), which
+aligned systems use on data that has no aligned file, such as CH-SIMS.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def align(
+    x: jax.Array, mask: jax.Array, target: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Pools n real steps to the m real steps of the target, in each sample by itself.
+
+    Step i is the mean of the steps i p .. (i + 1) p - 1 of x, p = ceil(n / m);
+    the last real step is repeated where these run out. A sample whose target
+    has no real step (no text) is pooled to one. With masks that are all True
+    this is MMSA's alignment of padded sequences.
+
+    Args:
+      x: [B, L, D] float32.
+      mask: [B, L] bool, real steps of x.
+      target: [B, T] bool, real steps to align to.
+
+    Returns:
+      The pooled sequence [B, T, D] and its real steps [B, T] bool.
+    """
+    n = jnp.sum(mask, axis=1)[:, None, None]
+    m = jnp.maximum(jnp.sum(target, axis=1), 1)[:, None, None]
+    p = jnp.maximum(-(-n // m), 1)
+    i = jnp.arange(target.shape[1])[None, :, None]
+    j = jnp.arange(x.shape[1])[None, None, :]
+    # Step j of x covers [j, j + 1), the last real one [n - 1, m p), those after
+    # it nothing; what falls into window i is its weight there.
+    end = jnp.where(j < n - 1, j + 1, jnp.where(j == n - 1, m * p, j))
+    overlap = jnp.minimum((i + 1) * p, end) - jnp.maximum(i * p, j)
+    weights = jnp.where(i < m, jnp.maximum(overlap, 0), 0).astype(x.dtype)
+    aligned = jnp.einsum("btl,bld->btd", weights, x) / p
+    real = (i < m) & (n > 0)
+    return aligned, real[..., 0]

@@ -1,0 +1,89 @@
+"""Multi-head attention with the parameters and initialisation of torch.nn.MultiheadAttention."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+def masked_softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax over the visible keys; a query that sees none gets zeros, not NaN.
+
+    Args:
+      scores: [..., K] float32.
+      mask: bool, True on visible keys; broadcasts to scores.
+
+    Returns:
+      An array like scores; each row sums to 1, or to 0.
+    """
+    weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))
+    return jnp.where(mask, weights, 0)
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention in `heads` subspaces of the width.
+
+    Attributes:
+      heads: number of heads H; divides the width.
+      dropout: of attention weights.
+    """
+
+    heads: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self,
+        query: jax.Array,
+        key: jax.Array | None = None,
+        value: jax.Array | None = None,
+        *,
+        mask: jax.Array,
+        train: bool,
+    ) -> jax.Array:
+        """Attends from query to key.
+
+        Args:
+          query: [B, Q, D] float32.
+          key, value: [B, K, D] float32; without them query attends to itself.
+          mask: [B, Q, K] bool, True on visible keys.
+          train: apply dropout.
+
+        Returns:
+          [B, Q, D] float32.
+
+        Raises:
+          ValueError: the heads do not divide the width.
+        """
+        dim = query.shape[-1]
+        if dim % self.heads:
+            raise ValueError(
+                f"{self.heads} heads do not divide a width of {dim}; set heads to a "
+                "divisor of it"
+            )
+        # One kernel for the three projections: its fan-out of 3 D sets the scale
+        # of PyTorch's xavier initialisation.
+        shape = (3, self.heads, dim // self.heads)
+        init = nn.initializers.variance_scaling(
+            1.0, "fan_avg", "uniform", in_axis=0, out_axis=(1, 2, 3)
+        )
+        kernel = self.param("kernel", init, (dim, *shape))
+        bias = self.param("bias", nn.initializers.zeros, shape)
+
+        def project(x, parts):
+            y = jnp.einsum("bld,dphe->pblhe", x, kernel[:, parts])
+            return y + bias[parts, None, None]
+
+        if key is None or value is None:
+            q, k, v = project(query, slice(0, 3))
+        else:
+            (q,), (k,), (v,) = (
+                project(x, slice(i, i + 1)) for i, x in enumerate((query, key, value))
+            )
+        scores = jnp.einsum("bqhe,bkhe->bhqk", q * shape[-1] ** -0.5, k)
+        weights = masked_softmax(scores, mask[:, None])
+        weights = nn.Dropout(self.dropout)(weights, deterministic=not train)
+        heads = jnp.einsum("bhqk,bkhe->bqhe", weights, v)
+        # [B, Q, H, D/H] -> [B, Q, D]
+        return nn.Dense(dim, kernel_init=nn.initializers.xavier_uniform(), name="out")(
+            heads.reshape(query.shape)
+        )

@@ -1,0 +1,40 @@
+"""Convolution over time that keeps track of what is real."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msajax.nn.linear import uniform
+
+
+class TemporalConvolution(nn.Module):
+    """Convolution without padding or bias: n real steps become n - kernel_size + 1.
+
+    A sequence shorter than the kernel is extended with zeros to one window
+    (the references fail there), so that no real step is lost.
+
+    Attributes:
+      features: output width.
+      kernel_size: steps in a window.
+    """
+
+    features: int
+    kernel_size: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """[B, L, D], mask [B, L] bool -> [B, M, features], mask [B, M]; M = L - kernel_size + 1."""
+        size, length = self.kernel_size, max(x.shape[1], self.kernel_size)
+        x = jnp.where(mask[..., None], x, 0)
+        x = jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))
+        y = nn.Conv(
+            self.features,
+            (size,),
+            padding="VALID",
+            use_bias=False,
+            kernel_init=uniform(size * x.shape[-1]),
+            name="conv",
+        )(x)
+        steps = jnp.sum(mask, axis=1, keepdims=True)
+        windows = jnp.where(steps > 0, jnp.maximum(steps - size + 1, 1), 0)
+        return y, jnp.arange(y.shape[1])[None] < windows

@@ -1,0 +1,34 @@
+"""Linear layers that start as PyTorch's do.
+
+torch.nn.Linear, Conv1d and LSTM draw weights and biases alike from
+U(±1/sqrt(fan)); linen's defaults (LeCun normal, zero biases) train otherwise.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+def uniform(fan: int) -> nn.initializers.Initializer:
+    """U(±1/sqrt(fan)). Source: reset_parameters of torch.nn.Linear, Conv1d (fan-in), LSTM (width)."""
+    bound = fan**-0.5
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Linear(nn.Module):
+    """x W + b on the last axis: [..., D] -> [..., features]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the layer."""
+        dim = x.shape[-1]
+        kernel = self.param("kernel", uniform(dim), (dim, self.features))
+        bias = self.param("bias", uniform(dim), (self.features,))
+        bias = jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
+        return jnp.einsum("...d,df->...f", x, kernel) + bias

@@ -1,0 +1,47 @@
+"""Masks: which steps are real, and which of them a query may see. True is visible."""
+
+import jax
+import jax.numpy as jnp
+
+
+def step_masks(
+    batch: dict[str, jax.Array], *, padded: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Steps of text, audio and vision that a system works on.
+
+    Args:
+      batch: has text_mask, audio_mask and vision_mask, [B, L] bool each.
+      padded: take padded steps for real ones, as references do that know no
+        lengths.
+
+    Returns:
+      Three [B, L] bool.
+    """
+    text, audio, vision = (
+        jnp.ones_like(batch[name]) if padded else batch[name]
+        for name in ("text_mask", "audio_mask", "vision_mask")
+    )
+    return text, audio, vision
+
+
+def visible(queries: jax.Array, keys: jax.Array, *, causal: bool) -> jax.Array:
+    """Keys that each query may attend to.
+
+    Causal means MulT's diagonal: with n_q real queries and n_k real keys, query
+    i sees keys 0..i+|n_k - n_q|, in each sample as if it stood alone.
+
+    Args:
+      queries: [B, Q] bool, real steps of the queries.
+      keys: [B, K] bool, real steps of the keys.
+      causal: hide later keys.
+
+    Returns:
+      [B, Q, K] bool.
+    """
+    mask = jnp.broadcast_to(keys[:, None], (*queries.shape, keys.shape[1]))
+    if causal:
+        offset = jnp.abs(jnp.sum(keys, axis=1) - jnp.sum(queries, axis=1))
+        i = jnp.arange(queries.shape[1])[None, :, None]
+        j = jnp.arange(keys.shape[1])[None, None, :]
+        mask &= j <= i + offset[:, None, None]
+    return mask

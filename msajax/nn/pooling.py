@@ -1,0 +1,16 @@
+"""One vector from a sequence; a sequence without a real step gives zeros."""
+
+import jax
+import jax.numpy as jnp
+
+
+def mean_pool(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean over the real steps: [B, L, D], mask [B, L] bool -> [B, D]."""
+    total = jnp.sum(jnp.where(mask[..., None], x, 0), axis=1)
+    return total / jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
+
+
+def last_step(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """The last real step: [B, L, D], mask [B, L] bool, padded at the end -> [B, D]."""
+    last = jnp.arange(x.shape[1])[None] == jnp.sum(mask, axis=1, keepdims=True) - 1
+    return jnp.sum(jnp.where(last[..., None], x, 0), axis=1)

@@ -1,0 +1,104 @@
+"""Forward passes of the references in numpy, from PyTorch state dicts: the tests' second opinion."""
+
+import numpy as np
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_layer(x, kernel, recurrent, bias):
+    """One sequence [L, D] -> all states [L, H]; kernels [in, 4 H], gates i, f, g, o."""
+    h = c = np.zeros(recurrent.shape[0])
+    states = []
+    for step in x:
+        i, f, g, o = np.split(step @ kernel + h @ recurrent + bias, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        states.append(h)
+    return np.stack(states) if states else np.zeros((0, len(h)))
+
+
+def lstm(state, prefix, x):
+    """torch.nn.LSTM on a batch [B, L, D]: the last layer's states [B, L, H]."""
+    layer = 0
+    while f"{prefix}.weight_ih_l{layer}" in state:
+        w, r, b, c = (
+            state[f"{prefix}.{name}_l{layer}"]
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        x = np.stack([lstm_layer(row, w.T, r.T, b + c) for row in x])
+        layer += 1
+    return x
+
+
+def linear(state, prefix, x):
+    """torch.nn.Linear."""
+    return x @ state[f"{prefix}.weight"].T + state[f"{prefix}.bias"]
+
+
+def batch_norm(state, prefix, x):
+    """torch.nn.BatchNorm1d in evaluation, channels last."""
+    mean, var = state[f"{prefix}.running_mean"], state[f"{prefix}.running_var"]
+    x = (x - mean) / np.sqrt(var + 1e-5)
+    return x * state[f"{prefix}.weight"] + state[f"{prefix}.bias"]
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def subnets(state, batch):
+    """MMSA's three embeddings on averages over the padded length."""
+    text = linear(
+        state,
+        "text_subnet.linear_1",
+        lstm(state, "text_subnet.rnn", batch["text"])[:, -1],
+    )
+    others = []
+    for torch, name in (("audio_subnet", "audio"), ("video_subnet", "vision")):
+        h = batch_norm(state, f"{torch}.norm", batch[name].mean(1))
+        for i in (1, 2, 3):
+            h = relu(linear(state, f"{torch}.linear_{i}", h))
+        others.append(h)
+    return text, *others
+
+
+def post_fusion(state, h):
+    """The three layers after the fusion of TFN and LF-DNN."""
+    for i in (1, 2):
+        h = relu(linear(state, f"post_fusion_layer_{i}", h))
+    return linear(state, "post_fusion_layer_3", h)[:, 0]
+
+
+def with_one(x):
+    return np.concatenate([np.ones((len(x), 1)), x], axis=1)
+
+
+def tfn(state, batch):
+    text, audio, vision = map(with_one, subnets(state, batch))
+    rows = [
+        np.kron(np.kron(a, v), t) for t, a, v in zip(text, audio, vision, strict=True)
+    ]
+    width, shift = state["output_range"][0], state["output_shift"][0]
+    return sigmoid(post_fusion(state, np.stack(rows))) * width + shift
+
+
+def lf_dnn(state, batch):
+    text, audio, vision = subnets(state, batch)
+    return post_fusion(state, np.concatenate([audio, vision, text], axis=1))
+
+
+def lmf(state, batch):
+    names = ("text_factor", "audio_factor", "video_factor")
+    terms = 1.0
+    for name, x in zip(names, map(with_one, subnets(state, batch)), strict=True):
+        terms = terms * (x @ state[name])[..., 0]  # [r, B]
+    return (state["fusion_weights"] @ terms + state["fusion_bias"])[0]
+
+
+def ef_lstm(state, batch):
+    x = np.concatenate([batch["text"], batch["audio"], batch["vision"]], axis=-1)
+    x = batch_norm(state, "norm", x.swapaxes(1, 2)).swapaxes(1, 2)
+    h = relu(linear(state, "linear", lstm(state, "lstm", x)[:, -1]))
+    return linear(state, "out", h)[:, 0]

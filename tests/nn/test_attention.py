@@ -1,0 +1,95 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from msajax.nn.attention import MultiHeadAttention, masked_softmax
+
+rng = np.random.default_rng(0)
+QUERY = rng.normal(size=(2, 3, 8)).astype(np.float32)
+KEY = rng.normal(size=(2, 5, 8)).astype(np.float32)
+VALUE = rng.normal(size=(2, 5, 8)).astype(np.float32)
+MASK = rng.random((2, 3, 5)) < 0.6
+MASK[..., 0] = True
+
+
+def by_hand(params, query, key, value, mask, heads):
+    """One head and one query at a time."""
+    kernel, bias = np.asarray(params["kernel"]), np.asarray(params["bias"])
+    out = np.zeros((*query.shape[:2], heads, query.shape[-1] // heads))
+    for h in range(heads):
+        q, k, v = (
+            x @ kernel[:, i, h] + bias[i, h] for i, x in enumerate((query, key, value))
+        )
+        for b, t in np.ndindex(query.shape[:2]):
+            seen = mask[b, t]
+            scores = np.exp(k[b, seen] @ q[b, t] / np.sqrt(q.shape[-1]))
+            out[b, t, h] = scores @ v[b, seen] / max(scores.sum(), 1e-30)
+    out = out.reshape(query.shape)
+    return out @ np.asarray(params["out"]["kernel"]) + np.asarray(params["out"]["bias"])
+
+
+def random_params(heads, *inputs, mask):
+    attention = MultiHeadAttention(heads)
+    params = attention.init(jax.random.key(0), *inputs, mask=mask, train=False)
+    leaves, tree = jax.tree.flatten(params["params"])
+    leaves = [rng.normal(size=leaf.shape).astype(np.float32) / 3 for leaf in leaves]
+    return attention, jax.tree.unflatten(tree, leaves)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_against_a_loop(heads):
+    attention, params = random_params(heads, QUERY, KEY, VALUE, mask=MASK)
+    y = attention.apply({"params": params}, QUERY, KEY, VALUE, mask=MASK, train=False)
+    want = by_hand(params, QUERY, KEY, VALUE, MASK, heads)
+    np.testing.assert_allclose(y, want, atol=1e-5)
+
+
+def test_self_attention_is_attention_to_itself():
+    mask = MASK[..., :3]
+    attention, params = random_params(2, QUERY, mask=mask)
+    options = dict(mask=mask, train=False)
+    np.testing.assert_allclose(
+        attention.apply({"params": params}, QUERY, **options),
+        attention.apply({"params": params}, QUERY, QUERY, QUERY, **options),
+        atol=1e-6,
+    )
+
+
+def test_a_query_that_sees_no_key_gets_zeros_and_finite_gradients():
+    mask = MASK.copy()
+    mask[1, 2] = False
+    attention, params = random_params(2, QUERY, KEY, VALUE, mask=mask)
+
+    def apply(query):
+        return attention.apply(
+            {"params": params}, query, KEY, VALUE, mask=mask, train=False
+        )
+
+    np.testing.assert_allclose(apply(QUERY)[1, 2], params["out"]["bias"], atol=1e-6)
+    gradient = jax.grad(lambda q: jnp.sum(apply(q) ** 2))(QUERY)
+    assert np.all(np.isfinite(gradient))
+    np.testing.assert_array_equal(gradient[1, 2], 0)
+
+
+def test_masked_softmax_rows_sum_to_one_or_zero():
+    scores = jnp.array([[1e4, -1e4, 0.0], [3.0, 2.0, 1.0]])
+    mask = jnp.array([[False, True, True], [False, False, False]])
+    weights = masked_softmax(scores, mask)
+    np.testing.assert_allclose(weights, [[0, 0, 1], [0, 0, 0]], atol=1e-6)
+
+
+def test_initial_scale_counts_the_three_projections_as_one():
+    x = jnp.ones((1, 2, 48))
+    attention = MultiHeadAttention(4)
+    params = attention.init(
+        jax.random.key(3), x, mask=jnp.ones((1, 2, 2), bool), train=False
+    )["params"]
+    bound = np.sqrt(6 / (48 + 3 * 48))
+    assert 0.97 * bound < jnp.max(jnp.abs(params["kernel"])) <= bound
+    np.testing.assert_array_equal(params["bias"], 0)
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="3 heads do not divide a width of 8"):
+        random_params(3, QUERY, KEY, VALUE, mask=MASK)
