@@ -183,6 +183,11 @@ def _setting(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Settin
         # Read when the first device is looked for, below.
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if jax.config.jax_compilation_cache_dir is None:
+        # A program that was compiled once is read the next time.
+        cache = pathlib.Path("~/.cache/msajax/compiled").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     devices = parallel.local_devices(config.parallel.devices)
     return Setting(
         config, folder, spec, configs.build(config, spec), devices, Console()
