@@ -184,14 +184,19 @@ def _setting(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Settin
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     if jax.config.jax_compilation_cache_dir is None:
-        # A program that was compiled once is read the next time.
-        cache = pathlib.Path("~/.cache/msajax/compiled").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        _keep_compiled(pathlib.Path("~/.cache/msajax/compiled").expanduser())
     devices = parallel.local_devices(config.parallel.devices)
     return Setting(
         config, folder, spec, configs.build(config, spec), devices, Console()
     )
+
+
+def _keep_compiled(cache: pathlib.Path) -> None:
+    """Lets later runs read the programs that this one compiles."""
+    with contextlib.suppress(OSError):  # a home that cannot be written keeps none
+        cache.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _trained(args: argparse.Namespace, pairs: Pairs) -> Setting:
