@@ -183,7 +183,7 @@ def _setting(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Settin
         # Read when the first device is looked for, below.
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         _keep_compiled(pathlib.Path("~/.cache/msajax/compiled").expanduser())
     devices = parallel.local_devices(config.parallel.devices)
     return Setting(
