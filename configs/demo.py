@@ -14,6 +14,6 @@ _MODELS = {
 
 def get_config(system="lf_dnn"):
     config = common.get_config(system, "demo")
-    config.model.update(_MODELS[system])
+    config.model.update(_MODELS.get(system, {}))
     config.train.update(seeds=(1, 2, 3), epochs=30, batch_size=32)
     return config

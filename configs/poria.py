@@ -24,7 +24,7 @@ _WEIGHT_DECAY = {"lmf": 1e-2}
 def get_config(system="lf_dnn"):
     config = common.get_config(system, "mosi")
     config.data.update(variant="poria", dims=(100, 73, 100), lengths=(1, 1, 1))
-    config.model.update(_MODELS[system])
+    config.model.update(_MODELS.get(system, {}))
     config.train.update(epochs=60, patience=10, batch_size=32)
     decay = _WEIGHT_DECAY.get(system, 1e-3)
     config.optimizer.update(learning_rate=1e-3, weight_decay=decay)

@@ -85,6 +85,12 @@ def test_a_missing_file_names_the_nearest():
         configs.load("configs/tfn_mosy.py")
 
 
+@pytest.mark.parametrize("recipe", ["demo", "poria"])
+def test_a_recipe_of_no_system_names_the_nearest(recipe):
+    with pytest.raises(ValueError, match='unknown system "tnf"; did you mean "tfn"'):
+        configs.load(f"configs/{recipe}.py:tnf")
+
+
 def test_phases_inherit_from_train_and_optimizer():
     config = load(train__epochs="7", optimizer__learning_rate="0.5")
     config.phases = (

@@ -27,7 +27,7 @@ PHASES = (
 def fit(
     folder, phases=PHASES, *, devices=1, seed=1, stop_after=None, cycles=1, **model
 ):
-    """Trains the toy; returns (book, best state, final number of calls to interrupted)."""
+    """Trains the toy; returns (book, best state or None)."""
     calls = []
 
     def interrupted():
@@ -41,22 +41,34 @@ def fit(
         train.Program(system, p, data, cycles=cycles, devices=used) for p in phases
     ]
     checkpoints = checkpoint.Checkpoints(folder)
-    with jax.transfer_guard("allow"):
-        book = train.fit(
-            system,
-            programs,
-            data,
-            seed=seed,
-            cycles=cycles,
-            devices=used,
-            checkpoints=checkpoints,
-            save_seconds=0.0,
-            log=toys.Quiet(),
-            interrupted=interrupted,
-        )
+    for program in programs:
+        program.loop = guarded(program.loop)
+        program.forward = guarded(program.forward)
+    book = train.fit(
+        system,
+        programs,
+        data,
+        seed=seed,
+        cycles=cycles,
+        devices=used,
+        checkpoints=checkpoints,
+        save_seconds=0.0,
+        log=toys.Quiet(),
+        interrupted=interrupted,
+    )
     like = parallel.replicate(train.init(system, jax.random.key(0)), used)
     found = checkpoints.restore(lambda _: {"best": like})
     return book, found[1].get("best") if found else None
+
+
+def guarded(run):
+    """The same function; an implicit transfer between host and device is an error."""
+
+    def call(*args):
+        with jax.transfer_guard("disallow"):
+            return run(*args)
+
+    return call
 
 
 def same(a, b):
