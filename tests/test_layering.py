@@ -22,6 +22,7 @@ ALLOWED = {
     "nn": {"nn", "parallel"},
     "models": {"models", "nn", "losses", "data.spec", "parallel"},
     "interop": {"interop", "models", "nn", "data.spec"},
+    "pretrained": {"pretrained", "interop", "nn", "data.pickles", "data.errors"},
     "evaluate": {"parallel", "metrics", "data.loader", "data.spec"},
     "report": {"report", "metrics", "data.spec"},
     "logs": {"book"},

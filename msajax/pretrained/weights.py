@@ -1,0 +1,99 @@
+"""The arrays of a checkpoint's folder, in whatever format they are kept; no code is run."""
+
+import pathlib
+from typing import NamedTuple
+
+import flax.serialization
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+from flax import traverse_util
+
+from msajax.data.errors import DataError, decoding
+from msajax.pretrained import torch_file
+from msajax.pretrained.locate import WEIGHTS, parts
+
+_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": jnp.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+
+class Weights(NamedTuple):
+    """Arrays by name, and the file that they are from.
+
+    Attributes:
+      file: path.
+      arrays: by names of PyTorch modules, or by paths in a tree of Flax.
+      flax: whether they are paths, 'embeddings/LayerNorm/scale'.
+    """
+
+    file: pathlib.Path
+    arrays: dict[str, np.ndarray]
+    flax: bool
+
+
+def read(folder: pathlib.Path) -> Weights:
+    """Reads the weights of a folder.
+
+    Raises:
+      ValueError: there are none, or they are damaged or incomplete.
+    """
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            break
+    else:
+        raise ValueError(
+            f"{folder} has no weights; put one of these there: {', '.join(WEIGHTS)}"
+        )
+    file = folder / name
+    if not name.endswith(".index.json"):
+        return Weights(file, _read(file), name.endswith(".msgpack"))
+    arrays: dict[str, np.ndarray] = {}
+    for part in parts(file):
+        if not (folder / part).is_file():
+            raise ValueError(f"{file} lists {part}, which is not there; copy it too")
+        arrays |= _read(folder / part)
+    return Weights(file, arrays, flax=False)
+
+
+def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
+    with file.open("rb") as stream:
+        if stream.read(24) == b"version https://git-lfs.":
+            raise ValueError(
+                f"{file} is only a pointer of Git LFS to the weights; fetch them with "
+                "`git lfs pull`"
+            )
+    readers = {
+        ".safetensors": _read_safetensors,
+        ".msgpack": _read_msgpack,
+        ".bin": torch_file.read,
+    }
+    try:
+        return readers[file.suffix](file)
+    except DataError as error:
+        raise ValueError(f"{file} ({file.stat().st_size} bytes): {error}") from error
+
+
+def _read_safetensors(file: pathlib.Path) -> dict[str, np.ndarray]:
+    # The library's numpy reader does not know bfloat16.
+    with decoding("safetensors file"):
+        return {
+            name: np.frombuffer(
+                tensor["data"], np.dtype(_DTYPES[tensor["dtype"]])
+            ).reshape(tensor["shape"])
+            for name, tensor in safetensors.deserialize(file.read_bytes())
+        }
+
+
+def _read_msgpack(file: pathlib.Path) -> dict[str, np.ndarray]:
+    with decoding("Flax file"):
+        tree = flax.serialization.msgpack_restore(file.read_bytes())
+        leaves = traverse_util.flatten_dict(tree, sep="/")
+        return {name: np.asarray(leaf) for name, leaf in leaves.items()}

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from msajax.interop import bert, xlnet
+from msajax.interop.case import read_case
+from tools import torch_parity
+
+BERT = dict(
+    vocab_size=30,
+    hidden_size=12,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=20,
+    max_position_embeddings=10,
+    type_vocab_size=2,
+    layer_norm_eps=1e-12,
+    hidden_act="gelu",
+    hidden_dropout_prob=0.1,
+    attention_probs_dropout_prob=0.1,
+    pad_token_id=0,
+)
+XLNET = dict(
+    vocab_size=30,
+    d_model=12,
+    n_layer=2,
+    n_head=3,
+    d_inner=20,
+    ff_activation="gelu",
+    layer_norm_eps=1e-12,
+    dropout=0.1,
+)
+
+
+@pytest.mark.parametrize("model", ["bert", "xlnet", "mag_gate", "bert_mag"])
+def test_reference_numbers(shared, model):
+    (folder,) = (shared / "golden" / model).iterdir()
+    rows = torch_parity.compare(read_case(folder))
+    assert len(rows) > 10
+    assert [row for row in rows if not row.ok] == []
+
+
+def test_a_bert():
+    config = bert.config({**BERT, "transformers_version": "4.0"})
+    assert (config.hidden_size, config.padding_position) == (12, None)
+
+
+def test_a_roberta_counts_from_its_padding():
+    config = bert.config({**BERT, "model_type": "roberta", "pad_token_id": 1})
+    assert (config.padding_position, config.max_length) == (1, 8)
+    assert bert.config({**BERT, "model_type": "bert"}).max_length == 10
+
+
+@pytest.mark.parametrize(
+    "config,facts,changes,message",
+    [
+        (bert.config, BERT, {"hidden_act": "swish"}, r"hidden_act='swish'.*gelu_new"),
+        (bert.config, BERT, {"position_embedding_type": "relative_key"}, "absolute"),
+        (bert.config, BERT, {"is_decoder": True}, "is_decoder=True"),
+        (bert.config, BERT, {"hidden_size": "12"}, r"hidden_size \('12'\)"),
+        (bert.config, BERT, {"num_attention_heads": 5}, "5 attention heads"),
+        (
+            bert.config,
+            BERT,
+            {"model_type": "roberta", "pad_token_id": None},
+            r"pad_token_id \(None\)",
+        ),
+        (xlnet.config, XLNET, {"attn_type": "uni"}, "attn_type='uni'"),
+        (xlnet.config, XLNET, {"clamp_len": 100}, "clamp_len=100"),
+        (xlnet.config, XLNET, {"d_head": 5}, "d_head=5"),
+    ],
+)
+def test_settings_that_are_not_supported(config, facts, changes, message):
+    with pytest.raises(ValueError, match=message):
+        config(facts | changes)
+
+
+@pytest.mark.parametrize("config,facts", [(bert.config, BERT), (xlnet.config, XLNET)])
+def test_a_setting_that_is_missing(config, facts):
+    with pytest.raises(ValueError, match=r"vocab_size \('missing'\)"):
+        config({k: v for k, v in facts.items() if k != "vocab_size"})
+
+
+def test_a_changed_weight_shows(shared):
+    (folder,) = (shared / "golden" / "xlnet").iterdir()
+    case = read_case(folder)
+    name = "param/layer.1.rel_attn.r_r_bias"
+    case.arrays[name] = case.arrays[name] + np.float32(0.01)
+    wrong = {row.name for row in torch_parity.compare(case) if not row.ok}
+    assert "out/left/last_hidden_state" in wrong
+    assert "out/left/hidden_states/1" not in wrong
