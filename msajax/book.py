@@ -18,7 +18,8 @@ class Phase:
       name: for logs; unique in the recipe.
       loss, predict: methods of the system.
       train: regex over whole parameter paths. What it does not match is frozen,
-        and so are collections (BatchNorm statistics) whose path it does not match.
+        and so are the collections (BatchNorm statistics) of modules without a
+        trained parameter.
       epochs: at most.
       batch_size: rows of the global batch.
       accumulate: batches per update.
@@ -40,6 +41,7 @@ class Phase:
     optimizer: optim.Optimizer = dataclasses.field(default_factory=optim.Optimizer)
 
     def __post_init__(self):
+        optim.check_regex(f'phase "{self.name}": train', self.train)
         for key in ("epochs", "batch_size", "accumulate"):
             if getattr(self, key) < 1:
                 raise ValueError(
@@ -57,7 +59,7 @@ class Book:
       terms: {metric: values of the current epoch's steps}.
       best: best validation figure of the phase (of the cycles, where several).
       waited: epochs (cycles) since then.
-      lr_scale, plateau_best, plateau_waited: of the plateau schedule.
+      plateau: {phase: {'scale', 'best', 'waited'}} of the plateau schedules.
       history: a row of figures for each finished epoch.
       seconds: of work so far, over all resumes.
       finished: nothing is left to do.
@@ -71,9 +73,7 @@ class Book:
     terms: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     best: float | None = None
     waited: int = 0
-    lr_scale: float = 1.0
-    plateau_best: float = math.inf
-    plateau_waited: int = 0
+    plateau: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     finished: bool = False
@@ -121,13 +121,13 @@ class Book:
         row = {"cycle": self.cycle, "phase": phase.name, "epoch": self.epoch}
         train = {f"train_{k}": float(np.mean(v)) for k, v in self.terms.items()}
         valid = {f"valid_{k}": v for k, v in figures.items()}
-        lr = {"lr_scale": self.lr_scale, "best": improved}
+        lr = {"lr_scale": self.lr_scale(phase), "best": improved}
         self.history.append({**row, **train, **valid, **lr})
         if self.selects(phases, cycles):
             self.waited = 0 if improved else self.waited + 1
             if improved:
                 self.best = figures.get(phase.select, figures["loss"])
-        self._plateau(phase.optimizer, figures["loss"])
+        self._step_plateau(phase, figures["loss"])
         self.epoch, self.step, self.terms = self.epoch + 1, 0, {}
         out_of_patience = 0 < phase.patience <= self.waited
         if self.epoch < phase.epochs and not (cycles == 1 and out_of_patience):
@@ -140,7 +140,6 @@ class Book:
             self.finished = self.cycle == cycles or out_of_patience
         if cycles == 1 and not self.finished:
             self.best, self.waited = None, 0
-            self.lr_scale, self.plateau_best, self.plateau_waited = 1.0, math.inf, 0
         self.finished = self.finished or bool(self.stopped)
 
     def selects(self, phases: Sequence[Phase], cycles: int) -> bool:
@@ -150,14 +149,20 @@ class Book:
         last = self.phase == len(phases) - 1
         return last and self.epoch == phases[self.phase].epochs - 1
 
-    def _plateau(self, optimizer: optim.Optimizer, loss: float) -> None:
+    def lr_scale(self, phase: Phase) -> float:
+        """What the plateau schedule has made of a phase's learning rate: 1.0 at first."""
+        return self.plateau.get(phase.name, {}).get("scale", 1.0)
+
+    def _step_plateau(self, phase: Phase, loss: float) -> None:
         # torch.optim.lr_scheduler.ReduceLROnPlateau: mode 'min', threshold 1e-4 relative.
-        if optimizer.schedule != "plateau":
+        if phase.optimizer.schedule != "plateau":
             return
-        if loss < self.plateau_best * (1 - 1e-4):
-            self.plateau_best, self.plateau_waited = loss, 0
+        fresh = {"scale": 1.0, "best": math.inf, "waited": 0}
+        mine = self.plateau.setdefault(phase.name, fresh)
+        if loss < mine["best"] * (1 - 1e-4):
+            mine["best"], mine["waited"] = loss, 0
             return
-        self.plateau_waited += 1
-        if self.plateau_waited > optimizer.plateau_patience:
-            self.lr_scale *= optimizer.plateau_factor
-            self.plateau_waited = 0
+        mine["waited"] += 1
+        if mine["waited"] > phase.optimizer.plateau_patience:
+            mine["scale"] *= phase.optimizer.plateau_factor
+            mine["waited"] = 0

@@ -56,6 +56,7 @@ class Checkpoints:
             manifest = {"files": _checksums(part), "shapes": shapes}
             (part / _MANIFEST).write_text(json.dumps(manifest), "utf-8")
         except Exception as error:
+            shutil.rmtree(part, ignore_errors=True)
             # Orbax wraps a write that failed in errors of its own.
             free = shutil.disk_usage(self._folder.parent).free
             if "No space left" not in str(error) and free > 1 << 20:
@@ -85,12 +86,16 @@ class Checkpoints:
         Raises:
           ValueError: no checkpoint is whole, or its arrays have other shapes.
         """
-        numbers = self.numbers()
+        numbers, damaged = self.numbers(), []
         for number in reversed(numbers):
             path = self._folder / str(number)
             damage = _damage(path)
             if not damage:
-                return self._read(path, likes)
+                found = self._read(path, likes)
+                for other in damaged:  # else it would count as one of those kept
+                    shutil.rmtree(other, ignore_errors=True)
+                return found
+            damaged.append(path)
             self._warn(
                 f"checkpoint {path} is damaged ({damage}); taking the one before"
             )

@@ -52,17 +52,39 @@ class Optimizer:
                 raise ValueError(
                     f'unknown optimizer {key} "{value}". Known: {", ".join(known)}'
                 )
-        for regex, settings in self.groups:
-            unknown = set(settings or ()) - {"learning_rate", "weight_decay"}
-            if unknown:
+        for key in ("learning_rate", "weight_decay", "clip_norm", "clip_value"):
+            if not getattr(self, key) >= 0:
                 raise ValueError(
-                    f'optimizer group "{regex}" sets {sorted(unknown)}; a group may '
-                    "set learning_rate and weight_decay"
+                    f"optimizer {key} is {getattr(self, key)}, but must be at least 0"
                 )
+        if not 0 <= self.warmup < 1:
+            raise ValueError(
+                f"optimizer warmup is {self.warmup}, but it is a share of the phase's "
+                "updates: give 0 or more and less than 1"
+            )
+        if self.warmup and not self.schedule.startswith("warmup"):
+            raise ValueError(
+                f'optimizer warmup is {self.warmup}, but the schedule "{self.schedule}" '
+                'has none; set schedule to "warmup_linear" or "warmup_cosine"'
+            )
+        for group in self.groups:
+            _check_group(group)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as a plain dict, for a config."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+def check_regex(what: str, regex: str) -> None:
+    """Refuses what is no regular expression.
+
+    Raises:
+      ValueError: says what is wrong with it.
+    """
+    try:
+        re.compile(regex)
+    except (re.error, TypeError) as error:
+        raise ValueError(f"{what} is {regex!r}, which is no regex: {error}") from error
 
 
 def assign(optimizer: Optimizer, paths: Iterable[str]) -> dict[str, int | None]:
@@ -147,3 +169,19 @@ def _schedule(o: Optimizer, updates: int) -> optax.ScalarOrSchedule:
         return o.learning_rate
     up = optax.linear_schedule(0.0, o.learning_rate, max(warmup, 1))
     return optax.join_schedules([up, down], [warmup])
+
+
+def _check_group(group: Any) -> None:
+    if not (isinstance(group, tuple) and len(group) == 2):
+        raise ValueError(
+            f"an optimizer group is {group!r}, but must be a pair (regex, settings), "
+            'for example (".*bias", {"weight_decay": 0.0}) or ("encoder/.*", None)'
+        )
+    regex, settings = group
+    check_regex("the regex of an optimizer group", regex)
+    unknown = set(settings or ()) - {"learning_rate", "weight_decay"}
+    if unknown:
+        raise ValueError(
+            f'optimizer group "{regex}" sets {sorted(unknown)}; a group may '
+            "set learning_rate and weight_decay"
+        )

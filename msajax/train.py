@@ -77,7 +77,11 @@ def make_step(
             grads, state.opt_state[phase.name], params
         )
         updates = jax.tree.map(lambda u: u * progress["lr_scale"], updates)
-        held = {k: v for k, v in state.collections.items() if not _trains(phase, k)}
+        held = {
+            path: value
+            for path, value in state.collections.items()
+            if not _moves(phase, path, state.params, trained)
+        }
         state = State(
             params=frozen | optax.apply_updates(params, updates),  # pyright: ignore
             collections=updated | held,
@@ -139,7 +143,8 @@ class Program:
                 f'phase "{phase.name}" trains nothing: the regex "{phase.train}" and the '
                 f"optimizer groups leave no parameter of {', '.join(paths)}"
             )
-        steps = -(-len(data.labels["train"]) // phase.batch_size)
+        rows = len(data.labels["train"])
+        steps = len(loader.epoch_rows(rows, phase.batch_size, order=(0, 0, 0, 0)))
         self.phase, self.total = phase, steps * phase.epochs * cycles
         self._trained = set(groups)
         self._transform = optim.build(
@@ -226,6 +231,8 @@ def fit(
         book = Book(**restored[0])
         state, best = restored[1].get("state"), restored[1].get("best")
     log.begin(book.history)
+    if book.finished:
+        return book
     saved, began = time.monotonic(), time.monotonic() - book.seconds
 
     def save() -> float:
@@ -244,7 +251,7 @@ def fit(
         rows = loader.epoch_rows(len(labels["train"]), phase.batch_size, order=order)
         dealt = parallel.shard_rows(rows, devices)
         epoch = put(np.int32(book.cycle * phase.epochs + book.epoch))
-        scale = put(np.float32(book.lr_scale))
+        scale = put(np.float32(book.lr_scale(phase)))
         while book.step < len(rows) and not book.finished:
             stop = min(book.step + _CHUNK, len(rows))
             ends = put((np.int32(book.step), np.int32(stop)))
@@ -258,16 +265,7 @@ def fit(
                 saved = save()
         if book.finished:
             break
-        progress = {"epoch": epoch, "step": epoch * len(rows), "lr_scale": scale}
-        figures, _ = evaluate.figures(
-            program.forward,
-            variables(state),
-            data.splits["valid"],
-            labels["valid"],
-            dataset=data.dataset,
-            batch_size=phase.batch_size,
-            progress=progress | {"fraction": epoch * len(rows) / program.total},
-        )
+        figures = _validate(program, state, data, epoch * len(rows), epoch, scale)
         improved = book.selects(phases, cycles) and (
             phase.select == "last"
             or evaluate.improves(phase.select, figures, book.best)
@@ -284,6 +282,21 @@ def fit(
     return book
 
 
+def _validate(program: Program, state: State, data: Data, done, epoch, lr_scale):
+    """Loss and metrics of the validation split after `done` steps of the phase."""
+    progress = {"epoch": epoch, "step": done, "fraction": done / program.total}
+    figures, _ = evaluate.figures(
+        program.forward,
+        variables(state),
+        data.splits["valid"],
+        data.labels["valid"],
+        dataset=data.dataset,
+        batch_size=program.phase.batch_size,
+        progress=progress | {"lr_scale": lr_scale},
+    )
+    return figures
+
+
 @jax.jit
 def _copy(tree: Any) -> Any:
     # The state's buffers are donated to the next step: what is to stay is copied.
@@ -292,6 +305,16 @@ def _copy(tree: Any) -> Any:
 
 def _trains(phase: Phase, path: str) -> bool:
     return re.fullmatch(phase.train, path) is not None
+
+
+def _moves(phase: Phase, path: str, params: dict, trained: set) -> bool:
+    """Whether a phase updates a collection's leaf: with the parameters of its module."""
+    _, *module, leaf = path.split("/")
+    prefix = "".join(f"{name}/" for name in module)
+    beside = [k for k in params if k.startswith(prefix)]
+    if beside:
+        return any(k in trained for k in beside)
+    return _trains(phase, prefix + leaf)
 
 
 def _check(model: Model, phase: Phase, dataset: Dataset) -> None:

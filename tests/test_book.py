@@ -15,7 +15,14 @@ def play(phases, losses, *, cycles=1):
     for loss in losses:
         if book.finished:
             break
-        path.append((book.cycle, phases[book.phase].name, book.epoch, book.lr_scale))
+        path.append(
+            (
+                book.cycle,
+                phases[book.phase].name,
+                book.epoch,
+                book.lr_scale(phases[book.phase]),
+            )
+        )
         book.record({"loss": np.array([loss, loss])}, 2)
         better = book.best is None or loss < book.best
         improved = book.selects(phases, cycles) and better
@@ -74,3 +81,14 @@ def test_no_finite_figure_stops_the_seed():
 def test_phase_values_must_be_positive(key):
     with pytest.raises(ValueError, match=f"{key} is 0, but must be at least 1"):
         Phase(**{key: 0})
+
+
+def test_a_plateau_belongs_to_its_phase():
+    optimizer = Optimizer(schedule="plateau", plateau_patience=0)
+    phases = [
+        Phase(name="a", epochs=1),
+        Phase(name="b", epochs=1, patience=0, optimizer=optimizer),
+    ]
+    _, path = play(phases, [1.0] * 6, cycles=3)
+    assert [p[3] for p in path if p[1] == "a"] == [1, 1, 1]
+    np.testing.assert_allclose([p[3] for p in path if p[1] == "b"], [1, 1, 0.1])

@@ -80,6 +80,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(saved, tmp_path, dama
     book, trees = checkpoints.restore(like)
     assert book == {"epoch": 2} and float(trees["state"]["a"]["k"][0, 0]) == 2
     assert len(warnings) == 1 and "taking the one before" in warnings[0]
+    # What is damaged does not count as one of the two that are kept.
+    checkpoints.save({"epoch": 4}, state=tree(4))
+    assert (
+        checkpoints.numbers() == [2, 3] and checkpoints.restore(like)[0]["epoch"] == 4
+    )
 
 
 def test_two_damaged_checkpoints_are_an_error(saved, tmp_path):

@@ -117,3 +117,20 @@ def test_unknown_names_are_errors():
         Optimizer(name="adm")
     with pytest.raises(ValueError, match='unknown optimizer schedule "step"'):
         Optimizer(schedule="step")
+
+
+@pytest.mark.parametrize(
+    "settings,message",
+    [
+        (dict(learning_rate=-1.0), "learning_rate is -1.0, but must be at least 0"),
+        (dict(clip_norm=float("nan")), "clip_norm is nan, but must be at least 0"),
+        (
+            dict(schedule="warmup_linear", warmup=1.5),
+            "warmup is 1.5, but it is a share",
+        ),
+        (dict(warmup=0.1), 'warmup is 0.1, but the schedule "constant" has none'),
+    ],
+)
+def test_values_out_of_range_are_errors(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Optimizer(**settings)

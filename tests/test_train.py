@@ -98,6 +98,23 @@ def test_a_phase_moves_only_what_it_trains(tmp_path):
     ).all()
 
 
+@pytest.mark.parametrize(
+    "train_regex,groups,moves",
+    [
+        ("(teacher|norm_teacher)/.*", (), True),
+        (".*", (("norm_teacher/.*", None), (".*", {})), False),
+    ],
+)
+def test_statistics_move_with_their_module(tmp_path, train_regex, groups, moves):
+    optimizer = Optimizer(name="sgd", learning_rate=0.1, groups=groups)
+    phase = dict(name="a", loss="teacher_loss", predict="teacher_pred", epochs=1)
+    phase = Phase(**phase, batch_size=4, train=train_regex, optimizer=optimizer)
+    _, best = fit(tmp_path, (phase,))
+    before = start().collections["batch_stats/norm_teacher/mean"]
+    after = best.collections["batch_stats/norm_teacher/mean"]
+    assert bool((after != before).all()) == moves
+
+
 def test_every_row_is_seen_once_an_epoch(tmp_path):
     last = Phase(epochs=3, batch_size=4, select="last", train="student.*|memory.*")
     _, best = fit(tmp_path, (last,))
@@ -113,6 +130,26 @@ def test_resume_is_exact(tmp_path, stop_after, monkeypatch):
     resumed, again = fit(tmp_path / "cut")
     assert same(best, again)
     assert resumed.history == whole.history
+
+
+@pytest.mark.parametrize("save", [1, 2, 5])
+def test_a_kill_within_a_save_is_survived(tmp_path, save, monkeypatch):
+    _, best = fit(tmp_path / "whole")
+    calls = []
+
+    def killed(folder):
+        calls.append(1)
+        if len(calls) == save:  # the arrays are written, their folder is not in place
+            raise KeyboardInterrupt
+        return checksums(folder)
+
+    checksums = checkpoint._checksums
+    monkeypatch.setattr(checkpoint, "_checksums", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut")
+    monkeypatch.setattr(checkpoint, "_checksums", checksums)
+    _, again = fit(tmp_path / "cut")
+    assert same(best, again)
 
 
 def test_cycles_keep_the_optimizer_states(tmp_path, monkeypatch):
