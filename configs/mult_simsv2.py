@@ -20,10 +20,11 @@ def get_config():
     )
     # MMSA stops by patience alone, without a limit of epochs.
     config.train.update(batch_size=16, accumulate=8, epochs=100, patience=8)
+    # MMSA sums the gradients of 8 batches, we average them: / 8 keeps their relation.
     config.optimizer.update(
         learning_rate=5e-4,
-        weight_decay=5e-3,
-        clip_value=1.0,
+        weight_decay=5e-3 / 8,
+        clip_value=1.0 / 8,
         schedule="plateau",
         plateau_patience=10,
     )

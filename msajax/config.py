@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from msajax import models
@@ -50,8 +51,11 @@ def load(path: str, overrides: Iterable[tuple[str, str]] = ()) -> Config:
         module = importlib.util.module_from_spec(spec)  # pyright: ignore
         spec.loader.exec_module(module)  # pyright: ignore
         config = module.get_config(*([argument] if argument else []))
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: {error.args[0] if error.args else error}") from error
+    except Exception as error:  # whatever the code of a recipe raises
+        reason = str(error.args[0] if error.args else error).splitlines()[0]
+        raise ValueError(
+            f"the recipe {path} fails with {type(error).__name__}: {reason}"
+        ) from error
     finally:
         sys.path.pop(0)
     for key, text in overrides:
@@ -100,14 +104,34 @@ def check(config: Config) -> None:
             f'unknown dataset "{config.data.dataset}"{suggest(config.data.dataset, DATASETS)}'
         )
     fields = _fields(config.system)
+    if config.model.get("criterion", "l1") not in models.CRITERIA:
+        raise ValueError(
+            f'unknown criterion "{config.model.criterion}"'
+            f"{suggest(config.model.criterion, models.CRITERIA)}"
+        )
     for name in config.model:
         if name not in fields:
             raise ValueError(
                 f'unknown key "{name}" in config.model{suggest(name, fields)}'
             )
-        config.model[name] = _coerce(
-            f"config.model.{name}", config.model[name], fields[name]
+        key, default = f"config.model.{name}", fields[name]
+        value = _coerce(key, config.model[name], default)
+        if isinstance(default, tuple) and len(value) != len(default):
+            raise ValueError(f"{key} is {value}; give {len(default)} values: {default}")
+        if "dropout" in name and not all(0 <= v < 1 for v in np.ravel(value)):
+            raise ValueError(f"{key} is {value}; a dropout rate is at least 0, below 1")
+        config.model[name] = value
+    if config.cycles < 1 or config.parallel.devices < 0:
+        raise ValueError(
+            f"config.cycles is {config.cycles} and config.parallel.devices "
+            f"{config.parallel.devices}; give at least 1 cycle, and 0 devices for all"
         )
+    for key in ("dims", "lengths"):
+        if len(config.data[key]) not in (0, 3):
+            raise ValueError(
+                f"config.data.{key} is {config.data[key]}; give three numbers (text, "
+                "audio, vision), or () to take the file's"
+            )
     seeds = config.train.seeds
     if (
         not seeds
@@ -131,8 +155,16 @@ def phases(config: Config) -> list[Phase]:
     base = {**train, "optimizer": config.optimizer.to_dict()}
     found = []
     for changes in config.phases or ({},):
+        if not isinstance(changes, Mapping):
+            raise ValueError(
+                f"config.phases has {changes!r}; give dicts, for example "
+                "dict(name='main', epochs=10)"
+            )
         values = {**base, **changes}
-        own = {**base["optimizer"], **changes.get("optimizer", {})}
+        own = changes.get("optimizer", {})
+        if not isinstance(own, Mapping):
+            raise ValueError(f"a phase's optimizer is {own!r}, but must be a dict")
+        own = {**base["optimizer"], **own}
         values["optimizer"] = _make(Optimizer, own, "optimizer")
         found.append(_make(Phase, values, "phase"))
     names = [phase.name for phase in found]

@@ -106,7 +106,8 @@ class Log:
 
     def _write(self, history: list[dict], i: int) -> None:
         row = history[i]
-        self._file.write(json.dumps(row) + "\n")
+        finite = {k: v if v == v else None for k, v in row.items()}  # JSON has no NaN
+        self._file.write(json.dumps(finite) + "\n")
         self._file.flush()
         for name, value in row.items():
             if name.startswith(("train_", "valid_", "lr_")):

@@ -1,6 +1,7 @@
 """The command line: train a recipe, evaluate its checkpoints, score a file."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -61,14 +62,20 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     args, pairs = parse(sys.argv[1:] if argv is None else argv)
-    from msajax import run  # jax takes a second or two to import
-
     try:
+        from msajax import run  # jax takes a second or two to import
+
         return run.MODES[args.mode](args, pairs)
     except (ValueError, OSError) as error:
         if args.traceback:
             raise
         print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            print(
+                "The disk is full. Every finished checkpoint is kept: make room and run "
+                "the same command again.",
+                file=sys.stderr,
+            )
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -2,59 +2,40 @@
 
 import argparse
 import contextlib
-import dataclasses
 import functools
-import json
-import os
 import pathlib
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from rich.console import Console
 
 import msajax
-from msajax import checkpoint, evaluate, logs, parallel, train, workdir
 from msajax import config as configs
+from msajax import evaluate, logs, parallel, settings, train, workdir
 from msajax.book import Book
-from msajax.data import clean, demo, loader, store
-from msajax.data.spec import DATASETS, Corpus, Spec, Split, suggest
-from msajax.models.base import Model
+from msajax.data import loader
+from msajax.data.spec import DATASETS, Corpus, Split
 from msajax.report import table
-
-Pairs = Sequence[tuple[str, str]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What the three modes have in common, made from a config and a workdir."""
-
-    config: configs.Config
-    folder: pathlib.Path
-    spec: Spec
-    model: Model
-    devices: parallel.Devices
-    console: Console
-
-    def say(self, text: str) -> None:
-        """Prints a line as it is, however wide the terminal."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+from msajax.settings import Pairs
+from msajax.signals import Signals
 
 
 def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """Trains every seed that is not finished, then reports on all."""
+    for name in ("data", "output"):
+        if getattr(args, name):
+            raise ValueError(
+                f"--{name} is for --mode evaluate and predict; to train on a file, set "
+                "--config.data.path=FILE"
+            )
     config = configs.load(args.config, pairs)
     folder = pathlib.Path(args.workdir)
-    with workdir.locked(folder):
-        corpus = _corpus(config)
-        spec = _spec(config, corpus)
-        setting = _setting(config, folder, spec)
-        workdir.claim(folder, config, spec, corpus.sha256)
+    with workdir.locked(folder), Signals() as signals:
+        corpus = settings.read_corpus(config)
+        setting = settings.make(config, folder, settings.make_spec(config, corpus))
         for note in corpus.notes:
             setting.say(f"data: {note}")
-        data = _on_devices(setting, corpus)
+        data = settings.on_devices(setting, corpus)
         programs = [
             train.Program(
                 setting.model,
@@ -65,26 +46,26 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
             )
             for phase in configs.phases(config)
         ]
+        # Only now: a recipe that cannot run does not take the folder.
+        workdir.claim(folder, config, setting.spec, corpus.sha256)
         books = {}
-        with Signals() as signals:
-            for seed in config.train.seeds:
-                books[seed] = _fit(setting, programs, data, seed, signals)
-                if signals():
-                    setting.say(
-                        f"saved in {folder}; the same command goes on from here"
-                    )
-                    return 128 + signals.number
-        return _report(setting, data, books, corpus)
+        for seed in config.train.seeds:
+            books[seed] = _fit(setting, programs, data, seed, signals)
+            if signals():
+                setting.say(f"saved in {folder}; the same command goes on from here")
+                return 128 + signals.number
+    return _report(setting, data, books, corpus)
 
 
 def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """The table of a workdir's checkpoints on a split, of its data or of another file."""
-    setting = _trained(args, pairs)
-    corpus = _corpus(setting.config, args.data)
+    setting = settings.trained(args, pairs)
+    output = _output(args.output) if args.output else None
+    corpus = settings.known_corpus(setting, args.data)
     name = "all" if "all" in corpus.splits else args.split
-    _need_splits(corpus, (name,))
+    settings.need_splits(corpus, (name,))
     split = corpus.splits[name]
-    arrays = _pad(setting, split)
+    arrays = settings.pad(setting, split)
     if "label" not in arrays:
         raise ValueError("the data has no labels; to score it, use --mode predict")
     preds = _predict(setting, setting.config.train.seeds, {name: arrays})[name]
@@ -96,17 +77,19 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         name: scores,
     }
     setting.console.print(table.render(result, splits=(name,)))
-    if args.output:
-        _write_predictions(pathlib.Path(args.output), setting, split, preds)
+    if output:
+        _write_predictions(output, setting, split, preds)
     return 0
 
 
 def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """A csv of id and score (mean over the seeds), or class, for every row of a file."""
-    setting = _trained(args, pairs)
-    corpus = _corpus(setting.config, args.data, labels=False)
-    output = pathlib.Path(args.output or setting.folder / "scores.csv")
-    arrays = {name: _pad(setting, split) for name, split in corpus.splits.items()}
+    setting = settings.trained(args, pairs)
+    output = _output(args.output or setting.folder / "scores.csv")
+    corpus = settings.known_corpus(setting, args.data, labels=False)
+    arrays = {
+        name: settings.pad(setting, split) for name, split in corpus.splits.items()
+    }
     preds = _predict(setting, setting.config.train.seeds, arrays)
     rows = []
     for name, split in corpus.splits.items():
@@ -120,116 +103,15 @@ def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
 MODES = {"train": train_mode, "evaluate": evaluate_mode, "predict": predict_mode}
 
 
-class Signals:
-    """Hears Ctrl-C and SIGTERM: the first asks for a save, the second ends at once."""
-
-    def __init__(self):
-        self.number = 0
-
-    def __enter__(self):
-        handled = (signal.SIGINT, signal.SIGTERM)
-        self._old = {n: signal.signal(n, self._hear) for n in handled}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> bool:
-        """Whether a signal came."""
-        return self.number != 0
-
-    def _hear(self, number, _):
-        if self.number:
-            os._exit(128 + number)
-        self.number = number
-        print("\nstopping after this step; once more to stop at once", file=sys.stderr)
-
-
-def _corpus(
-    config: configs.Config, path: str | None = None, *, labels: bool = True
-) -> Corpus:
-    data = config.data
-    if path is None and data.dataset == "demo" and not data.path:
-        return clean.select(demo.generate(data.seed), data.modalities)
-    name = "/".join(part for part in (data.dataset, data.variant) if part)
-    return store.open_corpus(
-        path or data.path or name,
-        dataset=data.dataset,
-        format="" if path else data.format,
-        labels=labels,
-        modalities=data.modalities,
-    )
-
-
-def _need_splits(corpus: Corpus, names: Sequence[str]) -> None:
-    for name in names:
-        if name not in corpus.splits:
-            raise ValueError(
-                f'the data has no split "{name}"{suggest(name, corpus.splits)}'
-            )
-
-
-def _spec(config: configs.Config, corpus: Corpus) -> Spec:
-    _need_splits(corpus, ("train", "valid", "test"))
-    data = config.data
-    return loader.make_spec(
-        corpus, dims=data.dims, lengths=data.lengths, truncate=data.truncate
-    )
-
-
-def _setting(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Setting:
-    if config.deterministic:
-        # Read when the first device is looked for, below.
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        _keep_compiled(pathlib.Path("~/.cache/msajax/compiled").expanduser())
-    devices = parallel.local_devices(config.parallel.devices)
-    return Setting(
-        config, folder, spec, configs.build(config, spec), devices, Console()
-    )
-
-
-def _keep_compiled(cache: pathlib.Path) -> None:
-    """Lets later runs read the programs that this one compiles."""
-    with contextlib.suppress(OSError):  # a home that cannot be written keeps none
-        cache.mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def _trained(args: argparse.Namespace, pairs: Pairs) -> Setting:
-    """The setting of a workdir that holds a run, with the command line's values."""
-    folder = pathlib.Path(args.workdir)
-    config = workdir.load_config(folder)
-    for key, text in pairs:
-        configs.override(config, key, text)
-    configs.check(config)
-    return _setting(config, folder, workdir.load_spec(folder))
-
-
-def _pad(setting: Setting, split: Split) -> dict[str, np.ndarray]:
-    truncate = setting.config.data.truncate
-    return loader.pad(split, setting.spec, truncate=truncate)
-
-
-def _on_devices(setting: Setting, corpus: Corpus) -> train.Data:
-    splits = {name: _pad(setting, split) for name, split in corpus.splits.items()}
-    return train.Data(
-        DATASETS[corpus.dataset],
-        parallel.replicate(splits, setting.devices),
-        {name: arrays["label"] for name, arrays in splits.items()},
-    )
-
-
-def _checkpoints(setting: Setting, seed: int) -> checkpoint.Checkpoints:
-    home = setting.folder / f"seed_{seed}" / "checkpoints"
-    return checkpoint.Checkpoints(home, warn=setting.say)
+def _output(path: str | pathlib.Path) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"--output {path}: there is no folder {path.parent}")
+    return path
 
 
 def _fit(
-    setting: Setting,
+    setting: settings.Setting,
     programs: Sequence[train.Program],
     data: train.Data,
     seed: int,
@@ -247,7 +129,7 @@ def _fit(
             seed=seed,
             cycles=config.cycles,
             devices=setting.devices,
-            checkpoints=_checkpoints(setting, seed),
+            checkpoints=settings.checkpoints(setting, seed),
             save_seconds=config.checkpoint.seconds,
             log=log,
             interrupted=signals,
@@ -258,10 +140,11 @@ def _fit(
 
 
 def _report(
-    setting: Setting, data: train.Data, books: dict[int, Book], corpus: Corpus
+    setting: settings.Setting, data: train.Data, books: dict[int, Book], corpus: Corpus
 ) -> int:
     """Writes results.json and the predictions, prints the table; the exit code."""
     config = setting.config
+    stopped = {seed: book.stopped for seed, book in books.items() if book.stopped}
     books = {seed: book for seed, book in books.items() if book.best is not None}
     if not books:
         raise ValueError(
@@ -280,10 +163,9 @@ def _report(
         "config_sha256": configs.sha256(config),
         "data_sha256": corpus.sha256,
         "checkpoint": _checkpoint_label(config),
-        "stopped": {seed: book.stopped for seed, book in books.items() if book.stopped},
+        "stopped": stopped,
     }
-    text = json.dumps(result, indent=2) + "\n"
-    workdir.write(setting.folder / "results.json", text)
+    workdir.write_json(setting.folder / "results.json", result)
     for name in splits:
         path = setting.folder / f"predictions_{name}.csv"
         _write_predictions(path, setting, corpus.splits[name], preds[name])
@@ -297,7 +179,7 @@ def _checkpoint_label(config: configs.Config) -> str:
 
 
 def _predict(
-    setting: Setting, seeds: Sequence[int], splits: Mapping[str, dict]
+    setting: settings.Setting, seeds: Sequence[int], splits: Mapping[str, dict]
 ) -> dict[str, dict[int, np.ndarray]]:
     """{split: {seed: [N] or [N, C]}} of the best checkpoints in the workdir."""
     last = configs.phases(setting.config)[-1]
@@ -309,11 +191,16 @@ def _predict(
     data = put({name: _without_labels(arrays) for name, arrays in splits.items()})
     preds: dict[str, dict[int, np.ndarray]] = {name: {} for name in splits}
     for seed in seeds:
-        found = _checkpoints(setting, seed).restore(lambda _: {"best": like})
+        found = settings.checkpoints(setting, seed).restore(lambda _: {"best": like})
         if found is None or "best" not in found[1]:
             raise ValueError(
                 f"seed {seed} has no checkpoint in {setting.folder}; train it first, or "
                 "choose others with --config.train.seeds"
+            )
+        if not found[0]["finished"]:
+            raise ValueError(
+                f"seed {seed} in {setting.folder} is not trained to its end; run its "
+                "training command again, or choose others with --config.train.seeds"
             )
         best = train.variables(found[1]["best"])
         for name, arrays in data.items():
@@ -327,7 +214,7 @@ def _without_labels(arrays: Mapping) -> dict:
 
 
 def _summary(
-    setting: Setting, preds: dict[int, np.ndarray], labels: np.ndarray
+    setting: settings.Setting, preds: dict[int, np.ndarray], labels: np.ndarray
 ) -> dict:
     dataset = DATASETS[setting.config.data.dataset]
     return table.summarise(
@@ -335,7 +222,7 @@ def _summary(
     )
 
 
-def _shown(setting: Setting, pred: np.ndarray) -> list:
+def _shown(setting: settings.Setting, pred: np.ndarray) -> list:
     """Sentiment, or the name of the most probable class, of each row."""
     classes = setting.spec.classes
     if not classes:
@@ -344,7 +231,10 @@ def _shown(setting: Setting, pred: np.ndarray) -> list:
 
 
 def _write_predictions(
-    path: pathlib.Path, setting: Setting, split: Split, preds: dict[int, np.ndarray]
+    path: pathlib.Path,
+    setting: settings.Setting,
+    split: Split,
+    preds: dict[int, np.ndarray],
 ) -> None:
     classes = setting.spec.classes
     labels = split.arrays["label"]

@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import fcntl
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -53,8 +54,14 @@ def claim(
       ValueError: the folder holds a run of another config or other data.
     """
     new = {**dataclasses.asdict(spec), "data_sha256": data_sha256}
+    if config.data.path and pathlib.Path(config.data.path).exists():
+        config.data.path = str(pathlib.Path(config.data.path).resolve())
     if (folder / "config.json").exists() and (folder / "spec.json").exists():
-        changed = configs.differences(config, load_config(folder))
+        before = load_config(folder)
+        changed = configs.differences(config, before)
+        # Seeds are added, so that the results hold all of them.
+        seeds = dict.fromkeys((*before.train.seeds, *config.train.seeds))
+        config.train.seeds = tuple(seeds)
         old = _read_json(folder / "spec.json")
         if not changed and json.loads(json.dumps(new)) != old:
             changed = ["the data file's content"]
@@ -91,6 +98,17 @@ def load_spec(folder: pathlib.Path) -> Spec:
     return Spec(**fields)  # pyright: ignore
 
 
+def data_sha256(folder: pathlib.Path) -> str:
+    """Hash of the data that a run in the folder was trained on."""
+    return _read_json(folder / "spec.json")["data_sha256"]
+
+
+def write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
+    """Writes a JSON file whole or not at all; NaN, which JSON lacks, becomes null."""
+    text = json.dumps(_without_nan(values), indent=2, allow_nan=False)
+    write(path, text + "\n")
+
+
 def write(path: pathlib.Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     part = path.with_name(path.name + ".part")
@@ -115,3 +133,11 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} cannot be read ({error}); take another --workdir, or delete this one"
         ) from error
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -32,8 +32,9 @@ ALLOWED = {
     },
     "config": {"models", "book", "data.spec", "optim"},
     "workdir": {"config", "data.spec"},
+    "signals": set(),
 }
-FREE = {"main", "run", "__init__"}
+FREE = {"main", "run", "settings", "__init__"}
 
 
 def modules():

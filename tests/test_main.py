@@ -214,7 +214,7 @@ def test_a_workdir_of_another_config_is_refused(trained, capsys):
         (["--config.data.path=configs"], "configs"),
         (["--config.train.select=acc9"], 'unknown metric "acc9" in select; did you mean "acc'),
         (["--config.parallel.devices=64"], "asks for 64 devices, but this machine has"),
-        (["--config.data.dims=(24,12,99)"], "vision has 16 features per step, but the recipe was written for 99"),
+        (["--config.data.dims=(24,12,99)"], "vision has 16 features per step, but 99 are expected"),
         (["--config.data.lengths=(20,9,40)"], "expects at most 9; set config.data.truncate=True"),
     ],
 )  # fmt: skip

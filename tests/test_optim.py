@@ -75,7 +75,9 @@ def test_accumulation_averages_the_gradients():
     ],
 )
 def test_schedules(schedule, rates):
-    optimizer = Optimizer(name="sgd", learning_rate=1.0, schedule=schedule, warmup=0.25)
+    warmup = 0.25 if schedule.startswith("warmup") else 0.0
+    settings = dict(name="sgd", learning_rate=1.0, schedule=schedule, warmup=warmup)
+    optimizer = Optimizer(**settings)
     values = run(optimizer, [1.0] * 8, start=0.0, updates=8)
     np.testing.assert_allclose(-np.diff([0.0, *values]), rates, atol=1e-6)
 

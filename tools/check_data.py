@@ -8,6 +8,9 @@ import sys
 
 import numpy as np
 
+# Also runs from a checkout that is not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
 from msajax.data import clean, columns, loader, meld, mmsa, read
 from msajax.data.errors import DataError
 from msajax.data.spec import DATASETS, MODALITIES, Corpus

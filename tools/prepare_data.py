@@ -1,7 +1,11 @@
 """Converts a file of the field into a prepared store, which training then reads by name."""
 
 import argparse
+import pathlib
 import sys
+
+# Also runs from a checkout that is not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax.data import prepared, read, store
 from msajax.data.errors import DataError

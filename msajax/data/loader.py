@@ -53,7 +53,10 @@ def make_spec(
     for i, name in enumerate(MODALITIES):
         length, width = found[name].shape[1:] if name in found else (1, 1)
         if name in found and dims and width != dims[i]:
-            raise ValueError(_width_error(name, width, dims[i]))
+            raise ValueError(
+                f"{_width_error(name, width, dims[i])}; take the recipe of that dataset, "
+                "or set config.data.dims to the widths of your file"
+            )
         if lengths and length > lengths[i]:
             if not truncate:
                 raise ValueError(
@@ -107,7 +110,10 @@ def pad(split: Split, spec: Spec, *, truncate: bool = False) -> dict[str, np.nda
             continue
         array = split.arrays[name]
         if array.shape[2:] != shape[1:]:
-            raise ValueError(_width_error(name, array.shape[-1], shape[-1]))
+            raise ValueError(
+                f"{_width_error(name, array.shape[-1], shape[-1])}; the system was "
+                "trained on those, so give a file with the same features"
+            )
         arrays[name] = _fit(name, array, shape, truncate)
     return arrays
 
@@ -168,8 +174,4 @@ def _fit(
 def _width_error(name: str, found: int, expected: int) -> str:
     known = _KNOWN_WIDTHS.get((name, found))
     looks = f": this looks like {known}" if known else ""
-    return (
-        f"{name} has {found} features per step, but the recipe was written for "
-        f"{expected}{looks}; take the recipe of that dataset, or set config.data.dims "
-        "to the widths of your file"
-    )
+    return f"{name} has {found} features per step, but {expected} are expected{looks}"

@@ -194,4 +194,4 @@ def suggest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f'; did you mean "{near[0]}"?' if near else "."
-    return f"{hint} Known: {', '.join(names)}"
+    return f"{hint} Known: {', '.join(names)}" if names else ""

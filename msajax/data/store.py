@@ -93,7 +93,8 @@ def open_corpus(
         names = [str(p.relative_to(_root(root))) for p in known]
         raise DataError(
             f"{path}: no such file, and no prepared store of that name"
-            f"{suggest(str(path), [n for n in names if not n.startswith('cache/')])}"
+            f"{suggest(str(path), [n for n in names if not n.startswith('cache/')])}; "
+            "give --config.data.path=FILE, or make the store with tools/prepare_data.py"
         )
     return read.read(store, **options)
 

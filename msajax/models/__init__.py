@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 
 from msajax.data.spec import suggest
+from msajax.models.base import CRITERIA as CRITERIA
 from msajax.models.base import Model
 
 

@@ -98,7 +98,18 @@ def render(results: Run | Sequence[Run], *, splits: Sequence[str] = ("test",)) -
         table.add_column(heading, justify="right" if column else "left")
     for row in rows:
         table.add_row(*row)
-    return Group(Text(title, style="bold"), table, Text(_CAPTION, style="dim"))
+    caption = _captioned(results) if isinstance(results, Mapping) else _CAPTION
+    return Group(Text(title, style="bold"), table, Text(caption, style="dim"))
+
+
+def _captioned(run: Run) -> str:
+    """The caption of one run: which checkpoint it is, and which seeds ended early."""
+    lines = [_CAPTION]
+    if "checkpoint" in run:
+        lines.append(f"checkpoint: {run['checkpoint']}")
+    if stopped := run.get("stopped"):
+        lines.append(f"ended early: seeds {', '.join(map(str, stopped))}")
+    return "\n".join(lines)
 
 
 def markdown(results: Run | Sequence[Run], *, splits: Sequence[str] = ("test",)) -> str:

@@ -90,7 +90,7 @@ def test_wrong_widths_are_errors(width, looks):
     corpus = with_arrays(
         toys.corpus(), audio=lambda a: np.zeros((*a.shape[:2], width), np.float32)
     )
-    message = f"audio has {width} features per step, but the recipe was written for 4.*{looks}"
+    message = f"audio has {width} features per step, but 4 are expected.*{looks}"
     with pytest.raises(ValueError, match=message):
         loader.make_spec(corpus, dims=(3, 4, 5))
     with pytest.raises(ValueError, match=message):

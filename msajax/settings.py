@@ -1,0 +1,149 @@
+"""What a config and a workdir make together: data, system and devices of a run."""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from msajax import checkpoint, parallel, train, workdir
+from msajax import config as configs
+from msajax.data import clean, demo, loader, store
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
+from msajax.models.base import Model
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What the three modes have in common, made from a config and a workdir."""
+
+    config: configs.Config
+    folder: pathlib.Path
+    spec: Spec
+    model: Model
+    devices: parallel.Devices
+    console: Console
+
+    def say(self, text: str) -> None:
+        """Prints a line as it is, however wide the terminal."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def read_corpus(
+    config: configs.Config, path: str | None = None, *, labels: bool = True
+) -> Corpus:
+    """The corpus of a config, or of another file read as its dataset."""
+    data = config.data
+    if path is None and data.dataset == "demo" and not data.path:
+        return clean.select(demo.generate(data.seed), data.modalities)
+    name = "/".join(part for part in (data.dataset, data.variant) if part)
+    return store.open_corpus(
+        path or data.path or name,
+        dataset=data.dataset,
+        format="" if path else data.format,
+        labels=labels,
+        modalities=data.modalities,
+    )
+
+
+def known_corpus(setting: Setting, path: str | None, *, labels: bool = True) -> Corpus:
+    """The corpus to evaluate or predict on; says what was cleaned or is absent."""
+    corpus = read_corpus(setting.config, path, labels=labels)
+    if path is None and corpus.sha256 != workdir.data_sha256(setting.folder):
+        raise ValueError(
+            f"{setting.config.data.path} is not the file that was trained on: its "
+            "content has changed; to evaluate on it all the same, name it with --data"
+        )
+    for note in corpus.notes:
+        setting.say(f"data: {note}")
+    present = {name for split in corpus.splits.values() for name in split.arrays}
+    for name, dim in zip(MODALITIES, setting.spec.dims, strict=True):
+        if dim > 1 and name not in present:
+            setting.say(f"data: {name} is absent; every row counts as lacking it")
+    return corpus
+
+
+def need_splits(corpus: Corpus, names: Sequence[str]) -> None:
+    """Refuses a corpus that lacks one of the splits."""
+    for name in names:
+        if name not in corpus.splits:
+            raise ValueError(
+                f'the data has no split "{name}"{suggest(name, corpus.splits)}'
+            )
+
+
+def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
+    """What a corpus to train on is, checked against what the recipe expects."""
+    need_splits(corpus, ("train", "valid", "test"))
+    data = config.data
+    return loader.make_spec(
+        corpus, dims=data.dims, lengths=data.lengths, truncate=data.truncate
+    )
+
+
+def make(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Setting:
+    """The system and the devices of a run; the first to ask jax for a device."""
+    if config.deterministic:
+        # Read when the first device is looked for, below.
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        _keep_compiled(pathlib.Path("~/.cache/msajax/compiled").expanduser())
+    devices = parallel.local_devices(config.parallel.devices)
+    return Setting(
+        config, folder, spec, configs.build(config, spec), devices, Console()
+    )
+
+
+def _keep_compiled(cache: pathlib.Path) -> None:
+    """Lets later runs read the programs that this one compiles."""
+    with contextlib.suppress(OSError):  # a home that cannot be written keeps none
+        cache.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def trained(args: argparse.Namespace, pairs: Pairs) -> Setting:
+    """The setting of a workdir that holds a run, with the command line's values."""
+    folder = pathlib.Path(args.workdir)
+    config = workdir.load_config(folder)
+    for key, text in pairs:
+        configs.override(config, key, text)
+    configs.check(config)
+    if args.config:
+        changed = configs.differences(configs.load(args.config, pairs), config)
+        if changed:
+            raise ValueError(
+                f"{folder} holds another run than {args.config}, with "
+                f"{'; '.join(changed)}; leave --config away to take the saved one"
+            )
+    return make(config, folder, workdir.load_spec(folder))
+
+
+def pad(setting: Setting, split: Split) -> dict[str, np.ndarray]:
+    """The arrays of a split as the system takes them."""
+    truncate = setting.config.data.truncate
+    return loader.pad(split, setting.spec, truncate=truncate)
+
+
+def on_devices(setting: Setting, corpus: Corpus) -> train.Data:
+    """All splits of a corpus on the devices."""
+    splits = {name: pad(setting, split) for name, split in corpus.splits.items()}
+    return train.Data(
+        DATASETS[corpus.dataset],
+        parallel.replicate(splits, setting.devices),
+        {name: arrays["label"] for name, arrays in splits.items()},
+    )
+
+
+def checkpoints(setting: Setting, seed: int) -> checkpoint.Checkpoints:
+    """The checkpoints of a seed in the workdir."""
+    home = setting.folder / f"seed_{seed}" / "checkpoints"
+    return checkpoint.Checkpoints(home, warn=setting.say)
