@@ -1,0 +1,140 @@
+"""Workdirs over several commands: corrected recipes, more seeds, unfinished and changed runs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from msajax import main, workdir
+from msajax.data import demo
+
+SHORT = ("--config.train.epochs=1", "--config.parallel.devices=1")
+
+
+def run(folder, *args, config="configs/demo.py:lf_dnn"):
+    first = ("--config", config) if config else ()
+    return main.main([*first, "--workdir", str(folder), *args])
+
+
+def write_npz(path, scale=1.0):
+    """The demo corpus as our npz."""
+    parts = demo.generate(0).splits
+    arrays = {key: [] for key in ("id", "split", "label", "text", "audio", "vision")}
+    for name, split in parts.items():
+        arrays["id"].append(split.ids)
+        arrays["split"].append(np.full(len(split), name))
+        arrays["label"].append(split.arrays["label"])
+        for modality in ("text", "audio", "vision"):
+            arrays[modality].append(split.arrays[modality] * np.float32(scale))
+    np.savez(path, **{k: np.concatenate(v) for k, v in arrays.items()})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of seed 1 on a file."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_npz(folder / "data.npz")
+    path = f"--config.data.path={folder / 'data.npz'}"
+    assert run(folder / "run", *SHORT, path, "--config.train.seeds=1") == 0
+    return folder / "run"
+
+
+def test_a_corrected_command_may_take_the_folder(tmp_path, capsys):
+    wrong = ("--config.train.select=accc", "--config.train.batch_size=100000")
+    for argument in wrong:
+        assert run(tmp_path / "w", *SHORT, argument) == 1
+    assert not (tmp_path / "w" / "config.json").exists()
+    assert run(tmp_path / "w", *SHORT, "--config.train.seeds=1") == 0
+
+
+def test_more_seeds_join_those_that_are_there(trained, capsys):
+    path = f"--config.data.path={trained.parent / 'data.npz'}"
+    assert run(trained, *SHORT, path, "--config.train.seeds=2") == 0
+    assert json.loads((trained / "results.json").read_text())["seeds"] == [1, 2]
+
+
+def test_data_that_changed_is_not_evaluated_in_silence(trained, capsys):
+    content = (trained.parent / "data.npz").read_bytes()
+    write_npz(trained.parent / "data.npz", scale=0.5)
+    assert run(trained, "--mode", "evaluate", config=None) == 1
+    assert "its content has changed" in capsys.readouterr().err
+    (trained.parent / "data.npz").write_bytes(content)
+    assert run(trained, "--mode", "evaluate", config=None) == 0
+
+
+def test_a_seed_that_is_not_finished_is_not_evaluated(
+    tmp_path, trained, capsys, monkeypatch
+):
+    from msajax import run as modes
+
+    monkeypatch.setattr(modes.Signals, "__call__", lambda self: True)
+    monkeypatch.setattr(modes.Signals, "number", 2, raising=False)
+    assert run(tmp_path / "w", *SHORT, "--config.train.epochs=9") in (128, 130)
+    monkeypatch.undo()
+    assert run(tmp_path / "w", "--mode", "evaluate", config=None) == 1
+    message = capsys.readouterr().err
+    assert "seed 1" in message and (
+        "not trained to its end" in message or "no checkpoint" in message
+    )
+
+
+@pytest.mark.parametrize(
+    "args,config,message",
+    [
+        (("--data", "x.npz"), "configs/demo.py:lf_dnn", "--data is for --mode evaluate"),
+        (("--mode", "evaluate"), "configs/demo.py:tfn", "holds another run than configs/demo.py:tfn, with"),
+        (("--mode", "evaluate"), "nowhere.py", "no config file nowhere.py"),
+        (("--mode", "evaluate", "--output", "no/where.csv"), None, "there is no folder no"),
+    ],
+)  # fmt: skip
+def test_arguments_are_not_ignored(trained, capsys, args, config, message):
+    assert run(trained, *args, config=config) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_modality_that_is_absent_is_said(trained, tmp_path, capsys):
+    split = demo.generate(0).splits["test"]
+    arrays = {m: split.arrays[m] for m in ("text", "audio")}
+    np.savez(tmp_path / "c.npz", id=split.ids, **arrays)
+    args = ("--mode", "predict", "--data", str(tmp_path / "c.npz"))
+    assert run(trained, *args, "--output", str(tmp_path / "s.csv"), config=None) == 0
+    assert "vision is absent" in capsys.readouterr().out
+
+
+def test_the_last_epoch_is_labelled(tmp_path, capsys):
+    last = ("--config.train.select=last", "--config.train.seeds=1")
+    assert run(tmp_path / "w", *SHORT, *last) == 0
+    assert "checkpoint: last epoch" in capsys.readouterr().out
+
+
+def test_nan_is_null_in_json(tmp_path):
+    workdir.write_json(tmp_path / "x.json", {"corr": {"values": [float("nan"), 0.5]}})
+    assert json.loads((tmp_path / "x.json").read_text()) == {
+        "corr": {"values": [None, 0.5]}
+    }
+
+
+@pytest.mark.parametrize(
+    "argument,message",
+    [
+        ("cycles=0", "config.cycles is 0"),
+        ("parallel.devices=-1", "config.parallel.devices -1"),
+        ("data.lengths=50,", r"config.data.lengths is (50,); give three numbers"),
+        ("phases=(3,)", "config.phases has 3; give dicts"),
+        ("phases=({'optimizer': 3},)", "a phase's optimizer is 3, but must be a dict"),
+        ("phases=({'train': '('},)", "train is '(', which is no regex"),
+        ("model.hidden_dims=(3,3)", "config.model.hidden_dims is (3, 3); give 3 values"),
+        ("model.audio_dropout=1.5", "a dropout rate is at least 0, below 1"),
+        ("model.criterion=huber", 'unknown criterion "huber"'),
+        ("optimizer.learning_rate=-1.0", "learning_rate is -1.0, but must be at least 0"),
+    ],
+)  # fmt: skip
+def test_values_that_make_no_sense(tmp_path, capsys, argument, message):
+    assert run(tmp_path / "w", f"--config.{argument}") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_recipe_that_fails_says_so(tmp_path, capsys):
+    (tmp_path / "bad.py").write_text("def get_config(:\n")
+    assert run(tmp_path / "w", config=str(tmp_path / "bad.py")) == 1
+    assert "fails with SyntaxError" in capsys.readouterr().err
