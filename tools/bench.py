@@ -13,33 +13,32 @@ slows all sides alike. Needs jax, flax, optax, orbax and ml_collections; with
 import argparse
 import functools
 import json
-import math
 import os
 import pathlib
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-# Two frameworks share a GPU; read when jax is first imported.
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Also runs from a checkout that is not installed.
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import config as configs
 from msajax import models, parallel, train
 from msajax.book import Phase
 from msajax.data import loader
 from msajax.data.spec import DATASETS, Spec, suggest
+from tools.timing import (
+    alternate,
+    cpu_seconds,
+    matmul_flops,
+    matmul_rate,
+    steps_in,
+    timed,
+)
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUM_ROWS = 1284  # of CMU-MOSI's training split
 
 
@@ -118,13 +117,6 @@ class Ours:
         return np.concatenate(preds)
 
 
-def timed(fn: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds that a call takes, and its result."""
-    began = time.perf_counter()
-    result = fn()
-    return time.perf_counter() - began, result
-
-
 def _peak(memory: Any) -> int:
     sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes
     return sizes + memory.temp_size_in_bytes - memory.alias_size_in_bytes
@@ -150,78 +142,11 @@ def _step_flops(model, state: train.State, phase: Phase, batch: dict) -> float:
     return matmul_flops(jax.make_jaxpr(jax.grad(loss))(state.params).jaxpr)
 
 
-def matmul_flops(jaxpr: Any) -> float:
-    """Operations of the matrix products and convolutions of a program.
-
-    XLA's own count takes the body of a loop once, however often it runs; here a
-    scan (an LSTM's steps, a Transformer's layers) counts as often as it is long.
-    """
-    total = 0.0
-    for eqn in jaxpr.eqns:
-        out = eqn.outvars[0].aval if eqn.outvars else None
-        if eqn.primitive.name == "dot_general":
-            (contracted, _), _ = eqn.params["dimension_numbers"]
-            shape = eqn.invars[0].aval.shape
-            total += 2 * out.size * np.prod([shape[i] for i in contracted])
-        elif eqn.primitive.name == "conv_general_dilated":
-            numbers = eqn.params["dimension_numbers"]
-            kernel = eqn.invars[1].aval
-            total += 2 * out.size * kernel.size / kernel.shape[numbers.rhs_spec[0]]
-        times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-        for inner in jaxprs_in_params(eqn.params):
-            total += times * matmul_flops(inner)
-    return float(total)
-
-
-def matmul_rate(size: int = 2048) -> float:
-    """Operations per second of a large float32 matrix product on this device."""
-    x = jnp.ones((size, size))
-    product = jax.jit(lambda a: a @ a)
-    jax.block_until_ready(product(x))
-    seconds = [timed(lambda: jax.block_until_ready(product(x)))[0] for _ in range(7)]
-    return 2 * size**3 / statistics.median(seconds)
-
-
-def cpu_seconds() -> tuple[float, float]:
-    """Processor time spent so far: on the whole machine (Linux; else nan), and by this process."""
-    own = sum(os.times()[:2])
-    try:
-        user, nice, system = pathlib.Path("/proc/stat").read_text().split()[1:4]
-    except OSError:
-        return math.nan, own
-    ticks = int(user) + int(nice) + int(system)
-    return ticks / os.sysconf("SC_CLK_TCK"), own
-
-
-def alternate(
-    sides: dict[str, Callable], steps: dict[str, int], rounds: int
-) -> dict[str, float]:
-    """Steps per second of each side: medians over rounds in which all run one after the other.
-
-    Args:
-      sides: name to a function that runs a number of steps.
-      steps: how many a side runs in a round; once more before the first.
-      rounds: how often each runs.
-
-    Returns:
-      {name: steps per second}.
-    """
-    spent = {name: [] for name in sides}
-    for i in range(rounds + 1):
-        for name, side in sides.items():
-            seconds, _ = timed(functools.partial(side, steps[name]))
-            if i:
-                spent[name].append(seconds)
-    return {name: steps[name] / statistics.median(spent[name]) for name in sides}
-
-
-def steps_in(side: Callable, seconds: float) -> int:
-    """How many steps take about so long; the first call of a side compiles and is not timed."""
-    side(1)
-    once, _ = timed(lambda: side(1))
-    some = max(1, min(20, round(seconds / once / 4)))
-    spent, _ = timed(lambda: side(some))
-    return max(1, round(seconds / spent * some))
+def mmsa_form(system: str) -> dict[str, Any]:
+    """Model keys with which a system of ours does the same work as mmsa's."""
+    return {"padded": True} | (
+        {"position_embedding": False} if system == "mult" else {}
+    )
 
 
 def measure(
@@ -231,7 +156,8 @@ def measure(
     shape = SHAPES[shape_name]
     config = configs.load(str(ROOT / "configs" / f"{system}_{shape.dataset}.py"))
     config.train.batch_size = args.batch or config.train.batch_size
-    config.model.padded = args.padded
+    if args.padded:
+        config.model.update(mmsa_form(system))
     (phase,) = configs.phases(config)
     size = phase.batch_size
     num_rows = NUM_ROWS - NUM_ROWS % size
@@ -335,7 +261,7 @@ matmul: share of the measured rate of a large float32 matrix product.
 others: processor cores that other programs kept busy meanwhile. Anything far from 0 spoils
 the ratios: threads that wait for each other (PyTorch's) lose more to it than those that do not.
 form masked: ours hides padding, as it does by default; mmsa works on it. form padded
-(--padded): ours takes padding for real steps too, the same work as mmsa's and the fair ratio.
+(--padded): ours takes padding for real steps too, as mmsa does: the same work, the fair ratio.
 tfn, lmf, lf_dnn: mmsa averages audio and vision over time once, when it loads them; ours in
 every step. mmsa's batches are rows of resident arrays here, without its loader's processes."""
 
@@ -343,6 +269,8 @@ every step. mmsa's batches are rows of resident arrays here, without its loader'
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = _parse(argv)
+    # Two frameworks share a GPU; read when jax looks for its devices.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     device = jax.devices()[0]
     rate = matmul_rate()
     machine = {
