@@ -1,0 +1,231 @@
+"""The PyTorch systems of the package `mmsa`, trained as that package trains them, for tools/bench.py."""
+
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+
+from msajax.book import Phase
+from msajax.data.spec import MODALITIES, Spec
+
+_CLASSES = {
+    "tfn": ("TFN", "TFN"),
+    "lmf": ("LMF", "LMF"),
+    "lf_dnn": ("LF_DNN", "LF_DNN"),
+    "ef_lstm": ("EF_LSTM", "EF_LSTM"),
+    "mult": ("MULT", "MULT"),
+}
+# Whose audio and vision the package's loader averages over time, once.
+AVERAGED = ("tfn", "lmf", "lf_dnn")
+
+
+def device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def build(system: str, spec: Spec, settings: Any) -> nn.Module:
+    """The package's module of a system.
+
+    Args:
+      system: a key of `_CLASSES`.
+      spec: dims and lengths of the data.
+      settings: our hyperparameters, `config.model`.
+
+    Returns:
+      A module from (text, audio, vision) to a dict with 'M', [B, 1].
+
+    Raises:
+      ValueError: the package is not installed, or lacks the system.
+    """
+    if system not in _CLASSES:
+        raise ValueError(
+            f'mmsa has no counterpart of "{system}" here; systems: {", ".join(_CLASSES)}'
+        )
+    _stub_packages()
+    file, name = _CLASSES[system]
+    module = importlib.import_module(f"MMSA.models.singleTask.{file}")
+    made = getattr(module, name)(_arguments(system, spec, settings))
+    if system == "ef_lstm" and len(set(spec.lengths)) > 1:
+        return _Aligned(made, spec)
+    return made
+
+
+def _stub_packages() -> None:
+    # The package's own __init__ files import all of it, down to a dead dependency:
+    # modules that only know their folder let its model files be imported alone.
+    if "MMSA" in sys.modules:
+        return
+    found = importlib.util.find_spec("MMSA")
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(
+            'the package mmsa is not installed: pip install torch, and "mmsa" with --no-deps'
+        )
+    (root,) = found.submodule_search_locations
+    for name in ("", ".models", ".models.singleTask", ".models.subNets"):
+        package = types.ModuleType(f"MMSA{name}")
+        package.__path__ = [root + name.replace(".", "/")]
+        sys.modules[package.__name__] = package
+    subnets: Any = sys.modules["MMSA.models.subNets"]
+    features: Any = importlib.import_module("MMSA.models.subNets.FeatureNets")
+    subnets.SubNet, subnets.TextSubNet = features.SubNet, features.TextSubNet
+    subnets.BertTextEncoder = None  # used on raw text alone
+
+
+def _arguments(system: str, spec: Spec, s: Any) -> types.SimpleNamespace:
+    args: dict[str, Any] = {
+        "feature_dims": spec.dims,
+        "train_mode": "regression",
+        "use_bert": False,
+    }
+    if system == "ef_lstm":
+        args |= {"seq_lens": spec.lengths[0], "hidden_dims": s.hidden_dim}
+        args |= {"num_layers": s.layers, "dropout": s.dropout}
+    elif system == "mult":
+        args |= _mult_arguments(s)
+    else:
+        after = s.get("post_fusion_dropout", 0.0)
+        args |= {name: s[name] for name in _subnet_settings(s)}
+        # Audio, vision, text (switched off there, in an LSTM of one layer), fusion.
+        args["dropouts"] = (s.audio_dropout, s.vision_dropout, 0.0, after)
+    return types.SimpleNamespace(**args)
+
+
+def _subnet_settings(s: Any) -> list[str]:
+    names = ("hidden_dims", "text_out", "post_fusion_dim", "rank")
+    return [name for name in names if name in s]
+
+
+def _mult_arguments(s: Any) -> dict[str, Any]:
+    text, audio, vision = s.attention_dropouts
+    kernels = dict(zip("lav", s.kernel_sizes, strict=True))
+    return {
+        "dst_feature_dim_nheads": (s.dim, s.heads),
+        "nlevels": s.layers,
+        "attn_mask": s.get("causal", True),
+        "attn_dropout": text,
+        "attn_dropout_a": audio,
+        "attn_dropout_v": vision,
+        "relu_dropout": s.relu_dropout,
+        "res_dropout": s.residual_dropout,
+        "embed_dropout": s.embed_dropout,
+        "text_dropout": s.text_dropout,
+        "output_dropout": s.output_dropout,
+        **{f"conv1d_kernel_size_{x}": size for x, size in kernels.items()},
+    }
+
+
+class _Aligned(nn.Module):
+    """A system behind the package's average pooling to the text's length, as its AMIO runs it."""
+
+    def __init__(self, system: nn.Module, spec: Spec):
+        super().__init__()
+        nets: Any = importlib.import_module("MMSA.models.subNets.AlignNets")
+        args = types.SimpleNamespace(feature_dims=spec.dims, seq_lens=spec.lengths)
+        self.align, self.system = nets.AlignSubNet(args, "avg_pool"), system
+
+    def forward(self, text, audio, vision):
+        return self.system(*self.align(text, audio, vision))
+
+
+class Torch:
+    """One side of the benchmark: a PyTorch module on arrays that lie on the device.
+
+    The package's own loop also builds each batch from Python lists in worker
+    processes and reads every loss back; both are left out here, in its favour.
+
+    Attributes:
+      module: from `build`, without compilation.
+      compile_seconds: of the first step, set by who times it.
+    """
+
+    compile_seconds = 0.0
+
+    def __init__(
+        self,
+        module: nn.Module,
+        arrays: dict[str, np.ndarray],
+        rows: np.ndarray,
+        phase: Phase,
+        *,
+        compiled: bool,
+        averaged: bool,
+    ):
+        self.module, self._phase, self._device = module.to(device()), phase, device()
+        self._forward: Callable = torch.compile(module) if compiled else module
+        inputs = {name: torch.from_numpy(arrays[name]) for name in MODALITIES}
+        if averaged:
+            for name in ("audio", "vision"):
+                inputs[name] = inputs[name].mean(dim=1, keepdim=True)
+        self._inputs = [inputs[name].to(self._device) for name in MODALITIES]
+        label = torch.from_numpy(arrays["label"]).to(self._device)
+        self._label, self._loss = label[:, None], nn.L1Loss()
+        self._rows = torch.from_numpy(rows.astype(np.int64)).to(self._device)
+        self._optimizer = _adam(module, phase)
+
+    def train(self, steps: int) -> None:
+        """Runs training steps; returns when the device is done."""
+        self.module.train()
+        every = self._phase.accumulate
+        for i in range(steps):
+            rows = self._rows[i % len(self._rows)]
+            if i % every == 0:
+                self._optimizer.zero_grad()
+            pred = self._forward(*(x[rows] for x in self._inputs))["M"]
+            self._loss(pred, self._label[rows]).backward()
+            if clip := self._phase.optimizer.clip_value:
+                nn.utils.clip_grad_value_(self.module.parameters(), clip)
+            if (i + 1) % every == 0:
+                self._optimizer.step()
+        self._wait()
+
+    @torch.no_grad()
+    def evaluate(self, steps: int) -> np.ndarray:
+        """Predictions and losses of batches, brought to the host: pred [steps * B]."""
+        self.module.eval()
+        preds, losses = [], []
+        for i in range(steps):
+            rows = self._rows[i % len(self._rows)]
+            pred = self._forward(*(x[rows] for x in self._inputs))["M"]
+            losses.append(self._loss(pred, self._label[rows]))
+            preds.append(pred[:, 0])
+        torch.stack(losses).cpu()
+        return torch.cat(preds).cpu().numpy()
+
+    @property
+    def memory(self) -> int:
+        """Largest number of bytes allocated on the GPU so far; 0 on CPU, which has no count."""
+        if self._device.type != "cuda":
+            return 0
+        return torch.cuda.max_memory_allocated()
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def _adam(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
+    settings = phase.optimizer
+    named = list(module.named_parameters())
+    factors = [p for name, p in named if name.endswith("_factor")]
+    others = [p for name, p in named if not name.endswith("_factor")]
+    own = dict(settings.groups).get(r".*_factor") or {}
+    groups = [
+        {"params": others},
+        {
+            "params": factors,
+            "lr": own.get("learning_rate", settings.learning_rate),
+            "weight_decay": own.get("weight_decay", settings.weight_decay),
+        },
+    ]
+    return torch.optim.Adam(
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+    )
