@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from msajax.optim import Optimizer
 
@@ -22,12 +22,17 @@ def get_config(system: str, dataset: str) -> Any:
         dims=(),  # expected feature widths (text, audio, vision); () takes the file's
         lengths=(),  # expected longest sequences; () takes the file's
         truncate=False,  # cut longer sequences instead of refusing them
+        buckets=1,  # groups of rows of similar lengths, each with its own padding
+        on_device="auto",  # whether a split stays on the device: 'auto' where it fits,
+        # 'always', or 'never': batches are streamed from the host
         modalities=("text", "audio", "vision"),
         seed=0,  # of the generated demo corpus
     )
     config.model = ConfigDict()
     config.train = dict(
         seeds=(1, 2, 3, 4, 5),
+        # how many seeds one program trains; 'auto': all on a GPU, 1 on a CPU
+        seeds_at_once=FieldReference("auto", field_type=object),
         epochs=100,
         batch_size=32,
         accumulate=1,  # batches per update; their gradients are averaged
@@ -38,6 +43,7 @@ def get_config(system: str, dataset: str) -> Any:
     config.optimizer = Optimizer().to_dict()
     config.phases = ()  # dicts that override train and optimizer; () is one phase
     config.cycles = 1  # > 1 alternates the phases
+    config.precision = "float32"  # of the computation; 'bfloat16' for large encoders
     config.parallel = dict(devices=0)  # local devices to use; 0 takes all
     config.deterministic = True  # on GPU: deterministic kernels, slower
     config.checkpoint = dict(seconds=30.0)  # least time between two saves

@@ -50,6 +50,10 @@ class Phase:
                 )
 
 
+# (cycle, phase, epoch, step)
+Place = tuple[int, int, int, int]
+
+
 @dataclasses.dataclass
 class Book:
     """Where a run stands: the part of a checkpoint that is not arrays.
@@ -79,13 +83,18 @@ class Book:
     finished: bool = False
     stopped: str = ""
 
-    def record(self, metrics: Mapping[str, np.ndarray], stop: int) -> None:
-        """Takes over the metrics ({name: [steps]}) of the steps up to `stop`.
+    @property
+    def place(self) -> Place:
+        """The next step to do, as a tuple that orders the steps of a run."""
+        return self.cycle, self.phase, self.epoch, self.step
+
+    def record(self, metrics: Mapping[str, np.ndarray]) -> None:
+        """Takes over the metrics ({name: [steps]}) of the next steps.
 
         A loss that is not finite ends the run.
         """
         for name, values in metrics.items():
-            new = np.asarray(values[self.step : stop], np.float64).tolist()
+            new = np.asarray(values, np.float64).tolist()
             self.terms.setdefault(name, []).extend(new)
         losses = self.terms["loss"]
         bad = np.flatnonzero(~np.isfinite(losses))
@@ -100,7 +109,7 @@ class Book:
                 "rate or set config.optimizer.clip_norm"
             )
             self.finished = True
-        self.step = stop
+        self.step += len(metrics["loss"])
 
     def end_epoch(
         self,

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import json
@@ -23,7 +24,16 @@ from msajax.optim import Optimizer
 Config = Any
 
 # Keys that do not change what a run computes: another value may go on with it.
-_FREE = ("data.path", "train.seeds", "parallel.devices", "checkpoint.seconds")
+_FREE = (
+    *("data.path", "data.on_device", "train.seeds", "train.seeds_at_once"),
+    *("parallel.devices", "checkpoint.seconds"),
+)
+
+# Keys with a few values.
+_CHOICES = {
+    "data.on_device": ("auto", "always", "never"),
+    "precision": ("float32", "bfloat16"),
+}
 
 
 def load(path: str, overrides: Iterable[tuple[str, str]] = ()) -> Config:
@@ -89,7 +99,8 @@ def override(config: Config, key: str, text: str) -> None:
     old = node[last] if last in node else known[last]
     if isinstance(old, ConfigDict):
         raise ValueError(f"config.{key} is a group{suggest('', old)}")
-    node[last] = _coerce(f"config.{key}", _parse(text), old)
+    with node.ignore_type():  # 'auto' or a number; all else is checked here
+        node[last] = _coerce(f"config.{key}", _parse(text), old)
 
 
 def check(config: Config) -> None:
@@ -121,11 +132,7 @@ def check(config: Config) -> None:
         if "dropout" in name and not all(0 <= v < 1 for v in np.ravel(value)):
             raise ValueError(f"{key} is {value}; a dropout rate is at least 0, below 1")
         config.model[name] = value
-    if config.cycles < 1 or config.parallel.devices < 0:
-        raise ValueError(
-            f"config.cycles is {config.cycles} and config.parallel.devices "
-            f"{config.parallel.devices}; give at least 1 cycle, and 0 devices for all"
-        )
+    _check_counts(config)
     for key in ("dims", "lengths"):
         if len(config.data[key]) not in (0, 3):
             raise ValueError(
@@ -145,13 +152,34 @@ def check(config: Config) -> None:
     phases(config)
 
 
+def _check_counts(config: Config) -> None:
+    if config.cycles < 1 or config.parallel.devices < 0 or config.data.buckets < 1:
+        raise ValueError(
+            f"config.cycles is {config.cycles}, config.parallel.devices "
+            f"{config.parallel.devices} and config.data.buckets {config.data.buckets}; "
+            "give at least 1 cycle, 0 devices for all, and at least 1 bucket"
+        )
+    at_once = config.train.seeds_at_once
+    if at_once != "auto" and not (type(at_once) is int and at_once >= 1):
+        raise ValueError(
+            f"config.train.seeds_at_once is {at_once!r}; give 'auto', or how many seeds "
+            "one program trains, from 1"
+        )
+    for key, choices in _CHOICES.items():
+        value = functools.reduce(lambda node, name: node[name], key.split("."), config)
+        if value not in choices:
+            raise ValueError(
+                f'config.{key} is "{value}"; give one of {", ".join(choices)}'
+            )
+
+
 def phases(config: Config) -> list[Phase]:
     """The phases of a recipe: `config.phases` over `config.train` and `config.optimizer`.
 
     Raises:
       ValueError: an unknown key in a phase or its optimizer, or a name twice.
     """
-    train = {k: v for k, v in config.train.items() if k != "seeds"}
+    train = {k: v for k, v in config.train.items() if not k.startswith("seeds")}
     base = {**train, "optimizer": config.optimizer.to_dict()}
     found = []
     for changes in config.phases or ({},):
@@ -248,6 +276,8 @@ def _coerce(key: str, value: Any, like: Any) -> Any:
         value = value.to_dict()
     if isinstance(like, tuple) and isinstance(value, (list, tuple)):
         return tuple(value)
+    if "auto" in (like, value) and {type(like), type(value)} == {int, str}:
+        return value
     if isinstance(like, tuple) and like and type(value) is type(like[0]):
         return (value,)
     if type(like) is float and type(value) is int:

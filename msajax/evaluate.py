@@ -7,30 +7,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax import metrics, parallel
+from msajax import feed, metrics, parallel
 from msajax.data import loader
-from msajax.data.spec import Dataset
+from msajax.data.spec import MODALITIES, Dataset
 
 Arrays = dict[str, jax.Array]
 
 
-def take(data: Arrays, rows: jax.Array) -> Arrays:
-    """The batch of some rows of a split on the device.
+def apply(model: Any, variables: Any, batch: Arrays, precision: str, **options: Any):
+    """`model.apply` computing in a precision.
 
     Args:
-      data: {field: [N, ...]}.
-      rows: [B] int32, -1 on filler rows, which repeat row 0 with valid=False.
-
-    Returns:
-      {field: [B, ...]} with 'index' and 'valid'.
+      model: the system.
+      variables: its float32 variables.
+      batch: float32 features, masks and labels.
+      precision: 'bfloat16' casts the parameters and the features; collections and
+        labels stay, and the blocks keep their norms and softmaxes in float32.
+      **options: of `model.apply`.
     """
-    index = jnp.maximum(rows, 0)
-    batch = {name: array[index] for name, array in data.items()}
-    return batch | {"index": index, "valid": rows >= 0}
+    if precision == "bfloat16":
+        variables = variables | {"params": _half(variables["params"])}
+        batch = batch | _half({m: batch[m] for m in MODALITIES if m in batch})
+    return model.apply(variables, batch, **options)
 
 
 def make_forward(
-    model: Any, devices: parallel.Devices, *, predict: str, loss: str = ""
+    model: Any,
+    devices: parallel.Devices,
+    *,
+    predict: str,
+    loss: str = "",
+    seeds: int = 1,
+    precision: str = "float32",
 ) -> Callable:
     """Compiles the pass over a split.
 
@@ -39,67 +47,64 @@ def make_forward(
       devices: where it runs.
       predict: method that returns a dict with 'pred'.
       loss: method of the loss; '' computes none (data without labels).
+      seeds: S, that the variables hold.
+      precision: as in `apply`.
 
     Returns:
-      forward(variables, data, rows, progress) -> (pred, losses) on the host:
-      pred [N] or [N, C] in the order of `rows`, losses [steps].
+      forward(variables, source, batch_size, progress) -> (pred, losses) on the
+      host: pred [S, N] or [S, N, C] in the order of the split, losses [S]. The
+      variables have an axis [S] in front, and so has progress['lr_scale'].
     """
 
-    def one(variables, data, rows, progress):
-        batch = take(data, rows)
-        pred = model.apply(variables, batch, train=False, method=predict)["pred"]
-        value = jnp.zeros(())
+    def one(variables, batch, progress):
+        value, terms = jnp.zeros(()), {}
         if loss:
-            value, _ = model.apply(
-                variables, batch, train=False, progress=progress, method=loss
-            )
-        return pred, value
+            options = dict(train=False, progress=progress, method=loss)
+            value, terms = apply(model, variables, batch, precision, **options)
+        pred = terms.get("pred")
+        if pred is None:
+            options = dict(train=False, method=predict)
+            pred = apply(model, variables, batch, precision, **options)["pred"]
+        return pred.astype(jnp.float32), value.astype(jnp.float32)
 
-    def split(variables, data, rows, progress):
-        return jax.lax.map(lambda r: one(variables, data, r, progress), rows)
+    def split(variables, data, rows, part, progress, lr_scale):
+        def step(at):
+            choices = [
+                lambda d=d: one(variables, feed.take(d, at[0]), progress) for d in data
+            ]
+            return choices[0]() if len(data) == 1 else jax.lax.switch(at[1], choices)
 
-    run = parallel.compile(
-        split, devices, in_axes=(None, None, 0, None), out_axes=(0, None)
-    )
+        progress = progress | {"lr_scale": lr_scale}
+        pred, losses = jax.lax.map(step, (rows, part))
+        # Every process and device gets all rows: [steps, b, ...] -> [steps, B, ...].
+        return parallel.gather(pred, dim=1), losses
 
-    def forward(variables, data, rows: np.ndarray, progress):
-        dealt = parallel.shard_rows(rows, devices)
-        pred, losses = jax.device_get(run(variables, data, dealt, progress))
-        pred = parallel.unshard_rows(pred)
-        return pred[rows >= 0], np.asarray(losses)
+    in_axes = (0, None, None, None, None, 0)
+    passes = parallel.over_seeds(split, seeds, in_axes=in_axes)
+    runs = {
+        resident: parallel.compile(
+            passes,
+            devices,
+            in_axes=(None, None if resident else 0, 0, None, None, None),
+        )
+        for resident in (True, False)
+    }
+
+    def forward(variables, source: feed.Source, batch_size: int, progress):
+        batches = loader.ordered_batches(source.sizes, batch_size)
+        progress = dict(progress)
+        scale = progress.pop("lr_scale")
+        found = []
+        for chunk in source.chunks(batches, whole=True):
+            arguments = (chunk.data, chunk.rows, chunk.part, progress, scale)
+            found.append(jax.device_get(runs[source.resident](variables, *arguments)))
+        pred, losses = (np.concatenate(x, axis=1) for x in zip(*found, strict=True))
+        steps = len(batches.part)  # the last chunk may be filled up
+        counts = (batches.rows >= 0).sum(axis=1)
+        losses = np.average(losses[:, :steps], axis=1, weights=counts)
+        return feed.in_order(pred[:, :steps], batches, source), losses
 
     return forward
-
-
-def figures(
-    forward: Callable,
-    variables: Any,
-    data: Arrays,
-    labels: np.ndarray,
-    *,
-    dataset: Dataset,
-    batch_size: int,
-    progress: Any,
-) -> tuple[dict[str, float], np.ndarray]:
-    """Loss, metrics and predictions of a split.
-
-    Args:
-      forward: made by `make_forward` with a loss.
-      variables: of the model.
-      data: {field: [N, ...]} on the devices.
-      labels: [N] on the host.
-      dataset: its metrics and classes.
-      batch_size: rows per step.
-      progress: as the loss takes it.
-
-    Returns:
-      ({'loss': ..., metric: ...}, pred [N] or [N, C]).
-    """
-    rows = loader.ordered_rows(len(labels), batch_size)
-    pred, losses = forward(variables, data, rows, progress)
-    counts = (rows >= 0).sum(axis=1)
-    found = {"loss": float(np.average(losses, weights=counts))}
-    return found | metrics_of(dataset, pred, labels), pred
 
 
 def metrics_of(
@@ -121,3 +126,10 @@ def improves(select: str, new: Mapping[str, float], best: float | None) -> bool:
     """Whether the figure `select` of an epoch is better than the best so far."""
     start = float("nan") if best is None else best
     return bool(metrics.improves(select, new[select], start))
+
+
+def _half(tree: Any) -> Any:
+    def cast(x):
+        return x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x
+
+    return jax.tree.map(cast, tree)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import time
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -15,15 +16,26 @@ _PLAIN_EVERY = 5.0
 
 
 class Log:
-    """The log of one seed.
+    """The log of seeds that train at once: one bar, and files for each seed.
 
     `log.jsonl` and the TensorBoard events are written anew from the history of
     the last checkpoint when a run goes on, so that no epoch stands there twice.
     """
 
-    def __init__(self, folder: pathlib.Path, *, title: str, console: Console):
-        self._folder = folder
-        self._title = title
+    def __init__(
+        self, folders: Mapping[int, pathlib.Path], *, title: str, console: Console
+    ):
+        """A log of seeds.
+
+        Args:
+          folders: of each seed, for its files.
+          title: of the system.
+          console: to print to.
+        """
+        self._folders = folders
+        self._titles = [f"{title} seed {seed}" for seed in folders]
+        numbers = ", ".join(map(str, folders))
+        self._title = f"{title} seed{'s' if len(folders) > 1 else ''} {numbers}"
         self._console = console
         self._plain = not console.is_terminal
         self._bar = Progress(
@@ -34,88 +46,96 @@ class Log:
             transient=True,
             disable=self._plain,
         )
-        self._task = self._bar.add_task(title, status="compiling")
+        self._task = self._bar.add_task(self._title, status="compiling")
         self._shown = self._since = time.monotonic()
-        self._rows = 0
-        self._files = contextlib.ExitStack()
+        self._phase = ""
+        self._stack = contextlib.ExitStack()
+        self._files = []
 
-    def begin(self, history: list[dict]) -> None:
-        """Starts the files from the epochs of the last checkpoint, and the bar."""
+    def begin(self, histories: Sequence[list[dict]]) -> None:
+        """Starts the files from the epochs of the last checkpoints, and the bar."""
         from tensorboardX import SummaryWriter  # slow to import
 
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for old in self._folder.glob("events.out.tfevents.*"):
-            old.unlink()
-        path = self._folder / "log.jsonl"
-        self._file = self._files.enter_context(open(path, "w", encoding="utf-8"))
-        board = SummaryWriter(str(self._folder))
-        self._board = self._files.enter_context(board)
-        for i in range(len(history)):
-            self._write(history, i)
+        for folder, history in zip(self._folders.values(), histories, strict=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.glob("events.out.tfevents.*"):
+                old.unlink()
+            path = folder / "log.jsonl"
+            lines = self._stack.enter_context(open(path, "w", encoding="utf-8"))
+            board = self._stack.enter_context(SummaryWriter(str(folder)))
+            self._files.append((lines, board))
+            for i in range(len(history)):
+                self._write(len(self._files) - 1, history, i)
         self._bar.start()
-        if history:
-            self._say(f"goes on after epoch {len(history)}")
+        for title, history in zip(self._titles, histories, strict=True):
+            if history:
+                self._say(f"goes on after epoch {len(history)}", title)
 
-    def steps(self, book: Book, steps: int, phase: Phase) -> None:
+    def steps(self, books: Sequence[Book], phase: Phase, done: int, steps: int) -> None:
         """Moves the bar after a dispatch.
 
         Args:
-          book: of the seed, its step just done.
-          steps: of an epoch.
-          phase: of the recipe.
+          books: of the seeds; their figures are those of the last epoch.
+          phase: that the seeds are in.
+          done: steps of it.
+          steps: of one epoch.
         """
         now = time.monotonic()
         # The first dispatch holds the compilation and does not count in the rate.
-        if not self._rows:
-            self._since, self._rows = now, 1
-            self._first = book.epoch * steps + book.step
-        done = book.epoch * steps + book.step
+        if self._phase != phase.name:
+            self._phase, self._since, self._first = phase.name, now, done
         rate = (done - self._first) / max(now - self._since, 1e-9)
-        left = (phase.epochs * steps - done) / rate if rate else 0.0
-        best = "-" if book.best is None else f"{book.best:.4f}"
-        pace = f"{rate * phase.batch_size:,.0f} samples/s  {_clock(left)} left"
+        samples = rate * phase.batch_size * sum(not b.finished for b in books)
+        total = phase.epochs * steps
+        left = (total - done) / rate if rate else 0.0
+        losses = [b.history[-1]["train_loss"] for b in books if b.history]
+        best = [b.best for b in books if b.best is not None]
+        pace = f"{samples:,.0f} samples/s  {_clock(left)} left"
         status = (
-            f"epoch {book.epoch + 1}/{phase.epochs}  loss {book.terms['loss'][-1]:.4f}  "
-            f"best {best}  {pace if rate else '- samples/s'}"
+            f"epoch {-(-done // steps)}/{phase.epochs}  loss {_mean(losses)}  "
+            f"best {_mean(best)}  {pace if rate else '- samples/s'}"
         )
         if phase.name != "main":
             status = f"{phase.name}  {status}"
-        total = phase.epochs * steps
         self._bar.update(self._task, completed=done, total=total, status=status)
         if self._plain and now - self._shown >= _PLAIN_EVERY:
-            self._say(status)
+            self._say(status, self._title)
 
-    def epoch(self, book: Book) -> None:
-        """Writes the row of the epoch that the book has just closed."""
-        if book.epoch == 0:  # the next phase has a rate of its own
-            self._rows = 0
-        self._write(book.history, len(book.history) - 1)
+    def epoch(self, seed: int, book: Book) -> None:
+        """Writes the row of the epoch that the book of the group's n-th seed has just closed."""
+        self._write(seed, book.history, len(book.history) - 1)
 
-    def end(self, book: Book) -> None:
-        """One line on how the seed went."""
-        best = [row["epoch"] + 1 for row in book.history if row["best"]]
-        chosen = f", best epoch {best[-1]}" if best else ""
-        self._say(f"{len(book.history)} epochs in {_clock(book.seconds)}{chosen}")
-        if book.stopped:
-            self._say(f"stopped: {book.stopped}")
+    def end(self, books: Sequence[Book]) -> None:
+        """One line on how each seed went."""
+        for title, book in zip(self._titles, books, strict=True):
+            best = [row["epoch"] + 1 for row in book.history if row["best"]]
+            chosen = f", best epoch {best[-1]}" if best else ""
+            spent = _clock(book.seconds)
+            self._say(f"{len(book.history)} epochs in {spent}{chosen}", title)
+            if book.stopped:
+                self._say(f"stopped: {book.stopped}", title)
 
     def close(self) -> None:
         """Ends the bar and the files."""
         self._bar.stop()
-        self._files.close()
+        self._stack.close()
 
-    def _write(self, history: list[dict], i: int) -> None:
-        row = history[i]
+    def _write(self, seed: int, history: list[dict], i: int) -> None:
+        row, (lines, board) = history[i], self._files[seed]
         finite = {k: v if v == v else None for k, v in row.items()}  # JSON has no NaN
-        self._file.write(json.dumps(finite) + "\n")
-        self._file.flush()
+        lines.write(json.dumps(finite) + "\n")
+        lines.flush()
         for name, value in row.items():
             if name.startswith(("train_", "valid_", "lr_")):
-                self._board.add_scalar(name.replace("_", "/", 1), value, i)
+                board.add_scalar(name.replace("_", "/", 1), value, i)
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, title: str) -> None:
         self._shown = time.monotonic()
-        self._console.print(f"{self._title}: {text}", highlight=False, soft_wrap=True)
+        self._console.print(f"{title}: {text}", highlight=False, soft_wrap=True)
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.4f}" if values else "-"
 
 
 def _clock(seconds: float) -> str:

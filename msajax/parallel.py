@@ -5,6 +5,7 @@ that reductions over the global batch exist in one form. Outside of it (a
 system applied by hand, the parity tool, initialisation) they are identities.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,9 +56,14 @@ def batch_mean(x: jax.Array, *, where: jax.Array) -> jax.Array:
     return batch_sum(jnp.where(mask, x, 0)) / jnp.maximum(count, 1)
 
 
-def gather(x: jax.Array) -> jax.Array:
-    """Rows of the global batch on every device: [B, ...] -> [devices * B, ...]."""
-    return jax.lax.all_gather(x, _AXIS, tiled=True) if axis() else x
+def gather(x: jax.Array, *, dim: int = 0) -> jax.Array:
+    """Rows of the global batch on every device: [B, ...] -> [devices * B, ...].
+
+    Args:
+      x: this device's rows.
+      dim: where they lie.
+    """
+    return jax.lax.all_gather(x, _AXIS, axis=dim, tiled=True) if axis() else x
 
 
 def mean(tree: Any) -> Any:
@@ -111,23 +117,57 @@ def check_batch_size(size: int, devices: Devices) -> None:
         )
 
 
+def on_cpu(devices: Devices) -> bool:
+    """Whether the devices are the machine's processor."""
+    return devices[0].platform == "cpu"
+
+
+def fits(tree: Any, devices: Devices) -> bool:
+    """Whether arrays may stay on each device: they take at most a quarter of its memory."""
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    limit = (devices[0].memory_stats() or {}).get("bytes_limit")
+    if limit is None:  # the CPU's memory is the machine's
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return size <= limit // 4
+
+
 def replicate(tree: Any, devices: Devices) -> Any:
     """Copies a tree of host arrays to every device."""
     return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec()))
 
 
-def shard_rows(rows: np.ndarray, devices: Devices) -> jax.Array:
-    """Deals the rows of each batch to the devices: [steps, B] -> [devices, steps, B/devices]."""
-    steps = rows.shape[0]
-    parts = np.moveaxis(rows.reshape(steps, len(devices), -1), 1, 0)
-    sharding = NamedSharding(_mesh(devices), PartitionSpec(_AXIS))
-    return jax.device_put(np.ascontiguousarray(parts), sharding)
+def shard_rows(rows: np.ndarray, devices: Devices) -> np.ndarray:
+    """Deals the rows of each batch to the devices: [..., B] -> [devices, ..., B / devices]."""
+    dealt = rows.reshape(*rows.shape[:-1], len(devices), -1)
+    return np.ascontiguousarray(np.moveaxis(dealt, -2, 0))
 
 
-def unshard_rows(values: Any) -> np.ndarray:
-    """The inverse for outputs on the host: [devices, steps, B/devices, ...] -> [steps, B, ...]."""
-    values = np.moveaxis(np.asarray(values), 0, 1)
-    return values.reshape(values.shape[0], -1, *values.shape[3:])
+def put_shards(tree: Any, devices: Devices) -> Any:
+    """Copies to each device its part of a tree of host arrays, [devices, ...] each."""
+    return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec(_AXIS)))
+
+
+def over_seeds(fn: Callable, count: int, *, in_axes: tuple[Any, ...]) -> Callable:
+    """`fn` of one seed as a function of several, whose outputs have an axis of seeds in front.
+
+    Args:
+      fn: pure, without that axis.
+      count: seeds.
+      in_axes: for each argument 0 where it has the axis, None where all seeds
+        share it.
+    """
+    if count > 1:
+        return jax.vmap(fn, in_axes=in_axes)
+
+    # An axis of one seed costs time in products and convolutions: it is taken off.
+    def alone(*args):
+        args = [
+            x if a is None else jax.tree.map(lambda leaf: jnp.squeeze(leaf, 0), x)
+            for x, a in zip(args, in_axes, strict=True)
+        ]
+        return jax.tree.map(lambda leaf: leaf[None], fn(*args))
+
+    return alone
 
 
 def compile(
@@ -149,7 +189,7 @@ def compile(
       donate: arguments whose buffers the outputs may take.
 
     Returns:
-      The compiled function, over arrays made by `replicate` and `shard_rows`.
+      The compiled function, over arrays made by `replicate` and `put_shards`.
     """
     return jax.pmap(
         fn,

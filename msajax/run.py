@@ -11,9 +11,8 @@ import numpy as np
 
 import msajax
 from msajax import config as configs
-from msajax import evaluate, logs, parallel, settings, train, workdir
+from msajax import evaluate, feed, logs, parallel, settings, train, workdir
 from msajax.book import Book
-from msajax.data import loader
 from msajax.data.spec import DATASETS, Corpus, Split
 from msajax.report import table
 from msajax.settings import Pairs
@@ -36,24 +35,21 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         for note in corpus.notes:
             setting.say(f"data: {note}")
         data = settings.on_devices(setting, corpus)
-        programs = [
-            train.Program(
-                setting.model,
-                phase,
-                data,
-                cycles=config.cycles,
-                devices=setting.devices,
-            )
-            for phase in configs.phases(config)
-        ]
+        at_once = settings.seeds_at_once(setting)
+        programs = functools.cache(functools.partial(_programs, setting, data))
+        programs(min(at_once, len(config.train.seeds)))
         # Only now: a recipe that cannot run does not take the folder.
         workdir.claim(folder, config, setting.spec, corpus.sha256)
-        books = {}
-        for seed in config.train.seeds:
-            books[seed] = _fit(setting, programs, data, seed, signals)
+        books = _finished(setting)
+        left = [seed for seed in config.train.seeds if seed not in books]
+        for i in range(0, len(left), at_once):
+            seeds = left[i : i + at_once]
+            made = _fit(setting, programs(len(seeds)), data, seeds, signals)
+            books |= dict(zip(seeds, made, strict=True))
             if signals():
                 setting.say(f"saved in {folder}; the same command goes on from here")
                 return 128 + signals.number
+        books = {seed: books[seed] for seed in config.train.seeds}
     return _report(setting, data, books, corpus)
 
 
@@ -68,7 +64,8 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     arrays = settings.pad(setting, split)
     if "label" not in arrays:
         raise ValueError("the data has no labels; to score it, use --mode predict")
-    preds = _predict(setting, setting.config.train.seeds, {name: arrays})[name]
+    source = settings.source(setting, arrays)
+    preds = _predict(setting, setting.config.train.seeds, {name: source})[name]
     scores = _summary(setting, preds, arrays["label"])
     result = {
         "system": setting.config.system,
@@ -87,10 +84,11 @@ def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     setting = settings.trained(args, pairs)
     output = _output(args.output or setting.folder / "scores.csv")
     corpus = settings.known_corpus(setting, args.data, labels=False)
-    arrays = {
-        name: settings.pad(setting, split) for name, split in corpus.splits.items()
+    sources = {
+        name: settings.source(setting, settings.pad(setting, split))
+        for name, split in corpus.splits.items()
     }
-    preds = _predict(setting, setting.config.train.seeds, arrays)
+    preds = _predict(setting, setting.config.train.seeds, sources)
     rows = []
     for name, split in corpus.splits.items():
         scores = np.mean(list(preds[name].values()), axis=0)
@@ -110,33 +108,64 @@ def _output(path: str | pathlib.Path) -> pathlib.Path:
     return path
 
 
+def _programs(
+    setting: settings.Setting, data: train.Data, seeds: int
+) -> list[train.Program]:
+    """The phases of a recipe, for so many seeds at once."""
+    return [
+        train.Program(
+            setting.model,
+            phase,
+            data.dataset,
+            data.splits["train"],
+            cycles=setting.config.cycles,
+            seeds=seeds,
+            precision=setting.config.precision,
+        )
+        for phase in configs.phases(setting.config)
+    ]
+
+
+def _finished(setting: settings.Setting) -> dict[int, Book]:
+    """The books of the seeds that are trained to their end."""
+    books = {}
+    for seed in setting.config.train.seeds:
+        found = settings.checkpoints(setting, seed).restore(lambda _: {})
+        if found and found[0]["finished"]:
+            books[seed] = Book(**found[0])
+            with contextlib.closing(_log(setting, [seed])) as log:
+                log.end([books[seed]])
+    return books
+
+
+def _log(setting: settings.Setting, seeds: Sequence[int]) -> logs.Log:
+    folders = {seed: setting.folder / f"seed_{seed}" for seed in seeds}
+    return logs.Log(folders, title=setting.config.system, console=setting.console)
+
+
 def _fit(
     setting: settings.Setting,
     programs: Sequence[train.Program],
     data: train.Data,
-    seed: int,
+    seeds: Sequence[int],
     signals: Signals,
-) -> Book:
+) -> list[Book]:
     config = setting.config
-    home = setting.folder / f"seed_{seed}"
-    title = f"{config.system} seed {seed}"
-    log = logs.Log(home, title=title, console=setting.console)
-    with contextlib.closing(log):
-        book = train.fit(
+    with contextlib.closing(_log(setting, seeds)) as log:
+        books = train.fit(
             setting.model,
             programs,
             data,
-            seed=seed,
+            seeds=seeds,
             cycles=config.cycles,
-            devices=setting.devices,
-            checkpoints=settings.checkpoints(setting, seed),
+            checkpoints=[settings.checkpoints(setting, seed) for seed in seeds],
             save_seconds=config.checkpoint.seconds,
             log=log,
             interrupted=signals,
         )
-        if book.finished:
-            log.end(book)
-    return book
+        if not signals():
+            log.end(books)
+    return books
 
 
 def _report(
@@ -179,16 +208,19 @@ def _checkpoint_label(config: configs.Config) -> str:
 
 
 def _predict(
-    setting: settings.Setting, seeds: Sequence[int], splits: Mapping[str, dict]
+    setting: settings.Setting, seeds: Sequence[int], splits: Mapping[str, feed.Source]
 ) -> dict[str, dict[int, np.ndarray]]:
     """{split: {seed: [N] or [N, C]}} of the best checkpoints in the workdir."""
     last = configs.phases(setting.config)[-1]
     forward = evaluate.make_forward(
-        setting.model, setting.devices, predict=last.predict
+        setting.model,
+        setting.devices,
+        predict=last.predict,
+        precision=setting.config.precision,
     )
     put = functools.partial(parallel.replicate, devices=setting.devices)
     like = put(train.init(setting.model, jax.random.key(0)))
-    data = put({name: _without_labels(arrays) for name, arrays in splits.items()})
+    none = put({"lr_scale": np.ones(1, np.float32)})
     preds: dict[str, dict[int, np.ndarray]] = {name: {} for name in splits}
     for seed in seeds:
         found = settings.checkpoints(setting, seed).restore(lambda _: {"best": like})
@@ -202,15 +234,10 @@ def _predict(
                 f"seed {seed} in {setting.folder} is not trained to its end; run its "
                 "training command again, or choose others with --config.train.seeds"
             )
-        best = train.variables(found[1]["best"])
-        for name, arrays in data.items():
-            rows = loader.ordered_rows(len(arrays["text"]), last.batch_size)
-            preds[name][seed], _ = forward(best, arrays, rows, {})
+        best = train.variables(train.stack([found[1]["best"]]))
+        for name, source in splits.items():
+            preds[name][seed] = forward(best, source, last.batch_size, none)[0][0]
     return preds
-
-
-def _without_labels(arrays: Mapping) -> dict:
-    return {k: v for k, v in arrays.items() if not k.startswith("label")}
 
 
 def _summary(

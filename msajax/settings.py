@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from msajax import checkpoint, parallel, train, workdir
+from msajax import checkpoint, feed, parallel, train, workdir
 from msajax import config as configs
 from msajax.data import clean, demo, loader, store
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
@@ -134,13 +134,42 @@ def pad(setting: Setting, split: Split) -> dict[str, np.ndarray]:
 
 
 def on_devices(setting: Setting, corpus: Corpus) -> train.Data:
-    """All splits of a corpus on the devices."""
+    """All splits of a corpus, on the devices or ready to be streamed to them."""
     splits = {name: pad(setting, split) for name, split in corpus.splits.items()}
     return train.Data(
         DATASETS[corpus.dataset],
-        parallel.replicate(splits, setting.devices),
+        {name: source(setting, arrays) for name, arrays in splits.items()},
         {name: arrays["label"] for name, arrays in splits.items()},
     )
+
+
+def source(setting: Setting, arrays: dict[str, np.ndarray]) -> feed.Source:
+    """A split as the batches are taken from it, without padding that no row needs."""
+    data, cut = setting.config.data, not setting.model.fixed_length
+    if data.buckets > 1 and not cut:
+        raise ValueError(
+            f"config.data.buckets is {data.buckets}, but what {setting.config.system} "
+            "computes depends on the padded length in this recipe; set it to 1"
+        )
+    parts = loader.parts(arrays, data.buckets, cut=cut)
+    resident = data.on_device == "always" or (
+        data.on_device == "auto" and parallel.fits(parts, setting.devices)
+    )
+    return feed.source(parts, setting.devices, resident=resident)
+
+
+def seeds_at_once(setting: Setting) -> int:
+    """How many seeds one program trains.
+
+    A GPU waits for launches: five seeds cost hardly more than one. On a CPU, where
+    the products are what costs, one after the other was faster (tools/bench.py).
+    """
+    at_once = setting.config.train.seeds_at_once
+    if at_once == "auto":
+        return (
+            1 if parallel.on_cpu(setting.devices) else len(setting.config.train.seeds)
+        )
+    return at_once
 
 
 def checkpoints(setting: Setting, seed: int) -> checkpoint.Checkpoints:

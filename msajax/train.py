@@ -1,182 +1,37 @@
-"""Training: one step, one loop over steps, one `fit` over cycles, phases and epochs.
+"""Training: one `fit` over cycles, phases and epochs for one seed or several at once.
 
-The same for every system. A step is a pure function of (state, batch, key,
-progress) and a batch one of (seed, cycle, phase, epoch, step), so a run that
-was killed goes on from its last checkpoint to the same bits.
+The same for every system. A step is a pure function (step.py) and a batch one
+of (seed, cycle, phase, epoch, step), so a run that was killed goes on from its
+last checkpoint to the same bits.
 """
 
 import dataclasses
 import functools
-import re
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import traverse_util
 
-from msajax import evaluate, optim, parallel
-from msajax.book import Book, Phase
+from msajax import evaluate, feed, parallel
+from msajax.book import Book, Place
 from msajax.checkpoint import Checkpoints
 from msajax.data import loader
-from msajax.data.spec import Dataset, suggest
+from msajax.data.spec import Dataset
 from msajax.logs import Log
 from msajax.models.base import Model
-
-# Steps of one dispatch: between two of them the bar moves, and a signal is heard.
-_CHUNK = 50
+from msajax.step import Program, State, init, select, variables
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A corpus on the devices: {split: {field: [N, ...]}}, with labels on the host too."""
+    """A corpus that is ready: its splits, with labels on the host."""
 
     dataset: Dataset
-    splits: dict[str, dict[str, jax.Array]]
+    splits: dict[str, feed.Source]
     labels: dict[str, np.ndarray]
-
-
-class State(NamedTuple):
-    """What a step maps to the next; parameters and collections are flat: {'a/b/kernel': array}."""
-
-    params: dict[str, jax.Array]
-    collections: dict[str, jax.Array]
-    opt_state: dict[str, Any]  # by the phase's name
-
-
-def make_step(
-    model: Model, phase: Phase, transform: optax.GradientTransformation, trained: set
-) -> Callable:
-    """The one training step: (state, batch, key, progress) -> (state, metrics)."""
-
-    def step(state: State, batch, key, progress):
-        frozen = {k: v for k, v in state.params.items() if k not in trained}
-        params = {k: v for k, v in state.params.items() if k in trained}
-        rngs = parallel.rngs(key, progress["step"])
-
-        def loss_of(params):
-            (loss, terms), updated = model.apply(
-                variables(state._replace(params=frozen | params)),
-                batch,
-                train=True,
-                progress=progress,
-                method=phase.loss,
-                mutable=sorted({path.split("/")[0] for path in state.collections}),
-                rngs=rngs,
-            )
-            return loss, (terms, traverse_util.flatten_dict(updated, sep="/"))
-
-        (loss, (terms, updated)), grads = jax.value_and_grad(loss_of, has_aux=True)(
-            params
-        )
-        grads = parallel.mean(grads)
-        updates, opt_state = transform.update(
-            grads, state.opt_state[phase.name], params
-        )
-        updates = jax.tree.map(lambda u: u * progress["lr_scale"], updates)
-        held = {
-            path: value
-            for path, value in state.collections.items()
-            if not _moves(phase, path, state.params, trained)
-        }
-        state = State(
-            params=frozen | optax.apply_updates(params, updates),  # pyright: ignore
-            collections=updated | held,
-            opt_state=state.opt_state | {phase.name: opt_state},
-        )
-        return state, {"loss": loss, **terms}
-
-    return step
-
-
-def make_loop(step: Callable, devices: parallel.Devices, total: int) -> Callable:
-    """Compiles many steps per dispatch.
-
-    Args:
-      step: made by `make_step`.
-      devices: where it runs.
-      total: steps of the phase, for progress['fraction'].
-
-    Returns:
-      loop(state, data, rows, start, stop, key, epoch, lr_scale) -> (state,
-      {metric: [steps]}) that does steps start..stop of an epoch. Both are
-      traced: a run that resumes in mid-epoch runs the same program.
-    """
-
-    def loop(state, data, rows, start, stop, key, epoch, lr_scale):
-        def one(state, i):
-            done = epoch * rows.shape[0] + i
-            progress = {"epoch": epoch, "step": done, "fraction": done / total}
-            progress["lr_scale"] = lr_scale
-            return step(state, evaluate.take(data, rows[i]), key, progress)
-
-        def body(i, carry):
-            state, metrics = carry
-            state, new = one(state, i)
-            return state, {k: metrics[k].at[i].set(v) for k, v in new.items()}
-
-        _, shapes = jax.eval_shape(one, state, jnp.int32(0))
-        empty = {k: jnp.zeros(rows.shape[0], v.dtype) for k, v in shapes.items()}
-        return jax.lax.fori_loop(start, stop, body, (state, empty))
-
-    in_axes = (None, None, 0, None, None, None, None, None)
-    return parallel.compile(loop, devices, in_axes=in_axes, donate=(0,))
-
-
-class Program:
-    """A phase made ready to run: what it trains, its optimizer, its compiled passes.
-
-    Made once and run for every seed.
-    """
-
-    def __init__(self, model: Model, phase: Phase, data: Data, *, cycles, devices):
-        _check(model, phase, data.dataset)
-        parallel.check_batch_size(phase.batch_size, devices)
-        paths = jax.eval_shape(functools.partial(init, model), jax.random.key(0)).params
-        groups = optim.assign(phase.optimizer, [k for k in paths if _trains(phase, k)])
-        groups = {k: group for k, group in groups.items() if group is not None}
-        if not groups:
-            raise ValueError(
-                f'phase "{phase.name}" trains nothing: the regex "{phase.train}" and the '
-                f"optimizer groups leave no parameter of {', '.join(paths)}"
-            )
-        rows = len(data.labels["train"])
-        steps = len(loader.epoch_rows(rows, phase.batch_size, order=(0, 0, 0, 0)))
-        self.phase, self.total = phase, steps * phase.epochs * cycles
-        self._trained = set(groups)
-        self._transform = optim.build(
-            phase.optimizer,
-            groups,
-            updates=self.total // phase.accumulate,
-            accumulate=phase.accumulate,
-        )
-        step = make_step(model, phase, self._transform, self._trained)
-        self.loop = make_loop(step, devices, self.total)
-        self.forward = evaluate.make_forward(
-            model, devices, predict=phase.predict, loss=phase.loss
-        )
-
-    def init(self, params: dict[str, jax.Array]) -> Any:
-        """A fresh optimizer state over the parameters that the phase trains."""
-        return self._transform.init({k: params[k] for k in sorted(self._trained)})
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def init(model: Model, key: jax.Array) -> State:
-    """Initial parameters and collections of a system, without an optimizer state."""
-    made: Any = dict(model.init(key, model.spec.example(2), train=False))
-    params: Any = traverse_util.flatten_dict(made.pop("params"), sep="/")
-    collections: Any = traverse_util.flatten_dict(made, sep="/")
-    return State(params, collections, {})
-
-
-def variables(state: State) -> dict[str, Any]:
-    """The nested variables of a state, for `Model.apply`."""
-    nested = traverse_util.unflatten_dict(state.collections, sep="/")
-    return {"params": traverse_util.unflatten_dict(state.params, sep="/"), **nested}
 
 
 def fit(
@@ -184,149 +39,234 @@ def fit(
     programs: Sequence[Program],
     data: Data,
     *,
-    seed: int,
+    seeds: Sequence[int],
     cycles: int,
-    devices: parallel.Devices,
-    checkpoints: Checkpoints,
+    checkpoints: Sequence[Checkpoints],
     save_seconds: float,
     log: Log,
     interrupted: Callable[[], bool],
-) -> Book:
-    """Trains one seed to the end, from its last checkpoint where there is one.
+) -> list[Book]:
+    """Trains seeds at once to the end, each from its last checkpoint where there is one.
 
     Args:
       model: the system.
-      programs: its phases, one after the other; each starts from the best of
-        the one before.
+      programs: its phases, one after the other, made for so many seeds; each
+        starts from the best of the one before.
       data: the corpus.
-      seed: of the initial values, the order of the rows and every random stream.
+      seeds: each of its initial values, order of rows and random streams.
       cycles: with more than one the phases alternate, keep their optimizer
         states, and best figure and patience belong to the cycle.
-      devices: where it runs.
-      checkpoints: where it saves.
+      checkpoints: where each seed saves.
       save_seconds: least time between two saves.
-      log: of this seed.
+      log: of these seeds.
       interrupted: True once the run is to stop; it saves first.
 
     Returns:
-      The seed's book, unfinished where it was interrupted. The variables that
-      validation chose are the last checkpoint's 'best'.
+      The seeds' books, unfinished where the run was interrupted. The variables
+      that validation chose are the last checkpoint's 'best'.
     """
-    put = functools.partial(parallel.replicate, devices=devices)
-    root = jax.random.key(seed)
-    initial = put(init(model, root))
-    keys = [put(jax.random.fold_in(root, i)) for i in range(len(programs))]
-    phases = [program.phase for program in programs]
+    group = _Group(model, tuple(programs), data, seeds, cycles, checkpoints)
+    log.begin([book.history for book in group.books])
+    saved = time.monotonic()
+    while running := [book for book in group.books if not book.finished]:
+        # Seeds that are ahead (in the next phase, by their patience) wait for the others.
+        here = min(book.place for book in running)
+        program = programs[here[1]]
+        for done in group.epoch(here):
+            done += here[2] * program.steps
+            log.steps(group.books, program.phase, done, program.steps)
+            stop = interrupted()
+            if stop or time.monotonic() - saved >= save_seconds:
+                group.save()
+                saved = time.monotonic()
+            if stop:
+                return group.books
+        for i in group.end_epoch(here):
+            log.epoch(i, group.books[i])
+    group.save()
+    return group.books
 
-    def enter(state: State, phase: int) -> State:
-        chosen = programs if cycles > 1 else [programs[phase]]
-        fresh = {p.phase.name: p.init(state.params) for p in chosen}
-        return put(_copy(state._replace(opt_state=fresh)))
 
-    def like(found: dict) -> dict:
-        return {"state": enter(initial, found["phase"]), "best": initial}
+class _Group:
+    """Seeds that train together: their books, and their arrays with an axis of seeds in front.
 
-    book, state, best = Book(), None, None
-    if restored := checkpoints.restore(like):
-        book = Book(**restored[0])
-        state, best = restored[1].get("state"), restored[1].get("best")
-    log.begin(book.history)
-    if book.finished:
-        return book
-    saved, began = time.monotonic(), time.monotonic() - book.seconds
+    The figures of the steps stay on the devices until an epoch ends or a save
+    comes, so that the host does not hold up the next dispatch.
+    """
 
-    def save() -> float:
-        book.seconds = time.monotonic() - began
-        trees = {"state": state, "best": best}
-        kept = {name: tree for name, tree in trees.items() if tree is not None}
-        checkpoints.save(dataclasses.asdict(book), **kept)
-        return time.monotonic()
+    def __init__(self, model, programs, data, seeds, cycles, checkpoints):
+        self._programs, self._data = programs, data
+        self._seeds, self._cycles = seeds, cycles
+        self._checkpoints = checkpoints
+        devices = data.splits["train"].devices
+        self._put = functools.partial(parallel.replicate, devices=devices)
+        roots = [jax.random.key(seed) for seed in seeds]
+        self._keys = [
+            self._put(stack([jax.random.fold_in(root, i) for root in roots]))
+            for i in range(len(programs))
+        ]
+        found = [
+            self._restore(init(model, root), folder)
+            for root, folder in zip(roots, checkpoints, strict=True)
+        ]
+        self.books = [book for book, _, _ in found]
+        self._state = self._put(stack([state for _, state, _ in found]))
+        self._best = self._put(stack([best for _, _, best in found]))
+        self._active = [False] * len(self.books)
+        self._pending: list[tuple[dict[str, jax.Array], int]] = []
+        self._saved: dict[int, tuple[Place, bool]] = {}
+        self._since = time.monotonic()
 
-    train, labels = data.splits["train"], data.labels
-    while not book.finished:
-        program, key = programs[book.phase], keys[book.phase]
-        phase = program.phase
-        state = state or enter(best or initial, book.phase)
-        order = (seed, book.cycle, book.phase, book.epoch)
-        rows = loader.epoch_rows(len(labels["train"]), phase.batch_size, order=order)
-        dealt = parallel.shard_rows(rows, devices)
-        epoch = put(np.int32(book.cycle * phase.epochs + book.epoch))
-        scale = put(np.float32(book.lr_scale(phase)))
-        while book.step < len(rows) and not book.finished:
-            stop = min(book.step + _CHUNK, len(rows))
-            ends = put((np.int32(book.step), np.int32(stop)))
-            state, metrics = program.loop(state, train, dealt, *ends, key, epoch, scale)
-            book.record(jax.device_get(metrics), stop)
-            log.steps(book, len(rows), phase)
-            if interrupted():
-                save()
-                return book
-            if time.monotonic() - saved >= save_seconds and not book.finished:
-                saved = save()
-        if book.finished:
-            break
-        figures = _validate(program, state, data, epoch * len(rows), epoch, scale)
-        improved = book.selects(phases, cycles) and (
-            phase.select == "last"
-            or evaluate.improves(phase.select, figures, book.best)
+    def _restore(
+        self, initial: State, folder: Checkpoints
+    ) -> tuple[Book, State, State]:
+        best = self._put(initial)
+        state = self._put(_fresh(self._programs, best))
+        found = folder.restore(lambda _: {"state": state, "best": best})
+        if found is None:
+            return Book(), state, best
+        book, trees = Book(**found[0]), found[1]
+        return book, trees.get("state", state), trees.get("best", best)
+
+    def epoch(self, here: Place) -> Iterator[int]:
+        """Does the rest of an epoch for the seeds that stand there; yields the steps done after each dispatch."""
+        cycle, phase, number, step = here
+        program = self._programs[phase]
+        self._active = [not b.finished and b.place == here for b in self.books]
+        source = self._data.splits["train"]
+        made = [
+            loader.epoch_batches(
+                source.sizes,
+                program.phase.batch_size,
+                order=(seed, cycle, phase, number),
+            )
+            for seed in self._seeds
+        ]
+        batches = loader.Batches(np.stack([b.rows for b in made]), made[0].part)
+        scalars = self._scalars(here), np.array(self._active)
+        (epoch, scale), active = self._put(scalars)
+        for chunk in source.chunks(batches, step):
+            self._state, metrics = program.loop(
+                self._state, *chunk, epoch, self._keys[phase], scale, active
+            )
+            count = min(len(chunk.part), program.steps - step)
+            step += count
+            if self._pending:  # one dispatch may wait while another runs
+                jax.block_until_ready(self._pending[-1][0])
+            self._pending.append((metrics, count))
+            yield step
+
+    def _scalars(self, here: Place) -> tuple[np.int32, np.ndarray]:
+        """The epoch's number over all cycles, and each seed's scale of the learning rate."""
+        phase = self._programs[here[1]].phase
+        scales = [book.lr_scale(phase) for book in self.books]
+        epoch = np.int32(here[0] * phase.epochs + here[2])
+        return epoch, np.array(scales, np.float32)
+
+    def end_epoch(self, here: Place) -> list[int]:
+        """Validates, keeps what is best, moves on to the next phase; the seeds whose epoch it was."""
+        self._record()
+        ended = [i for i in self._standing() if not self.books[i].finished]
+        if not ended:
+            return []
+        figures = self._validate(here)
+        phases = [program.phase for program in self._programs]
+        improved, moved = np.zeros((2, len(self.books)), bool)
+        for i in ended:
+            book, phase = self.books[i], phases[here[1]]
+            improved[i] = book.selects(phases, self._cycles) and (
+                phase.select == "last"
+                or evaluate.improves(phase.select, figures[i], book.best)
+            )
+            book.end_epoch(phases, self._cycles, figures[i], bool(improved[i]))
+            moved[i] = self._cycles == 1 and book.phase != here[1]
+        masks = self._put((improved, moved))
+        if improved.any():
+            chosen = self._state._replace(opt_state={})
+            self._best = _choose(masks[0], chosen, self._best)
+        if moved.any() and not all(book.finished for book in self.books):
+            fresh = _fresh_seeds(self._programs, self._best)
+            self._state = self._put(_choose(masks[1], fresh, self._state))
+        return ended
+
+    def _validate(self, here: Place) -> list[dict[str, float]]:
+        """Loss and metrics of the validation split for each seed, after an epoch."""
+        program, data = self._programs[here[1]], self._data
+        epoch, scale = self._scalars(here)
+        done = np.int32((epoch + 1) * program.steps)
+        progress = {"epoch": epoch, "step": done, "lr_scale": scale}
+        progress["fraction"] = np.float32(done / program.total)
+        preds, losses = program.forward(
+            variables(self._state),
+            data.splits["valid"],
+            program.phase.batch_size,
+            self._put(progress),
         )
-        if improved:
-            best = _copy(state._replace(opt_state={}))
-        done = book.phase
-        book.end_epoch(phases, cycles, figures, improved)
-        log.epoch(book)
-        if cycles == 1 and book.phase != done:
-            state = None
-    state = None
-    save()
-    return book
+        labels = data.labels["valid"]
+        return [
+            {"loss": float(loss)} | evaluate.metrics_of(data.dataset, pred, labels)
+            for pred, loss in zip(preds, losses, strict=True)
+        ]
 
+    def _record(self) -> None:
+        """Brings the books up to the last dispatch."""
+        standing = self._standing()
+        for metrics, count in jax.device_get(self._pending):
+            for i in standing:
+                if not self.books[i].finished:
+                    self.books[i].record({k: v[i, :count] for k, v in metrics.items()})
+        self._pending = []
+        now = time.monotonic()
+        for i in standing:
+            self.books[i].seconds += (now - self._since) / len(standing)
+        self._since = now
 
-def _validate(program: Program, state: State, data: Data, done, epoch, lr_scale):
-    """Loss and metrics of the validation split after `done` steps of the phase."""
-    progress = {"epoch": epoch, "step": done, "fraction": done / program.total}
-    figures, _ = evaluate.figures(
-        program.forward,
-        variables(state),
-        data.splits["valid"],
-        data.labels["valid"],
-        dataset=data.dataset,
-        batch_size=program.phase.batch_size,
-        progress=progress | {"lr_scale": lr_scale},
-    )
-    return figures
+    def _standing(self) -> list[int]:
+        return [i for i, active in enumerate(self._active) if active]
+
+    def save(self) -> None:
+        """Writes a checkpoint of every seed that has moved since its last."""
+        self._record()
+        seeds = len(self.books)
+        states, bests = _unstack(self._state, seeds), _unstack(self._best, seeds)
+        for i, (book, folder) in enumerate(
+            zip(self.books, self._checkpoints, strict=True)
+        ):
+            place = (book.place, book.finished)
+            if self._saved.get(i) == place:
+                continue
+            trees = {} if book.finished else {"state": states[i]}
+            if any(row["best"] for row in book.history):
+                trees["best"] = bests[i]
+            folder.save(dataclasses.asdict(book), **trees)
+            self._saved[i] = place
 
 
 @jax.jit
-def _copy(tree: Any) -> Any:
-    # The state's buffers are donated to the next step: what is to stay is copied.
-    return jax.tree.map(jnp.copy, tree)
+def stack(trees: Sequence[Any]) -> Any:
+    """Trees of one seed each as one tree with an axis of seeds in front."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def _trains(phase: Phase, path: str) -> bool:
-    return re.fullmatch(phase.train, path) is not None
+@functools.partial(jax.jit, static_argnums=1)
+def _unstack(tree: Any, count: int) -> list[Any]:
+    leaves, structure = jax.tree.flatten(tree)
+    return [structure.unflatten([x[i] for x in leaves]) for i in range(count)]
 
 
-def _moves(phase: Phase, path: str, params: dict, trained: set) -> bool:
-    """Whether a phase updates a collection's leaf: with the parameters of its module."""
-    _, *module, leaf = path.split("/")
-    prefix = "".join(f"{name}/" for name in module)
-    beside = [k for k in params if k.startswith(prefix)]
-    if beside:
-        return any(k in trained for k in beside)
-    return _trains(phase, prefix + leaf)
+@jax.jit
+def _choose(chosen: jax.Array, new: Any, old: Any) -> Any:
+    # Copies: the state's buffers are donated to the next step.
+    return select(chosen, new, old)
 
 
-def _check(model: Model, phase: Phase, dataset: Dataset) -> None:
-    for method in (phase.loss, phase.predict):
-        if not callable(getattr(model, method, None)):
-            known = [m for m in dir(type(model)) if m.endswith(("loss", "pred"))]
-            raise ValueError(
-                f'phase "{phase.name}" names the method "{method}", which '
-                f"{type(model).__name__} does not have{suggest(method, known)}"
-            )
-    figures = ("loss", "last", *evaluate.metric_names(dataset))
-    if phase.select not in figures:
-        raise ValueError(
-            f'unknown metric "{phase.select}" in select{suggest(phase.select, figures)}'
-        )
+@functools.partial(jax.jit, static_argnums=0)
+def _fresh(programs: tuple[Program, ...], state: State) -> State:
+    """A state of one seed with new optimizer states."""
+    made = {p.phase.name: p.init(state.params) for p in programs}
+    return state._replace(opt_state=made)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _fresh_seeds(programs: tuple[Program, ...], state: State) -> State:
+    return jax.vmap(functools.partial(_fresh, programs))(state)

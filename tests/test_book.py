@@ -23,7 +23,7 @@ def play(phases, losses, *, cycles=1):
                 book.lr_scale(phases[book.phase]),
             )
         )
-        book.record({"loss": np.array([loss, loss])}, 2)
+        book.record({"loss": np.array([loss, loss])})
         better = book.best is None or loss < book.best
         improved = book.selects(phases, cycles) and better
         book.end_epoch(phases, cycles, {"loss": loss}, improved)
@@ -63,7 +63,7 @@ def test_plateau_lowers_the_rate_after_more_than_its_patience():
 
 def test_a_loss_that_is_not_finite_stops_the_seed():
     book = Book(epoch=4)
-    book.record({"loss": np.array([0.5, 0.25, math.nan, 1.0])}, 4)
+    book.record({"loss": np.array([0.5, 0.25, math.nan, 1.0])})
     assert book.finished
     assert "nan at step 3 of epoch 5 (last finite loss: 0.25)" in book.stopped
 
@@ -71,7 +71,7 @@ def test_a_loss_that_is_not_finite_stops_the_seed():
 def test_no_finite_figure_stops_the_seed():
     phases = [Phase(epochs=1), Phase(name="b", epochs=1)]
     book = Book()
-    book.record({"loss": np.array([1.0])}, 1)
+    book.record({"loss": np.array([1.0])})
     book.end_epoch(phases, 1, {"loss": math.nan}, False)
     assert book.finished and book.best is None
     assert book.stopped == 'phase "main" had no finite validation figure'

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from msajax import evaluate, main, models, parallel, train
+from msajax import evaluate, feed, main, models, parallel, step
 from msajax.book import Phase
 from msajax.data import loader, read
 from msajax.data.spec import DATASETS
@@ -57,27 +57,32 @@ def test_a_few_steps_on_real_sequences(mmmo, system):
     spec = loader.make_spec(corpus)
     assert spec.dims == (1, 74, 36) and spec.lengths == (1, 20, 20)
     devices = parallel.local_devices(1)
-    arrays = {k: loader.pad(v, spec) for k, v in corpus.splits.items()}
-    labels = {k: v["label"] for k, v in arrays.items()}
-    data = train.Data(DATASETS["mosi"], parallel.replicate(arrays, devices), labels)
+    splits = {
+        name: feed.source(
+            loader.parts(loader.pad(split, spec), 2), devices, resident=True
+        )
+        for name, split in corpus.splits.items()
+    }
     phase = Phase(epochs=1, batch_size=20, optimizer=Optimizer(learning_rate=3e-3))
     model = models.get(system)(spec=spec)
-    program = train.Program(model, phase, data, cycles=1, devices=devices)
-    state = train.init(model, jax.random.key(0))
+    train = splits["train"]
+    program = step.Program(model, phase, DATASETS["mosi"], train, cycles=1)
+    state = step.init(model, jax.random.key(0))
     state = state._replace(opt_state={"main": program.init(state.params)})
+    put = lambda x: parallel.replicate(x, devices)  # noqa: E731
+    state = put(jax.tree.map(lambda x: x[None], state))
+    key, scale = put((jax.random.key(0)[None], np.ones(1, np.float32)))
     losses = []
     for epoch in range(3):
-        rows = loader.epoch_rows(220, 20, order=(0, 0, 0, epoch))
-        put = lambda *x: parallel.replicate(x, devices)  # noqa: E731
-        state, metrics = program.loop(
-            *put(state, data.splits["train"]),
-            parallel.shard_rows(rows, devices),
-            *put(np.int32(0), np.int32(11)),
-            *put(jax.random.key(0), np.int32(epoch), np.float32(1)),
-        )
-        losses.append(float(np.mean(jax.device_get(metrics["loss"]))))
+        rows, part = loader.epoch_batches(train.sizes, 20, order=(0, 0, 0, epoch))
+        for chunk in train.chunks(loader.Batches(rows[None], part)):
+            active = put(np.ones(1, bool))
+            state, metrics = program.loop(
+                state, *chunk, put(np.int32(epoch)), key, scale, active
+            )
+        losses.append(float(np.mean(jax.device_get(metrics["loss"][0, : len(part)]))))
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
-    pred = evaluate.make_forward(model, devices, predict="__call__")
-    rows = loader.ordered_rows(80, 20)
-    scores, _ = pred(train.variables(state), data.splits["test"], rows, {})
+    forward = evaluate.make_forward(model, devices, predict="__call__")
+    variables = step.variables(state)
+    (scores,), _ = forward(variables, splits["test"], 20, {"lr_scale": scale})
     assert scores.shape == (80,) and np.isfinite(scores).all() and scores.std() > 0

@@ -1,10 +1,12 @@
 """The trainer on a toy system: phases, freezing, exact resume, devices, bad recipes."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
-from msajax import checkpoint, parallel, train
+from msajax import checkpoint, feed, parallel, step, train
 from msajax.book import Phase
 from msajax.optim import Optimizer
 from tests import toys
@@ -24,10 +26,25 @@ PHASES = (
 )
 
 
-def fit(
-    folder, phases=PHASES, *, devices=1, seed=1, stop_after=None, cycles=1, **model
+def fit(folder, phases=PHASES, **options):
+    """Trains the toy with one seed; returns (book, best state or None)."""
+    seed = options.pop("seed", 1)
+    ((book, best),) = fit_seeds({seed: folder}, phases, **options)
+    return book, best
+
+
+def fit_seeds(
+    folders,
+    phases=PHASES,
+    *,
+    devices=1,
+    stop_after=None,
+    cycles=1,
+    resident=True,
+    buckets=1,
+    **model,
 ):
-    """Trains the toy; returns (book, best state or None)."""
+    """Trains the toy with seeds {seed: folder} at once; returns (book, best state or None) of each."""
     calls = []
 
     def interrupted():
@@ -36,29 +53,37 @@ def fit(
 
     used = parallel.local_devices(devices)
     system = toys.Toy(spec=toys.SPEC, **model)
-    data = toys.on_devices(used)
+    data = toys.on_devices(used, resident=resident, buckets=buckets)
     programs = [
-        train.Program(system, p, data, cycles=cycles, devices=used) for p in phases
+        step.Program(
+            system,
+            phase,
+            data.dataset,
+            data.splits["train"],
+            cycles=cycles,
+            seeds=len(folders),
+        )
+        for phase in phases
     ]
-    checkpoints = checkpoint.Checkpoints(folder)
+    checkpoints = [checkpoint.Checkpoints(folder) for folder in folders.values()]
     for program in programs:
         program.loop = guarded(program.loop)
         program.forward = guarded(program.forward)
-    book = train.fit(
+    books = train.fit(
         system,
         programs,
         data,
-        seed=seed,
+        seeds=tuple(folders),
         cycles=cycles,
-        devices=used,
         checkpoints=checkpoints,
         save_seconds=0.0,
         log=toys.Quiet(),
         interrupted=interrupted,
     )
-    like = parallel.replicate(train.init(system, jax.random.key(0)), used)
-    found = checkpoints.restore(lambda _: {"best": like})
-    return book, found[1].get("best") if found else None
+    like = parallel.replicate(step.init(system, jax.random.key(0)), used)
+    found = [folder.restore(lambda _: {"best": like}) for folder in checkpoints]
+    bests = [f[1].get("best") if f else None for f in found]
+    return list(zip(books, bests, strict=True))
 
 
 def guarded(run):
@@ -76,7 +101,7 @@ def same(a, b):
 
 
 def start(seed=1):
-    return train.init(toys.Toy(spec=toys.SPEC), jax.random.key(seed))
+    return step.init(toys.Toy(spec=toys.SPEC), jax.random.key(seed))
 
 
 def test_a_phase_moves_only_what_it_trains(tmp_path):
@@ -123,7 +148,7 @@ def test_every_row_is_seen_once_an_epoch(tmp_path):
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
 def test_resume_is_exact(tmp_path, stop_after, monkeypatch):
-    monkeypatch.setattr(train, "_CHUNK", 4)  # several saves within an epoch
+    monkeypatch.setattr(feed, "_STEPS", 4)  # several saves within an epoch
     whole, best = fit(tmp_path / "whole")
     part, _ = fit(tmp_path / "cut", stop_after=stop_after)
     assert not part.finished
@@ -166,7 +191,7 @@ def test_cycles_keep_the_optimizer_states(tmp_path, monkeypatch):
     )
     book, best = fit(tmp_path / "whole", phases, cycles=3)
     assert [row["phase"] for row in book.history] == ["teach", "main"] * 3
-    monkeypatch.setattr(train, "_CHUNK", 3)
+    monkeypatch.setattr(feed, "_STEPS", 3)
     fit(tmp_path / "cut", phases, cycles=3, stop_after=7)
     resumed, again = fit(tmp_path / "cut", phases, cycles=3)
     assert resumed.history == book.history and same(best, again)
@@ -192,6 +217,94 @@ def test_four_devices_equal_one(tmp_path):
     for a, b in zip(one.history, four.history, strict=True):
         assert a["valid_loss"] == pytest.approx(b["valid_loss"], abs=1e-6)
         assert a["train_loss"] == pytest.approx(b["train_loss"], abs=1e-6)
+
+
+SEEDS = (1, 2, 3)
+
+
+def history_is_near(one, other):
+    """Whether two books tell the same but for rounding."""
+    for a, b in zip(one.history, other.history, strict=True):
+        assert a.keys() == b.keys()
+        for key, value in a.items():
+            if isinstance(value, float):
+                assert b[key] == pytest.approx(value, abs=2e-5, nan_ok=True), key
+            else:
+                assert b[key] == value, key
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"devices": 4},
+        {"resident": False},
+        {"buckets": 2},
+        {"resident": False, "devices": 2},
+    ],
+    ids=str,
+)
+def test_seeds_at_once_equal_seeds_alone(tmp_path, options):
+    # Patience lets the seeds end their phases after different numbers of epochs.
+    phases = [
+        dataclasses.replace(p, batch_size=8, epochs=6, patience=1, optimizer=SGD)
+        for p in PHASES
+    ]
+    alone = [fit(tmp_path / f"{s}", phases, seed=s, **options) for s in SEEDS]
+    folders = {s: tmp_path / f"at_once_{s}" for s in SEEDS}
+    at_once = fit_seeds(folders, phases, **options)
+    assert len({len(book.history) for book, _ in alone}) > 1
+    for (book, best), (same_book, same_best) in zip(alone, at_once, strict=True):
+        history_is_near(book, same_book)
+        for path, value in (best.params | best.collections).items():
+            other = (same_best.params | same_best.collections)[path]
+            np.testing.assert_allclose(value, other, atol=2e-5, err_msg=path)
+
+
+@pytest.mark.parametrize("stop_after", [2, 7, 9])
+def test_seeds_at_once_resume_to_the_bit(tmp_path, stop_after, monkeypatch):
+    monkeypatch.setattr(feed, "_STEPS", 4)
+    whole = fit_seeds({s: tmp_path / f"whole_{s}" for s in SEEDS})
+    folders = {s: tmp_path / f"cut_{s}" for s in SEEDS}
+    fit_seeds(folders, stop_after=stop_after)
+    for (book, best), (again, same_best) in zip(whole, fit_seeds(folders), strict=True):
+        assert again.history == book.history and same(best, same_best)
+
+
+def test_seeds_at_different_places_catch_up(tmp_path):
+    folders = {s: tmp_path / f"cut_{s}" for s in SEEDS}
+    fit(folders[2], seed=2, stop_after=4)  # in the second phase; 1 and 3 not begun
+    made = fit_seeds(folders)
+    for seed, (book, best) in zip(SEEDS, made, strict=True):
+        alone, same_best = fit(tmp_path / f"{seed}", seed=seed)
+        history_is_near(alone, book)
+        for path, value in best.params.items():
+            np.testing.assert_allclose(value, same_best.params[path], atol=2e-5)
+
+
+def test_streamed_equals_resident(tmp_path, monkeypatch):
+    resident, best = fit(tmp_path / "resident")
+    monkeypatch.setattr(feed, "_BYTES", 3000)  # two or three steps at a time
+    streamed, same_best = fit(tmp_path / "streamed", resident=False)
+    assert streamed.history == resident.history and same(best, same_best)
+
+
+def test_a_chunk_equals_single_steps(tmp_path, monkeypatch):
+    whole, best = fit(tmp_path / "chunk")
+    monkeypatch.setattr(feed, "_STEPS", 1)
+    single, same_best = fit(tmp_path / "single")
+    assert single.history == whole.history and same(best, same_best)
+
+
+@pytest.mark.parametrize("before,after", [(1, 4), (4, 1), (2, 4)])
+def test_a_run_goes_on_with_other_devices(tmp_path, before, after):
+    phases = [dataclasses.replace(p, batch_size=8, optimizer=SGD) for p in PHASES]
+    whole, best = fit(tmp_path / "whole", phases, rate=0.0)
+    fit(tmp_path / "cut", phases, rate=0.0, devices=before, stop_after=3)
+    book, again = fit(tmp_path / "cut", phases, rate=0.0, devices=after)
+    history_is_near(whole, book)
+    for path, value in best.params.items():
+        np.testing.assert_allclose(value, again.params[path], atol=1e-6, err_msg=path)
 
 
 def test_training_lowers_the_loss(tmp_path):

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from msajax import parallel, train
+from msajax import feed, parallel, train
 from msajax.data import loader
 from msajax.data.spec import DATASETS, Corpus, Spec, Split
 from msajax.models.base import Model
@@ -68,24 +68,25 @@ def corpus(seed=0):
     return Corpus("demo", splits, sha256="0" * 64)
 
 
-def on_devices(devices):
+def on_devices(devices, *, resident=True, buckets=1):
     """The corpus on devices, as `train.fit` takes it."""
     splits = {k: loader.pad(v, SPEC) for k, v in corpus().splits.items()}
-    return train.Data(
-        DATASETS["demo"],
-        parallel.replicate(splits, devices),
-        {k: v["label"] for k, v in splits.items()},
-    )
+    sources = {
+        k: feed.source(loader.parts(v, buckets), devices, resident=resident)
+        for k, v in splits.items()
+    }
+    labels = {k: v["label"] for k, v in splits.items()}
+    return train.Data(DATASETS["demo"], sources, labels)
 
 
 class Quiet:
     """A log that says nothing."""
 
-    def begin(self, history):
+    def begin(self, histories):
         """Starts."""
 
-    def steps(self, book, steps, phase):
+    def steps(self, books, phase, done, steps):
         """Moves."""
 
-    def epoch(self, book):
+    def epoch(self, seed, book):
         """Ends an epoch."""

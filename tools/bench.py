@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import config as configs
-from msajax import models, parallel, train
+from msajax import feed, models, parallel, step, train
 from msajax.book import Phase
 from msajax.data import loader
 from msajax.data.spec import DATASETS, Spec, suggest
@@ -68,53 +68,63 @@ class Ours:
       flops: multiplications and additions of matrix products in a training step.
     """
 
-    def __init__(self, model, phase: Phase, arrays: dict, rows: np.ndarray, dataset):
+    def __init__(self, model, phase: Phase, arrays: dict, dataset, *, seeds: int = 1):
         devices = parallel.local_devices(1)
         self._put = functools.partial(parallel.replicate, devices=devices)
-        data = train.Data(
-            DATASETS[dataset],
-            self._put({"train": arrays}),
-            {"train": arrays["label"]},
+        parts = loader.parts(arrays, 1, cut=False)
+        self._source = feed.source(parts, devices, resident=True)
+        self._program = step.Program(
+            model, phase, DATASETS[dataset], self._source, cycles=1, seeds=seeds
         )
-        program = train.Program(model, phase, data, cycles=1, devices=devices)
-        state = train.init(model, jax.random.key(0))
-        opt_state = {phase.name: program.init(state.params)}
-        self.state = self._put(state._replace(opt_state=opt_state))
-        self._loop, self._forward = program.loop, program.forward
-        self._data, self._rows = data.splits["train"], rows
-        self._dealt = parallel.shard_rows(rows, devices)
-        zero = (np.int32(0), np.float32(1))
-        self._key, (self._epoch, self._scale) = self._put((jax.random.key(1), zero))
+        self._size, self._steps = phase.batch_size, self._program.steps
+        made = [
+            loader.epoch_batches(self._source.sizes, self._size, order=(i, 0, 0, 0))
+            for i in range(seeds)
+        ]
+        rows = np.stack([batches.rows for batches in made])
+        self._batches = loader.Batches(rows, made[0].part)
+        state = step.init(model, jax.random.key(0))
+        fresh = state._replace(opt_state={phase.name: self._program.init(state.params)})
+        self.state = self._put(train.stack([fresh] * seeds))
+        keys = jax.random.split(jax.random.key(1), seeds)
+        self._scale = self._put(np.ones(seeds, np.float32))
+        rest = self._put((np.int32(0), keys, np.ones(seeds, bool)))
+        self._rest = rest[0], rest[1], self._scale, rest[2]
+        chunk = next(self._source.chunks(self._batches))
+        lower = self._program.loop.lower
         self.compile_seconds, compiled = timed(
-            lambda: self._loop.lower(*self._arguments(0, 0)).compile()
+            lambda: lower(self.state, *chunk, *self._rest).compile()
         )
         self.memory = _peak(compiled.memory_analysis())
-        batch = {name: array[: rows.shape[1]] for name, array in arrays.items()}
+        batch = {name: array[: self._size] for name, array in arrays.items()}
         self.flops = _step_flops(model, state, phase, batch)
 
-    def _arguments(self, start: int, stop: int) -> tuple:
-        ends = self._put((np.int32(start), np.int32(stop)))
-        rest = (self._key, self._epoch, self._scale)
-        return (self.state, self._data, self._dealt, *ends, *rest)
-
     def train(self, steps: int) -> None:
-        """Runs training steps, an epoch per dispatch at most; returns when the device is done."""
+        """Runs training steps as the trainer does; returns when the device is done."""
         while steps > 0:
-            stop = min(steps, len(self._rows))
-            self.state, metrics = self._loop(*self._arguments(0, stop))
-            steps -= stop
+            count = min(steps, self._steps)
+            for chunk in self._source.chunks(self._batches, self._steps - count):
+                self.state, metrics = self._program.loop(
+                    self.state, *chunk, *self._rest
+                )
+            steps -= count
         jax.block_until_ready((self.state, metrics))
 
     def evaluate(self, steps: int) -> np.ndarray:
-        """Predictions and losses of whole splits, or of fewer batches, brought to the host."""
-        progress = {"epoch": self._epoch, "step": self._epoch, "lr_scale": self._scale}
-        progress["fraction"] = self._scale
-        rows = self._rows[:steps]
+        """Predictions of whole splits, as many as are needed for so many steps, on the host."""
+        progress = {
+            "epoch": np.int32(0),
+            "step": np.int32(0),
+            "fraction": np.float32(0),
+        }
+        progress = self._put(progress) | {"lr_scale": self._scale}
         preds = [
-            self._forward(train.variables(self.state), self._data, rows, progress)[0]
-            for _ in range(steps // len(rows))
+            self._program.forward(
+                step.variables(self.state), self._source, self._size, progress
+            )[0]
+            for _ in range(max(1, steps // self._steps))
         ]
-        return np.concatenate(preds)
+        return np.concatenate(preds, axis=1)
 
 
 def _peak(memory: Any) -> int:
@@ -122,14 +132,14 @@ def _peak(memory: Any) -> int:
     return sizes + memory.temp_size_in_bytes - memory.alias_size_in_bytes
 
 
-def _step_flops(model, state: train.State, phase: Phase, batch: dict) -> float:
+def _step_flops(model, state: step.State, phase: Phase, batch: dict) -> float:
     batch = batch | {"index": np.arange(len(batch["label"]), dtype=np.int32)}
     batch["valid"] = np.ones(len(batch["label"]), bool)
     progress = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
 
     def loss(params):
         value, _ = model.apply(
-            train.variables(state._replace(params=params)),
+            step.variables(state._replace(params=params)),
             batch,
             train=True,
             progress=progress,
@@ -165,8 +175,8 @@ def measure(
     spec = Spec(shape.dims, shape.lengths, num_rows, label_range)
     arrays = spec.example(num_rows)
     del arrays["index"], arrays["valid"]
-    rows = loader.epoch_rows(num_rows, size, order=(0, 0, 0, 0))
-    ours = Ours(configs.build(config, spec), phase, arrays, rows, shape.dataset)
+    rows = loader.epoch_batches([num_rows], size, order=(0, 0, 0, 0)).rows
+    ours = Ours(configs.build(config, spec), phase, arrays, shape.dataset)
     sides: dict[str, Any] = {"msajax": ours}
     if args.against:
         sides |= _torch_sides(system, spec, config.model, arrays, rows, phase)

@@ -1,8 +1,19 @@
 """Batches: a pure function of (seed, cycle, phase, epoch, step); no iterator state exists."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
-from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split
+from msajax.data.spec import DATASETS, FIELDS, MODALITIES, Corpus, Spec, Split
+
+# The modality whose steps a field has on its second axis.
+_LENGTH_OF = {
+    name: modality
+    for name, field in FIELDS.items()
+    for modality in MODALITIES
+    if field.shape[:1] == (f"L{modality[0]}",)
+}
 
 # What a feature width says about a file, for the error on a wrong one.
 _KNOWN_WIDTHS = {
@@ -118,41 +129,113 @@ def pad(split: Split, spec: Spec, *, truncate: bool = False) -> dict[str, np.nda
     return arrays
 
 
-def epoch_rows(
-    num_rows: int, batch_size: int, *, order: tuple[int, int, int, int]
-) -> np.ndarray:
-    """The rows of every batch of a training epoch, each row exactly once.
+def parts(
+    arrays: dict[str, np.ndarray], count: int, *, cut: bool = True
+) -> list[dict[str, np.ndarray]]:
+    """A split in parts of similar lengths, each without the padding that none of its rows needs.
 
     Args:
-      num_rows: rows of the split, N.
-      batch_size: B.
+      arrays: {field: [N, ...]}.
+      count: of parts; with more than one, rows with fewer steps (of all
+        modalities together) come first, and each part has about as many.
+      cut: False leaves the padding (systems that depend on it).
+
+    Returns:
+      Each part's {field: [n, ...]} with 'index', its rows' places in the split.
+    """
+    steps = {
+        name: _lengths(arrays[f"{name}_mask"])
+        for name in MODALITIES
+        if f"{name}_mask" in arrays
+    }
+    number = len(next(iter(arrays.values())))
+    order = np.argsort(
+        sum(steps.values()) if steps else np.zeros(number), kind="stable"
+    )
+    made = []
+    for rows in np.array_split(order, min(count, number)):
+        rows = np.sort(rows)
+        part = {}
+        for name, array in arrays.items():
+            array = array if len(rows) == number else array[rows]
+            modality = _LENGTH_OF.get(name)
+            if cut and modality in steps:
+                array = array[:, : max(1, steps[modality][rows].max(initial=0))]
+            part[name] = array
+        made.append({**part, "index": rows.astype(np.int32)})
+    return made
+
+
+class Batches(NamedTuple):
+    """Rows of consecutive batches.
+
+    Attributes:
+      rows: [..., steps, B] int32, places in the batch's part; -1 on filler rows.
+      part: [steps] int32, the part that a batch is from.
+    """
+
+    rows: np.ndarray
+    part: np.ndarray
+
+
+def epoch_batches(
+    sizes: Sequence[int], batch_size: int, *, order: tuple[int, int, int, int]
+) -> Batches:
+    """The batches of a training epoch, each row exactly once.
+
+    The parts follow each other in the same order for every seed, so that
+    several seeds can do the same step together.
+
+    Args:
+      sizes: rows of each part of the split.
+      batch_size: B; a batch is from one part.
       order: (seed, cycle, phase, epoch), the only source of the order.
 
     Returns:
-      [steps, B] int32; -1 on the filler rows at the end of the last batch.
+      The batches; filler rows complete the last of each part.
 
     Raises:
       ValueError: a batch larger than the split.
     """
-    if batch_size > num_rows:
+    if batch_size > sum(sizes):
         raise ValueError(
             f"config.train.batch_size is {batch_size}, but the split has only "
-            f"{num_rows} rows; set it to {num_rows} or less"
+            f"{sum(sizes)} rows; set it to {sum(sizes)} or less"
         )
-    rng = np.random.default_rng(order)
-    return _batches(rng.permutation(num_rows), batch_size)
+    if len(sizes) == 1:
+        return _batches(
+            [np.random.default_rng(order).permutation(sizes[0])], batch_size
+        )
+    made = _batches(
+        [
+            np.random.default_rng((*order, i)).permutation(n)
+            for i, n in enumerate(sizes)
+        ],
+        batch_size,
+    )
+    mixed = np.random.default_rng(order[1:]).permutation(len(made.part))
+    return Batches(made.rows[mixed], made.part[mixed])
 
 
-def ordered_rows(num_rows: int, batch_size: int) -> np.ndarray:
-    """The rows of every batch in file order, for evaluation: [steps, B] int32 with filler -1."""
-    return _batches(np.arange(num_rows), batch_size)
+def ordered_batches(sizes: Sequence[int], batch_size: int) -> Batches:
+    """The batches of a split in order, part after part, for evaluation."""
+    return _batches([np.arange(n) for n in sizes], batch_size)
 
 
-def _batches(order: np.ndarray, batch_size: int) -> np.ndarray:
-    steps = -(-len(order) // batch_size)
-    rows = np.full(steps * batch_size, -1, np.int32)
-    rows[: len(order)] = order
-    return rows.reshape(steps, batch_size)
+def _batches(orders: Sequence[np.ndarray], batch_size: int) -> Batches:
+    made = []
+    for order in orders:
+        steps = -(-len(order) // batch_size)
+        rows = np.full(steps * batch_size, -1, np.int32)
+        rows[: len(order)] = order
+        made.append(rows.reshape(steps, batch_size))
+    part = np.repeat(np.arange(len(made), dtype=np.int32), [len(r) for r in made])
+    return Batches(np.concatenate(made), part)
+
+
+def _lengths(mask: np.ndarray) -> np.ndarray:
+    """[N, L] bool -> [N], steps up to the last real one."""
+    return np.where(mask.any(1), mask.shape[1] - mask[:, ::-1].argmax(1), 0)
 
 
 def _fit(

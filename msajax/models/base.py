@@ -32,6 +32,14 @@ class Model(nn.Module):
     spec: Spec
     criterion: str = "l1"
 
+    @property
+    def fixed_length(self) -> bool:
+        """Whether what the system computes depends on the padded length.
+
+        A system that can work on padding as its reference does has a field `padded`.
+        """
+        return self.static_length or getattr(self, "padded", False)
+
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions for a batch.
 

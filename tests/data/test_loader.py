@@ -24,22 +24,79 @@ def with_arrays(corpus, **changes):
 
 
 def test_an_epoch_has_every_row_once():
-    rows = loader.epoch_rows(22, 4, order=(1, 0, 0, 0))
+    rows, part = loader.epoch_batches([22], 4, order=(1, 0, 0, 0))
+    assert (part == 0).all()
     assert rows.shape == (6, 4) and rows.dtype == np.int32
     assert sorted(rows[rows >= 0]) == list(range(22))
     assert (rows.ravel()[22:] == -1).all()
 
 
 def test_a_batch_is_a_function_of_its_position():
-    first = loader.epoch_rows(22, 4, order=(1, 0, 0, 0))
-    np.testing.assert_array_equal(first, loader.epoch_rows(22, 4, order=(1, 0, 0, 0)))
+    first = loader.epoch_batches([22], 4, order=(1, 0, 0, 0)).rows
+    again = loader.epoch_batches([22], 4, order=(1, 0, 0, 0)).rows
+    np.testing.assert_array_equal(first, again)
     for order in [(2, 0, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1)]:
-        assert (first != loader.epoch_rows(22, 4, order=order)).any()
+        assert (first != loader.epoch_batches([22], 4, order=order).rows).any()
+
+
+def test_parts_are_mixed_alike_for_every_seed():
+    sizes = [9, 8, 5]
+    one = loader.epoch_batches(sizes, 4, order=(1, 0, 0, 0))
+    two = loader.epoch_batches(sizes, 4, order=(2, 0, 0, 0))
+    np.testing.assert_array_equal(one.part, two.part)
+    assert (one.rows != two.rows).any() and (np.diff(one.part) < 0).any()
+    assert sorted(one.part) == [0, 0, 0, 1, 1, 2, 2]
+    for i, size in enumerate(sizes):
+        rows = one.rows[one.part == i]
+        assert sorted(rows[rows >= 0]) == list(range(size))
+    other = loader.epoch_batches(sizes, 4, order=(1, 0, 0, 1))
+    assert (one.part != other.part).any()
+
+
+def rows_with_lengths(text, audio):
+    """Arrays of rows with these numbers of steps; text counts upwards."""
+    arrays = {}
+    for name, lengths, longest in [("text", text, 6), ("audio", audio, 9)]:
+        mask = np.arange(longest) < np.array(lengths)[:, None]
+        arrays[name] = (mask * np.arange(1, longest + 1, dtype=np.float32))[..., None]
+        arrays[f"{name}_mask"] = mask
+    return {**arrays, "label": np.arange(len(text), dtype=np.float32)}
+
+
+def test_padding_that_no_row_needs_is_cut():
+    arrays = rows_with_lengths([2, 4, 1], [3, 0, 7])
+    (part,) = loader.parts(arrays, 1)
+    assert part["text"].shape == (3, 4, 1) and part["audio"].shape == (3, 7, 1)
+    np.testing.assert_array_equal(part["text"], arrays["text"][:, :4])
+    np.testing.assert_array_equal(part["audio_mask"], arrays["audio_mask"][:, :7])
+    np.testing.assert_array_equal(part["index"], [0, 1, 2])
+    (whole,) = loader.parts(arrays, 1, cut=False)
+    np.testing.assert_array_equal(whole["audio"], arrays["audio"])
+
+
+def test_parts_hold_rows_of_similar_lengths():
+    arrays = rows_with_lengths([2, 4, 1, 6, 3], [3, 9, 2, 8, 1])
+    short, long = loader.parts(arrays, 2)
+    np.testing.assert_array_equal(short["index"], [0, 2, 4])
+    np.testing.assert_array_equal(long["index"], [1, 3])
+    assert short["text"].shape == (3, 3, 1) and short["audio"].shape == (3, 3, 1)
+    assert long["text"].shape == (2, 6, 1) and long["audio"].shape == (2, 9, 1)
+    for part in (short, long):
+        np.testing.assert_array_equal(part["label"], part["index"])
+        np.testing.assert_array_equal(
+            part["text"].sum((1, 2)), arrays["text"][part["index"]].sum((1, 2))
+        )
+
+
+def test_a_row_without_a_step_keeps_one():
+    (part,) = loader.parts(rows_with_lengths([0, 0], [1, 2]), 1)
+    assert part["text"].shape == (2, 1, 1) and not part["text_mask"].any()
 
 
 def test_evaluation_keeps_the_order_of_the_file():
-    rows = loader.ordered_rows(5, 2)
-    np.testing.assert_array_equal(rows, [[0, 1], [2, 3], [4, -1]])
+    rows, part = loader.ordered_batches([5, 2], 2)
+    np.testing.assert_array_equal(rows, [[0, 1], [2, 3], [4, -1], [0, 1]])
+    np.testing.assert_array_equal(part, [0, 0, 0, 1])
 
 
 def test_spec_comes_from_the_training_split():
@@ -109,4 +166,4 @@ def test_a_batch_larger_than_the_split_is_an_error():
         ValueError,
         match="batch_size is 23, but the split has only 22 rows; set it to 22 or less",
     ):
-        loader.epoch_rows(22, 23, order=(1, 0, 0, 0))
+        loader.epoch_batches([22], 23, order=(1, 0, 0, 0))

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax import models, parallel, train
+from msajax import feed, models, optim, parallel, step
 from msajax.book import Phase
+from msajax.data import loader
 from msajax.data.spec import Spec
 from msajax.optim import Optimizer
 
@@ -48,7 +49,7 @@ def _zeros(value):
 def ready(name, spec=SPEC):
     """(model, variables, batch, jitted prediction in evaluation)."""
     model = build(name, spec)
-    variables = train.variables(train.init(model, jax.random.key(0)))
+    variables = step.variables(step.init(model, jax.random.key(0)))
     predict = jax.jit(lambda v, b: model.apply(v, b, train=False)["pred"])
     return model, variables, spec.example(BATCH, seed=1), predict
 
@@ -156,23 +157,27 @@ def _step(model, phase, count):
     devices = parallel.local_devices(count)
     rows = np.array([[0, 5, 2, 3, 4, 1, 6, -1], [3, 2, 1, 0, 7, 8, 9, 10]], np.int32)
     data = SPEC.example(12, seed=3)
-    data = {k: v for k, v in data.items() if k not in ("index", "valid")}
-    state = train.init(model, jax.random.key(0))
-    transform = train.optim.build(
+    del data["valid"]
+    state = step.init(model, jax.random.key(0))
+    transform = optim.build(
         phase.optimizer, dict.fromkeys(state.params, 0), updates=2, accumulate=1
     )
     chex.clear_trace_counter()
-    step = chex.assert_max_traces(
-        train.make_step(model, phase, transform, set(state.params)), n=2
+    one = chex.assert_max_traces(
+        step.make_step(model, phase, transform, set(state.params)), n=2
     )
-    loop = train.make_loop(step, devices, 2)
+    loop = step.make_loop(one, devices, steps=2, total=2)
     state = state._replace(opt_state={phase.name: transform.init(state.params)})
     put = functools.partial(parallel.replicate, devices=devices)
-    state, data = put(state), put(data)
-    dealt = parallel.shard_rows(rows, devices)
+    seed = jax.random.key(0), np.float32(1), np.array(True)
+    state, seed = put(jax.tree.map(lambda x: jax.numpy.asarray(x)[None], (state, seed)))
+    source = feed.source([data], devices, resident=True)
     for i in range(2):  # the second call runs the same program
-        ends = put((np.int32(i), np.int32(i + 1)))
-        scalars = put((jax.random.key(0), np.int32(0), np.float32(1)))
-        state, metrics = loop(state, data, dealt, *ends, *scalars)
+        batches = loader.Batches(rows[None, i : i + 1], np.zeros(1, np.int32))
+        (chunk,) = source.chunks(batches)
+        chunk = chunk._replace(ends=put((np.int32(i), np.int32(1))))
+        state, metrics = loop(state, *chunk, put(np.int32(0)), *seed)
     assert np.isfinite(jax.device_get(metrics["loss"])).all()
-    return jax.device_get(state.params | state.collections)
+    return {
+        k: v[0] for k, v in jax.device_get(state.params | state.collections).items()
+    }
