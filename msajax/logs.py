@@ -83,6 +83,8 @@ class Log:
         now = time.monotonic()
         # The first dispatch holds the compilation and does not count in the rate.
         if self._phase != phase.name:
+            if now - self._since > _PLAIN_EVERY:
+                self._say(f"compiled in {_clock(now - self._since)}", self._title)
             self._phase, self._since, self._first = phase.name, now, done
         rate = (done - self._first) / max(now - self._since, 1e-9)
         samples = rate * phase.batch_size * sum(not b.finished for b in books)

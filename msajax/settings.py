@@ -94,6 +94,8 @@ def make(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Setting:
         # Read when the first device is looked for, below.
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    # On NVIDIA GPUs the default would round the factors of float32 products to TF32.
+    jax.config.update("jax_default_matmul_precision", "float32")
     if jax.config.values["jax_compilation_cache_dir"] is None:
         _keep_compiled(pathlib.Path("~/.cache/msajax/compiled").expanduser())
     devices = parallel.local_devices(config.parallel.devices)

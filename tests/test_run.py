@@ -53,6 +53,54 @@ def test_more_seeds_join_those_that_are_there(trained, capsys):
     assert json.loads((trained / "results.json").read_text())["seeds"] == [1, 2]
 
 
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["train.seeds_at_once=2", "data.on_device=never", "parallel.devices=2"],
+)
+def test_another_way_to_run_gives_the_same_figures(trained, tmp_path, option):
+    path = f"--config.data.path={trained.parent / 'data.npz'}"
+    args = (
+        *SHORT,
+        path,
+        "--config.train.seeds=1,2",
+        "--config.model.audio_dropout=0.0",
+    )
+    args += (
+        "--config.model.vision_dropout=0.0",
+        "--config.model.post_fusion_dropout=0.0",
+    )
+    args += ("--config.optimizer.name=sgd",)
+    assert run(tmp_path / "one", *args) == 0
+    assert run(tmp_path / "other", *args, f"--config.{option}") == 0
+    one, other = results(tmp_path / "one"), results(tmp_path / "other")
+    for split, metric in [("test", "mae"), ("valid", "mae"), ("test", "corr")]:
+        np.testing.assert_allclose(
+            one[split][metric]["values"], other[split][metric]["values"], atol=1e-5
+        )
+
+
+def test_buckets_train_and_predict_every_row(trained, tmp_path):
+    path = f"--config.data.path={trained.parent / 'data.npz'}"
+    args = (*SHORT, path, "--config.train.seeds=1", "--config.data.buckets=3")
+    assert run(tmp_path / "w", *args) == 0
+    lines = (tmp_path / "w" / "predictions_test.csv").read_text().splitlines()
+    ids = demo.generate(0).splits["test"].ids
+    assert [line.split(",")[0] for line in lines[1:]] == list(ids)
+    # What a checkpoint predicts does not depend on the buckets.
+    more = ("--mode", "evaluate", "--output", str(tmp_path / "again.csv"))
+    assert run(tmp_path / "w", *more, "--config.data.buckets=1", config=None) == 0
+    again = (tmp_path / "again.csv").read_text().splitlines()
+    for line, same in zip(lines[1:], again[1:], strict=True):
+        assert line.split(",")[0] == same.split(",")[0]
+        assert float(line.split(",")[2]) == pytest.approx(
+            float(same.split(",")[2]), abs=1e-5
+        )
+
+
 def test_data_that_changed_is_not_evaluated_in_silence(trained, capsys):
     content = (trained.parent / "data.npz").read_bytes()
     write_npz(trained.parent / "data.npz", scale=0.5)
@@ -118,7 +166,13 @@ def test_nan_is_null_in_json(tmp_path):
     "argument,message",
     [
         ("cycles=0", "config.cycles is 0"),
+        ("data.buckets=0", "config.data.buckets 0"),
+        ("data.on_device=maybe", 'config.data.on_device is "maybe"; give one of auto, always, never'),
+        ("precision=float16", 'config.precision is "float16"; give one of float32, bfloat16'),
+        ("train.seeds_at_once=0", "config.train.seeds_at_once is 0; give 'auto', or how many"),
+        ("train.seeds_at_once=all", "config.train.seeds_at_once is 'all'"),
         ("parallel.devices=-1", "config.parallel.devices -1"),
+        ("parallel.devices=5", "asks for 5 devices, but this machine has 4"),
         ("data.lengths=50,", r"config.data.lengths is (50,); give three numbers"),
         ("phases=(3,)", "config.phases has 3; give dicts"),
         ("phases=({'optimizer': 3},)", "a phase's optimizer is 3, but must be a dict"),

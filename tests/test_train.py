@@ -42,6 +42,7 @@ def fit_seeds(
     cycles=1,
     resident=True,
     buckets=1,
+    precision="float32",
     **model,
 ):
     """Trains the toy with seeds {seed: folder} at once; returns (book, best state or None) of each."""
@@ -62,6 +63,7 @@ def fit_seeds(
             data.splits["train"],
             cycles=cycles,
             seeds=len(folders),
+            precision=precision,
         )
         for phase in phases
     ]
@@ -305,6 +307,18 @@ def test_a_run_goes_on_with_other_devices(tmp_path, before, after):
     history_is_near(whole, book)
     for path, value in best.params.items():
         np.testing.assert_allclose(value, again.params[path], atol=1e-6, err_msg=path)
+
+
+def test_bfloat16_computes_roughly_the_same_from_float32_parameters(tmp_path):
+    phase = dataclasses.replace(PHASES[1], batch_size=8, optimizer=SGD)
+    full, best = fit(tmp_path / "full", (phase,), rate=0.0)
+    half, rough = fit(tmp_path / "half", (phase,), rate=0.0, precision="bfloat16")
+    losses = [[row["train_loss"] for row in book.history] for book in (full, half)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.03)
+    assert losses[0] != losses[1]
+    for path, value in best.params.items():
+        assert rough.params[path].dtype == np.float32
+        np.testing.assert_allclose(value, rough.params[path], atol=0.02, err_msg=path)
 
 
 def test_training_lowers_the_loss(tmp_path):

@@ -1,6 +1,7 @@
 """Properties of every system in msajax/models, at a tiny spec; new systems are picked up by themselves."""
 
 import functools
+import itertools
 
 import chex
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax import feed, models, optim, parallel, step
+from msajax import feed, models, optim, parallel, step, train
 from msajax.book import Phase
 from msajax.data import loader
 from msajax.data.spec import Spec
@@ -110,6 +111,14 @@ def test_longer_padding_changes_nothing(name):
 
 
 @systems
+def test_what_depends_on_padding_says_so(name):
+    fields = models.get(name).__dataclass_fields__
+    assert build(name).fixed_length == models.get(name).static_length
+    if "padded" in fields:
+        assert build(name, padded=True).fixed_length
+
+
+@systems
 def test_padded_values_change_nothing(name):
     _, variables, batch, predict = ready(name)
     noise = dict(batch)
@@ -142,20 +151,23 @@ def test_a_missing_modality_is_an_all_false_mask(name, modality):
 
 
 @systems
-def test_one_step_on_four_devices_equals_one(name):
+def test_steps_on_four_devices_and_of_two_seeds_equal_one(name):
     model = build(name, **without_dropout(name))
     phase = Phase(epochs=1, optimizer=Optimizer(name="sgd", learning_rate=0.1))
-    params = [_step(model, phase, devices) for devices in (1, 4)]
-    for path in params[0]:
-        np.testing.assert_allclose(
-            params[0][path], params[1][path], atol=2e-6, err_msg=path
-        )
+    (alone,) = _steps(model, phase, devices=1)
+    for others in (_steps(model, phase, devices=4), _steps(model, phase, seeds=2)):
+        for other, (path, value) in itertools.product(others, alone.items()):
+            np.testing.assert_allclose(other[path], value, atol=2e-6, err_msg=path)
 
 
-def _step(model, phase, count):
-    """Parameters and collections after two SGD steps over 8 rows, one of them filler."""
-    devices = parallel.local_devices(count)
+def _steps(model, phase, *, devices=1, seeds=1):
+    """Parameters and collections of each seed after two SGD steps over 8 rows, one of them filler.
+
+    The seeds are the same, but for their order of the rows in a batch.
+    """
+    devices = parallel.local_devices(devices)
     rows = np.array([[0, 5, 2, 3, 4, 1, 6, -1], [3, 2, 1, 0, 7, 8, 9, 10]], np.int32)
+    rows = np.stack([np.roll(rows, i, axis=1) for i in range(seeds)])
     data = SPEC.example(12, seed=3)
     del data["valid"]
     state = step.init(model, jax.random.key(0))
@@ -166,18 +178,17 @@ def _step(model, phase, count):
     one = chex.assert_max_traces(
         step.make_step(model, phase, transform, set(state.params)), n=2
     )
-    loop = step.make_loop(one, devices, steps=2, total=2)
+    loop = step.make_loop(one, devices, steps=2, total=2, seeds=seeds)
     state = state._replace(opt_state={phase.name: transform.init(state.params)})
     put = functools.partial(parallel.replicate, devices=devices)
     seed = jax.random.key(0), np.float32(1), np.array(True)
-    state, seed = put(jax.tree.map(lambda x: jax.numpy.asarray(x)[None], (state, seed)))
+    state, seed = put(train.stack([(state, seed)] * seeds))
     source = feed.source([data], devices, resident=True)
     for i in range(2):  # the second call runs the same program
-        batches = loader.Batches(rows[None, i : i + 1], np.zeros(1, np.int32))
+        batches = loader.Batches(rows[:, i : i + 1], np.zeros(1, np.int32))
         (chunk,) = source.chunks(batches)
         chunk = chunk._replace(ends=put((np.int32(i), np.int32(1))))
         state, metrics = loop(state, *chunk, put(np.int32(0)), *seed)
     assert np.isfinite(jax.device_get(metrics["loss"])).all()
-    return {
-        k: v[0] for k, v in jax.device_get(state.params | state.collections).items()
-    }
+    found = jax.device_get(state.params | state.collections)
+    return [{k: v[i] for k, v in found.items()} for i in range(seeds)]
