@@ -125,10 +125,13 @@ def on_cpu(devices: Devices) -> bool:
 def fits(tree: Any, devices: Devices) -> bool:
     """Whether arrays may stay on each device: they take at most a quarter of its memory."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-    limit = (devices[0].memory_stats() or {}).get("bytes_limit")
-    if limit is None:  # the CPU's memory is the machine's
-        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = (devices[0].memory_stats() or {}).get("bytes_limit", host_memory())
     return size <= limit // 4
+
+
+def host_memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def replicate(tree: Any, devices: Devices) -> Any:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -50,7 +51,15 @@ def read_corpus(
         format="" if path else data.format,
         labels=labels,
         modalities=data.modalities,
+        limit=_host_limit(data.on_device),
     )
+
+
+def _host_limit(on_device: str) -> float:
+    """Bytes of sequences above which they stay in their store and are read row by row."""
+    if on_device == "auto":
+        return parallel.host_memory() // 4
+    return 0 if on_device == "never" else math.inf
 
 
 def known_corpus(setting: Setting, path: str | None, *, labels: bool = True) -> Corpus:

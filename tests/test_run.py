@@ -83,6 +83,27 @@ def test_another_way_to_run_gives_the_same_figures(trained, tmp_path, option):
         )
 
 
+def test_a_store_is_streamed_row_by_row(trained, tmp_path, monkeypatch):
+    from msajax.data import prepared, store
+
+    source = trained.parent / "data.npz"
+    folder = store.prepare(source, dataset="demo", name="demo/x", root=tmp_path / "s")
+    args = (*SHORT, f"--config.data.path={folder}", "--config.train.seeds=1")
+    taken = []
+    monkeypatch.setattr(
+        prepared.StoredSequences,
+        "__getitem__",
+        lambda self, key, read=prepared.StoredSequences.__getitem__: (
+            taken.append(key) or read(self, key)
+        ),
+    )
+    for choice in ("always", "never"):
+        option = f"--config.data.on_device={choice}"
+        assert run(tmp_path / choice, *args, option) == 0
+        assert bool(taken) == (choice == "never")
+    assert results(tmp_path / "never")["test"] == results(tmp_path / "always")["test"]
+
+
 def test_buckets_train_and_predict_every_row(trained, tmp_path):
     path = f"--config.data.path={trained.parent / 'data.npz'}"
     args = (*SHORT, path, "--config.train.seeds=1", "--config.data.buckets=3")

@@ -1,9 +1,12 @@
 """The prepared store on disk: one folder of array_record files and their checksums."""
 
+import collections
 import contextlib
+import functools
 import hashlib
 import io
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable
@@ -14,6 +17,8 @@ import numpy as np
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import Corpus, Split
 
+# Rows that are read at once.
+_BLOCK = 512
 # Written last: a folder without it is unfinished.
 _CHECKSUMS = "checksums.json"
 
@@ -63,8 +68,13 @@ def write(corpus: Corpus, folder: str | os.PathLike) -> pathlib.Path:
     return store
 
 
-def load(folder: str | os.PathLike) -> Corpus:
+def load(folder: str | os.PathLike, *, limit: float = math.inf) -> Corpus:
     """The corpus of a store, equal to the one that was written.
+
+    Args:
+      folder: of the store.
+      limit: sequences that take more bytes than this in memory, all together,
+        stay in the store: their arrays are `StoredSequences`.
 
     Raises:
       DataError: a file of the store is missing or changed.
@@ -77,14 +87,67 @@ def load(folder: str | os.PathLike) -> Corpus:
 
         made: Any = tfds.builder_from_directory(str(folder))
         metadata = made.info.metadata
+        names = {
+            name: name if name != "all" else builder.UNSPLIT
+            for name in metadata["steps"]
+        }
+        shapes = {
+            name: {
+                field: (len(made.as_data_source(names[name])), length, *features[1:])
+                for field, length in steps.items()
+                for features in [made.info.features[field].shape]
+            }
+            for name, steps in metadata["steps"].items()
+        }
+        size = sum(
+            4 * math.prod(s) for split in shapes.values() for s in split.values()
+        )
         splits = {}
-        for name, steps in metadata["steps"].items():
-            stored = builder.UNSPLIT if name == "all" else name
-            source = made.as_data_source(stored)
-            rows = source.__getitems__(range(len(source)))
-            splits[name] = _split(rows, steps, builder.mask_of)
+        for name, stored in names.items():
+            source = functools.partial(made.as_data_source, stored)
+            split = _split(source, shapes[name], builder.mask_of, stays=size > limit)
+            splits[name] = split
         notes = tuple(metadata["notes"])
         return Corpus(metadata["dataset"], splits, notes, metadata["sha256"])
+
+
+class StoredSequences:
+    """Sequences in a store, as much of an array [N, L, D] as the loader needs.
+
+    Taking rows reads them: `sequences[index]` is an array [..., L, D] of rows
+    padded with zeros. `sequences[:, :length]` is shorter and reads nothing.
+
+    Attributes:
+      shape: (N, L, D).
+      dtype: of the values.
+    """
+
+    def __init__(self, rows: Any, field: str, shape: tuple[int, ...], dtype: Any):
+        self._rows, self._field = rows, field
+        self.shape, self.dtype = shape, np.dtype(dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the padded array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple):
+            _, steps = key
+            length = len(range(self.shape[1])[steps])
+            shape = (self.shape[0], length, *self.shape[2:])
+            return StoredSequences(self._rows, self._field, shape, self.dtype)
+        index = np.arange(len(self))[key]
+        found = self._rows.__getitems__(index.ravel().tolist())
+        values = [row[self._field][: self.shape[1]] for row in found]
+        padded = _padded(values, self.shape[1:], self.dtype)
+        return padded.reshape(*index.shape, *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
 
 
 def _verify(folder: pathlib.Path) -> None:
@@ -96,21 +159,46 @@ def _verify(folder: pathlib.Path) -> None:
 
 
 def _split(
-    rows: list[dict[str, Any]], steps: dict[str, int], mask_of: Callable[[str], str]
+    source: Callable[..., Any],
+    shapes: dict[str, tuple[int, ...]],
+    mask_of: Callable[[str], str],
+    *,
+    stays: bool,
 ) -> Split:
-    """Rows without padding -> [N, ...] arrays, steps giving the L of each sequence."""
-    ids = np.array([row.pop("id").decode() for row in rows], str)
-    raw_text = np.array([row.pop("raw_text").decode() for row in rows], str)
-    arrays = {}
-    for name in list(rows[0]):
-        values = [row.pop(name) for row in rows]
-        if name not in steps:
+    """Rows without padding -> arrays; `shapes` has the (N, L, ...) of each sequence."""
+    from tensorflow_datasets import decode
+
+    rows, columns = source(), collections.defaultdict(list)
+    for start in range(0, len(rows), _BLOCK):
+        for row in rows.__getitems__(range(start, min(start + _BLOCK, len(rows)))):
+            for name, value in row.items():
+                drop = stays and name in shapes
+                columns[name].append(len(value) if drop else value)
+    ids, raw_text = (
+        np.array([text.decode() for text in columns.pop(name)], str)
+        for name in ("id", "raw_text")
+    )
+    arrays: dict[str, Any] = {}
+    for name, values in columns.items():
+        if name not in shapes:
             arrays[name] = np.array(values)
             continue
-        lengths = np.array([len(value) for value in values])
-        mask = np.arange(steps[name]) < lengths[:, None]
-        arrays[name] = np.zeros((*mask.shape, *values[0].shape[1:]), values[0].dtype)
-        for padded, value in zip(arrays[name], values, strict=True):
-            padded[: len(value)] = value
-        arrays[mask_of(name)] = mask
+        shape = shapes[name]
+        if stays:
+            lengths = np.array(values)
+            others = {k: decode.SkipDecoding() for k in columns if k != name}
+            one = source(decoders=others)
+            dtype = one[0][name].dtype
+            arrays[name] = StoredSequences(one, name, shape, dtype)
+        else:
+            lengths = np.array([len(value) for value in values])
+            arrays[name] = _padded(values, shape[1:], values[0].dtype)
+        arrays[mask_of(name)] = np.arange(shape[1]) < lengths[:, None]
     return Split(ids, raw_text, arrays)
+
+
+def _padded(values: list[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    array = np.zeros((len(values), *shape), dtype)
+    for padded, value in zip(array, values, strict=True):
+        padded[: len(value)] = value
+    return array

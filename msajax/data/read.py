@@ -1,6 +1,7 @@
 """Any file of the field as a corpus: its format found from the content, its rows checked."""
 
 import dataclasses
+import math
 import os
 import pathlib
 from collections.abc import Collection
@@ -34,6 +35,7 @@ def read(
     format: str = "",
     labels: bool = True,
     modalities: Collection[str] = MODALITIES,
+    limit: float = math.inf,
 ) -> Corpus:
     """The corpus of a file: cleaned, with masks, checked.
 
@@ -43,6 +45,7 @@ def read(
       format: name in `FORMATS`; '' finds it from the content.
       labels: False for files to predict: labels are left out.
       modalities: those to keep.
+      limit: of a store, see `prepared.load`.
 
     Returns:
       The corpus; rows of a file that names no splits are in 'all'. Its notes say
@@ -54,7 +57,7 @@ def read(
     check_names(dataset, format)
     path = pathlib.Path(path)
     try:
-        corpus = load(path, dataset=dataset, format=format, labels=labels)
+        corpus = load(path, dataset=dataset, format=format, labels=labels, limit=limit)
         corpus = clean.select(corpus, modalities, labels=labels)
         if corpus.sha256:  # a prepared store: cleaned when it was written
             return corpus
@@ -91,14 +94,19 @@ def _check_path(path: pathlib.Path) -> None:
 
 
 def load(
-    path: str | os.PathLike, *, dataset: str, format: str = "", labels: bool = True
+    path: str | os.PathLike,
+    *,
+    dataset: str,
+    format: str = "",
+    labels: bool = True,
+    limit: float = math.inf,
 ) -> Corpus:
     """The rows of a file as they are stored: the arguments of `read`, before cleaning."""
     path = pathlib.Path(path)
     _check_path(path)
     format = format or find_format(path)
     if format == "store":
-        corpus = prepared.load(path)
+        corpus = prepared.load(path, limit=limit)
         if corpus.dataset != dataset:
             raise DataError(f'holds the dataset "{corpus.dataset}", not "{dataset}"')
         return corpus

@@ -1,6 +1,7 @@
 """Corpora by name or by file: prepared stores, and a cache of converted files."""
 
 import hashlib
+import math
 import os
 import pathlib
 import re
@@ -61,6 +62,7 @@ def open_corpus(
     format: str = "",
     labels: bool = True,
     modalities: Collection[str] = MODALITIES,
+    limit: float = math.inf,
     root: str | os.PathLike | None = None,
 ) -> Corpus:
     """The corpus of a file, of a store's folder or of a store's name.
@@ -73,6 +75,8 @@ def open_corpus(
       format: of a file; '' finds it from the content.
       labels: False for files to predict: labels are left out.
       modalities: those to keep.
+      limit: sequences that take more bytes in memory stay in their store and are
+        read row by row, see `prepared.load`.
       root: as in `prepare`.
 
     Returns:
@@ -82,10 +86,11 @@ def open_corpus(
       DataError: nothing of that name, or a file that cannot be used.
     """
     options = {"dataset": dataset, "labels": labels, "modalities": modalities}
+    options["limit"] = limit
     read.check_names(dataset, format)
     if os.path.exists(path):
         if labels and os.path.isfile(path) and os.path.getsize(path) > _SMALL:
-            return _cached(path, dataset, format, modalities, _root(root))
+            return _cached(path, dataset, format, modalities, limit, _root(root))
         return read.read(path, format=format, **options)
     store = _root(root) / path
     if not prepared.is_store(store):
@@ -104,6 +109,7 @@ def _cached(
     dataset: str,
     format: str,
     modalities: Collection[str],
+    limit: float,
     root: pathlib.Path,
 ) -> Corpus:
     parts = (
@@ -116,7 +122,7 @@ def _cached(
     folder = root / "cache" / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     if prepared.is_store(folder):
         try:
-            return prepared.load(folder)
+            return prepared.load(folder, limit=limit)
         except DataError as error:
             logging.warning("%s: %s; it is made again", folder, error)
     corpus = read.read(path, dataset=dataset, format=format, modalities=modalities)

@@ -96,3 +96,35 @@ def test_read_takes_a_store(tiny_files, write, tmp_path):
     assert set(chosen.splits["test"].arrays) == {"audio", "audio_mask"}
     with pytest.raises(DataError, match='holds the dataset "mosi", not "sims"'):
         read(store, dataset="sims")
+
+
+def test_sequences_that_stay_in_the_store_are_read_row_by_row(
+    tiny_files, write, tmp_path
+):
+    corpus = read(write(tiny_files["mmsa"]), dataset="sims")
+    store = prepared.write(corpus, tmp_path / "new")
+    found = prepared.load(store, limit=0)
+    for name, split in corpus.splits.items():
+        arrays = found.splits[name].arrays
+        for key in ("text", "audio", "vision"):
+            stored, whole = arrays[key], split.arrays[key]
+            assert isinstance(stored, prepared.StoredSequences)
+            assert (stored.shape, stored.dtype) == (whole.shape, whole.dtype)
+            assert stored.nbytes == whole.nbytes and len(stored) == len(whole)
+            index = np.array([[len(whole) - 1, 0], [0, 0]])
+            np.testing.assert_array_equal(stored[index], whole[index])
+            np.testing.assert_array_equal(stored[:, :2][index], whole[:, :2][index])
+            np.testing.assert_array_equal(np.asarray(stored), whole)
+        for key in set(split.arrays) - {"text", "audio", "vision"}:
+            np.testing.assert_array_equal(arrays[key], split.arrays[key])
+
+
+def test_a_limit_that_suffices_loads_all(tiny_files, write, tmp_path):
+    corpus = read(write(tiny_files["mmsa"]), dataset="sims")
+    store = prepared.write(corpus, tmp_path / "new")
+    arrays = [item for s in corpus.splits.values() for item in s.arrays.items()]
+    sequences = [a for key, a in arrays if a.ndim > 1 and not key.endswith("_mask")]
+    size = sum(array.nbytes for array in sequences)
+    assert_equal(prepared.load(store, limit=size), corpus)
+    audio = prepared.load(store, limit=size - 1).splits["train"].arrays["audio"]
+    assert isinstance(audio, prepared.StoredSequences)
