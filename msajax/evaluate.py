@@ -1,5 +1,6 @@
 """Predictions and figures of a whole split in one dispatch."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,13 +47,12 @@ def make_forward(
     """
 
     def one(variables, data, rows, progress):
-        batch = take(data, rows)
-        pred = model.apply(variables, batch, train=False, method=predict)["pred"]
-        value = jnp.zeros(())
+        apply = functools.partial(model.apply, variables, take(data, rows), train=False)
+        value, terms = jnp.zeros(()), {}
         if loss:
-            value, _ = model.apply(
-                variables, batch, train=False, progress=progress, method=loss
-            )
+            value, terms = apply(progress=progress, method=loss)
+        # A loss that hands over the predictions spares a second pass.
+        pred = terms["pred"] if "pred" in terms else apply(method=predict)["pred"]
         return pred, value
 
     def split(variables, data, rows, progress):

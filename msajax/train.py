@@ -67,6 +67,7 @@ def make_step(
                 mutable=sorted({path.split("/")[0] for path in state.collections}),
                 rngs=rngs,
             )
+            terms.pop("pred", None)  # evaluation's, not to be logged
             return loss, (terms, traverse_util.flatten_dict(updated, sep="/"))
 
         (loss, (terms, updated)), grads = jax.value_and_grad(loss_of, has_aux=True)(
