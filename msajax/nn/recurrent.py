@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msajax.nn.dropout import Dropout
 from msajax.nn.linear import uniform
 
 
@@ -41,7 +42,7 @@ class LSTM(nn.Module):
         """
         h, last = LSTMLayer(self.hidden, name="layer_0")(x, mask)
         for i in range(1, self.layers):
-            h = nn.Dropout(self.dropout)(h, deterministic=not train)
+            h = Dropout(self.dropout)(h, deterministic=not train)
             h, last = LSTMLayer(self.hidden, name=f"layer_{i}")(h, mask)
         return h, last
 
