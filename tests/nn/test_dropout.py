@@ -148,9 +148,3 @@ def test_consecutive_keys_give_unrelated_masks():
     # One element over the keys, as a weight's activation over the training steps
     kept = (bits < np.uint32(2**31)).sum(0)
     assert np.abs(deviations(kept, 65)).max() < 5
-
-
-def test_more_elements_than_numbers_repeat():
-    # Only the shape: 2**33 elements need 32 GiB.
-    made = jax.eval_shape(lambda w: random_bits(w, (2, 1 << 32)), words(KEYS[0]))
-    assert made.shape == (2, 1 << 32)
