@@ -64,10 +64,13 @@ class Model(nn.Module):
           progress: epoch, step, fraction (of the phase), lr_scale; traced scalars.
 
         Returns:
-          (scalar loss, dict of scalar terms to log).
+          (scalar loss, dict of scalar terms to log). The dict may hold 'pred',
+          what the phase's predict method returns under that name: evaluation
+          then takes it from here and need not run the network twice.
         """
         del progress
-        return self.task_loss(self(batch, train=train)["pred"], batch), {}
+        pred = self(batch, train=train)["pred"]
+        return self.task_loss(pred, batch), {"pred": pred}
 
     def task_loss(self, pred: jax.Array, batch: Batch) -> jax.Array:
         """Mean task loss of `pred` ([B] or [B, C]) on `label` over valid rows: a scalar."""

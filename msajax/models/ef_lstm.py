@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.align import align
+from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.masks import step_masks
 from msajax.nn.norm import BatchNorm
@@ -57,7 +58,7 @@ class EFLSTM(Model):
         _, state = LSTM(self.hidden_dim, self.layers, self.dropout, name="lstm")(
             x, mask, train=train
         )
-        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        dropout = Dropout(self.dropout, deterministic=not train)
         h = nn.relu(Linear(self.hidden_dim, name="linear")(dropout(state)))
         pred = Linear(self.spec.num_outputs, name="out")(dropout(h))
         return {"pred": pred if self.spec.classes else pred[:, 0], "fusion": state}

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.subnets import Subnets
 
@@ -49,7 +50,7 @@ class LFDNN(Model):
 
         order = ("audio", "vision", "text")
         fusion = jnp.concatenate([embeddings[m] for m in order], axis=-1)
-        h = nn.Dropout(self.post_fusion_dropout)(fusion, deterministic=not train)
+        h = Dropout(self.post_fusion_dropout)(fusion, deterministic=not train)
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_1")(h))
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_2")(h))
         pred = Linear(self.spec.num_outputs, name="post_fusion_3")(h)

@@ -17,6 +17,7 @@ from msajax.data.spec import MODALITIES
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.align import align
 from msajax.nn.convolution import TemporalConvolution
+from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.masks import step_masks
 from msajax.nn.pooling import last_step
@@ -94,7 +95,7 @@ class MulT(Model):
 
         fusion = jnp.concatenate([last[m] for m in MODALITIES], axis=-1)
         h = nn.relu(Linear(fusion.shape[-1], name="proj1")(fusion))
-        h = nn.Dropout(self.output_dropout)(h, deterministic=not train)
+        h = Dropout(self.output_dropout)(h, deterministic=not train)
         h = fusion + Linear(fusion.shape[-1], name="proj2")(h)
         pred = Linear(self.spec.num_outputs, name="out")(h)
         pred = pred if self.spec.classes else pred[:, 0]
@@ -113,7 +114,7 @@ class MulT(Model):
                 x[modality], masks[modality] = align(
                     x[modality], masks[modality], masks["text"]
                 )
-        x["text"] = nn.Dropout(self.text_dropout)(x["text"], deterministic=not train)
+        x["text"] = Dropout(self.text_dropout)(x["text"], deterministic=not train)
         for modality, size in zip(MODALITIES, self.kernel_sizes, strict=True):
             # As the authors: features of the common width are left as they are.
             if x[modality].shape[-1] != self.dim:

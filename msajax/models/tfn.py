@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.subnets import Subnets
 
@@ -58,7 +59,7 @@ class TFN(Model):
         fusion = fusion.reshape(fusion.shape[0], -1)
 
         # Sentiment inference subnetwork (section 4.3)
-        h = nn.Dropout(self.post_fusion_dropout)(fusion, deterministic=not train)
+        h = Dropout(self.post_fusion_dropout)(fusion, deterministic=not train)
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_1")(h))
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_2")(h))
         pred = Linear(self.spec.num_outputs, name="post_fusion_3")(h)

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msajax.nn.dropout import Dropout
+
 
 def masked_softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
     """Softmax over the visible keys; a query that sees none gets zeros, not NaN.
@@ -81,7 +83,7 @@ class MultiHeadAttention(nn.Module):
             )
         scores = jnp.einsum("bqhe,bkhe->bhqk", q * shape[-1] ** -0.5, k)
         weights = masked_softmax(scores, mask[:, None])
-        weights = nn.Dropout(self.dropout)(weights, deterministic=not train)
+        weights = Dropout(self.dropout)(weights, deterministic=not train)
         heads = jnp.einsum("bhqk,bkhe->bqhe", weights, v)
         # [B, Q, H, D/H] -> [B, Q, D]
         return nn.Dense(dim, kernel_init=nn.initializers.xavier_uniform(), name="out")(

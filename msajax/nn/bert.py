@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from msajax.nn.attention import masked_softmax
+from msajax.nn.dropout import Dropout
 from msajax.nn.encoder import (
     ACTIVATIONS,
     INIT,
@@ -158,7 +159,7 @@ class _Embeddings(nn.Module):
             + embed(config.max_position_embeddings, "position_embeddings", positions)
         )
         x = _layer_norm(config, self.dtype)(x)
-        return nn.Dropout(config.hidden_dropout_prob, deterministic=not train)(x)
+        return Dropout(config.hidden_dropout_prob, deterministic=not train)(x)
 
 
 class _Encoder(nn.Module):
@@ -217,7 +218,7 @@ class _SelfAttention(nn.Module):
         scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)
         weights = masked_softmax(scores * q.shape[-1] ** -0.5, mask[:, None, None])
         self.sow("intermediates", "attention", weights)
-        dropout = nn.Dropout(self.config.attention_probs_dropout_prob)
+        dropout = Dropout(self.config.attention_probs_dropout_prob)
         weights = dropout(weights.astype(self.dtype), deterministic=not train)
         return jnp.einsum("bhqk,bkhe->bqhe", weights, v).reshape(x.shape)
 
@@ -241,7 +242,7 @@ class _Output(nn.Module):
     @nn.compact
     def __call__(self, h, x, *, train):
         h = _dense(self.config.hidden_size, self.dtype, "dense")(h)
-        h = nn.Dropout(self.config.hidden_dropout_prob, deterministic=not train)(h)
+        h = Dropout(self.config.hidden_dropout_prob, deterministic=not train)(h)
         return _layer_norm(self.config, self.dtype)(h + x)
 
 

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm
 
@@ -49,7 +50,7 @@ class MAGGate(nn.Module):
         self.sow("intermediates", "displacement", displacement)
         shifted = text + bounded(displacement, text, beta=self.beta)
         shifted = LayerNorm(name="norm")(shifted).astype(text.dtype)
-        return nn.Dropout(self.dropout, deterministic=not train)(shifted)
+        return Dropout(self.dropout, deterministic=not train)(shifted)
 
 
 def bounded(

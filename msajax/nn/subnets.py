@@ -9,6 +9,7 @@ of one layer, the only one there is).
 import flax.linen as nn
 import jax
 
+from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.masks import step_masks
 from msajax.nn.norm import BatchNorm
@@ -31,7 +32,7 @@ class SubNet(nn.Module):
     def __call__(self, x: jax.Array, *, valid: jax.Array, train: bool) -> jax.Array:
         """[B, D], valid [B] bool -> [B, hidden]."""
         h = BatchNorm(name="norm")(x, where=valid, train=train)
-        h = nn.Dropout(self.dropout)(h, deterministic=not train)
+        h = Dropout(self.dropout)(h, deterministic=not train)
         for i in (1, 2, 3):
             h = nn.relu(Linear(self.hidden, name=f"linear_{i}")(h))
         return h

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 
 from msajax.nn.attention import MultiHeadAttention
+from msajax.nn.dropout import Dropout
 from msajax.nn.masks import visible
 from msajax.nn.norm import LayerNorm
 from msajax.nn.positions import position_vectors
@@ -56,7 +57,7 @@ class CrossmodalLayer(nn.Module):
         """
         dim = x.shape[-1]
         xavier = nn.initializers.xavier_uniform()
-        residual = nn.Dropout(self.residual_dropout, deterministic=not train)
+        residual = Dropout(self.residual_dropout, deterministic=not train)
         norm = LayerNorm(name="attention_norm")
         attention = MultiHeadAttention(
             self.heads, self.attention_dropout, name="attention"
@@ -65,7 +66,7 @@ class CrossmodalLayer(nn.Module):
         x += residual(attention(norm(x), *keys_values, mask=mask, train=train))
         h = LayerNorm(name="feed_forward_norm")(x)
         h = nn.relu(nn.Dense(self.expansion * dim, kernel_init=xavier, name="fc1")(h))
-        h = nn.Dropout(self.relu_dropout, deterministic=not train)(h)
+        h = Dropout(self.relu_dropout, deterministic=not train)(h)
         return x + residual(nn.Dense(dim, kernel_init=xavier, name="fc2")(h))
 
 
@@ -117,7 +118,7 @@ class CrossmodalEncoder(nn.Module):
         Returns:
           [B, Q, D] float32; padded steps hold values of no meaning.
         """
-        dropout = nn.Dropout(self.embed_dropout, deterministic=not train)
+        dropout = Dropout(self.embed_dropout, deterministic=not train)
         keys = mask if source_mask is None else source_mask
         visible_keys = visible(mask, keys, causal=self.causal)
         h = dropout(self._embed(x))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msajax.nn.attention import masked_softmax
+from msajax.nn.dropout import Dropout
 from msajax.nn.encoder import (
     ACTIVATIONS,
     INIT,
@@ -92,7 +93,7 @@ class XLNet(nn.Module):
           ValueError: there is no layer `inject_after`.
         """
         config = self.config
-        dropout = nn.Dropout(config.dropout, deterministic=not train)
+        dropout = Dropout(config.dropout, deterministic=not train)
         words = nn.Embed(
             config.vocab_size,
             config.d_model,
@@ -179,7 +180,7 @@ class _RelativeAttention(nn.Module):
             total += jnp.where(other_segment[:, None], other, same)
         weights = masked_softmax(total * width**-0.5, visible[:, None])
         self.sow("intermediates", "attention", weights)
-        dropout = nn.Dropout(config.dropout, deterministic=not train)
+        dropout = Dropout(config.dropout, deterministic=not train)
         weights = dropout(weights.astype(self.dtype))
         h = jnp.einsum("bhqk,bkhe->bqhe", weights, value)
         h = dropout(jnp.einsum("bqhe,dhe->bqd", h, o))
@@ -204,7 +205,7 @@ class _FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x, *, train):
         config = self.config
-        dropout = nn.Dropout(config.dropout, deterministic=not train)
+        dropout = Dropout(config.dropout, deterministic=not train)
 
         def dense(features: int, name: str) -> nn.Dense:
             return nn.Dense(features, dtype=self.dtype, kernel_init=INIT, name=name)

@@ -72,7 +72,7 @@ def gradient(name):
 
 @systems
 @pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=["regression", "classes"])
-def test_prediction_and_loss(name, spec):
+def test_prediction_and_loss_agree(name, spec):
     model, variables, batch, predict = ready(name, spec)
     shape = (BATCH, 3) if spec.classes else (BATCH,)
     chex.assert_shape(predict(variables, batch), shape)
@@ -80,6 +80,9 @@ def test_prediction_and_loss(name, spec):
     loss, terms = jax.jit(
         lambda v, b: model.apply(v, b, train=False, progress=PROGRESS, method="loss")
     )(variables, batch)
+    if "pred" in terms:
+        pred = terms.pop("pred")
+        np.testing.assert_allclose(pred, predict(variables, batch), atol=1e-6)
     chex.assert_shape([loss, *terms.values()], ())
     chex.assert_tree_all_finite((loss, terms))
 

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,60 @@ def test_padded_steps_carry_the_state():
     outputs, last = lstm.apply(variables, noisy, MASK, train=False)
     np.testing.assert_array_equal(outputs[1, 2:], np.stack([last[1]] * 3))
     np.testing.assert_array_equal(last, lstm.apply(variables, X, MASK, train=False)[1])
+
+
+def plain(params, x, mask):
+    """One layer, one step at a time: outputs [B, L, hidden] and the last state."""
+    h = c = jnp.zeros((x.shape[0], params["recurrent_kernel"].shape[0]))
+    outputs = []
+    for t in range(x.shape[1]):
+        z = x[:, t] @ params["kernel"] + h @ params["recurrent_kernel"]
+        i, f, g, o = jnp.split(z + params["bias"][None], 4, axis=1)
+        c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
+        h, c = (jnp.where(mask[:, t, None], *s) for s in ((h_new, h), (c_new, c)))
+        outputs.append(h)
+    return jnp.stack(outputs, 1), h
+
+
+def gradients(run, weights):
+    """Gradients of a weighted sum of all outputs and the last state."""
+
+    def loss(params, x):
+        outputs, last = run(params, x)
+        return jnp.vdot(outputs, weights[0]) + jnp.vdot(last, weights[1])
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1)))
+
+
+def test_gradients_are_those_of_the_plain_loop():
+    lstm, variables = init()
+    params = variables["params"]["layer_0"]
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=(3, 5, 6)), rng.normal(size=(3, 6))
+    mask = MASK.copy()
+    mask[0, 2] = False  # a gap: the state passes over it
+    for scale in (weights, (0 * weights[0], weights[1])):
+        ours = gradients(
+            lambda p, x: lstm.apply({"params": {"layer_0": p}}, x, mask, train=False),
+            scale,
+        )(params, X)
+        wanted = gradients(lambda p, x: plain(p, x, mask), scale)(params, X)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), ours, wanted
+        )
+
+
+def test_seeds_together_are_seeds_alone():
+    lstm, _ = init(layers=2)
+    keys = jax.random.split(jax.random.key(5), 3)
+    weights = np.ones((3, 5, 6)), np.ones((3, 6))
+    states = jax.vmap(lambda key: lstm.init(key, X, MASK, train=False))(keys)
+    grad = gradients(lambda v, x: lstm.apply(v, x, MASK, train=False), weights)
+    together = jax.vmap(grad, in_axes=(0, None))(states, X)
+    for i in range(3):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], (states, together))
+        chex.assert_trees_all_close(grad(one[0], X), one[1], atol=1e-5)
 
 
 def test_dropout_acts_between_layers_only():
