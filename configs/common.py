@@ -44,7 +44,12 @@ def get_config(system: str, dataset: str) -> Any:
     config.phases = ()  # dicts that override train and optimizer; () is one phase
     config.cycles = 1  # > 1 alternates the phases
     config.precision = "float32"  # of the computation; 'bfloat16' for large encoders
-    config.parallel = dict(devices=0)  # local devices to use; 0 takes all
+    config.parallel = dict(
+        devices=0,  # of each process; 0 takes all
+        coordinator="",  # HOST:PORT where several processes meet; '' asks the launcher
+        num_processes=0,  # of the run; 0 asks the launcher (srun, mpirun), else 1
+        process_id=0,  # of this process, where num_processes is given
+    )
     config.deterministic = True  # on GPU: deterministic kernels, slower
     config.checkpoint = dict(seconds=30.0)  # least time between two saves
     config.lock()

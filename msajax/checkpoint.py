@@ -1,4 +1,8 @@
-"""Checkpoints of one seed: numbered folders, written whole or not at all, checked when read."""
+"""Checkpoints of one seed: numbered folders, written whole or not at all, checked when read.
+
+Several processes write and read them together, in a folder that all of them see;
+the first one decides, checks and cleans. Any other number of processes reads them.
+"""
 
 import errno
 import json
@@ -10,6 +14,8 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+
+from msajax import processes
 
 # The newest may be damaged by what ended the run; the one before it is whole.
 _KEEP = 2
@@ -46,17 +52,20 @@ class Checkpoints:
         Raises:
           OSError: the disk is full, or not writable; the checkpoints before stay.
         """
-        number = (self.numbers() or [0])[-1] + 1
+        number = processes.from_first((self.numbers() or [0])[-1] + 1)
         part = self._folder / f"{number}.part"
-        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}  # pyright: ignore
+        shared = {name: processes.to_global(tree) for name, tree in trees.items()}
+        items = {name: ocp.args.StandardSave(tree) for name, tree in shared.items()}  # pyright: ignore
         items["book"] = ocp.args.JsonSave(book)  # pyright: ignore
         try:
             self._handler.save(part, args=ocp.args.Composite(**items), force=True)
-            shapes = {name: _shapes(tree) for name, tree in trees.items()}
-            manifest = {"files": _checksums(part), "shapes": shapes}
-            (part / _MANIFEST).write_text(json.dumps(manifest), "utf-8")
+            if processes.is_first():
+                shapes = {name: _shapes(tree) for name, tree in trees.items()}
+                manifest = {"files": _checksums(part), "shapes": shapes}
+                (part / _MANIFEST).write_text(json.dumps(manifest), "utf-8")
         except Exception as error:
-            shutil.rmtree(part, ignore_errors=True)
+            if processes.is_first():
+                shutil.rmtree(part, ignore_errors=True)
             # Orbax wraps a write that failed in errors of its own.
             free = shutil.disk_usage(self._folder.parent).free
             if "No space left" not in str(error) and free > 1 << 20:
@@ -67,9 +76,10 @@ class Checkpoints:
                 "kept: make room and run the same command again",
                 str(self._folder),
             ) from error
-        part.rename(self._folder / str(number))
-        for old in self.numbers()[:-_KEEP]:
-            shutil.rmtree(self._folder / str(old), ignore_errors=True)
+        if processes.is_first():
+            part.rename(self._folder / str(number))
+            self._drop(self.numbers()[:-_KEEP])
+        processes.barrier("saved")
 
     def restore(
         self, likes: Callable[[dict[str, Any]], dict[str, Any]]
@@ -86,25 +96,35 @@ class Checkpoints:
         Raises:
           ValueError: no checkpoint is whole, or its arrays have other shapes.
         """
-        numbers, damaged = self.numbers(), []
+        number = processes.from_first(self._whole() if processes.is_first() else 0)
+        if number < 0:
+            raise ValueError(
+                f"no checkpoint in {self._folder} is whole; delete this folder and run "
+                "the same command: this seed starts over"
+            )
+        if number == 0:
+            return None
+        found = self._read(self._folder / str(number), likes)
+        if processes.is_first():  # else a damaged one would count as one of those kept
+            self._drop([other for other in self.numbers() if other > number])
+        return found
+
+    def _whole(self) -> int:
+        """Number of the newest checkpoint that is whole; 0 where there is none at all, else -1."""
+        numbers = self.numbers()
         for number in reversed(numbers):
             path = self._folder / str(number)
             damage = _damage(path)
             if not damage:
-                found = self._read(path, likes)
-                for other in damaged:  # else it would count as one of those kept
-                    shutil.rmtree(other, ignore_errors=True)
-                return found
-            damaged.append(path)
+                return number
             self._warn(
                 f"checkpoint {path} is damaged ({damage}); taking the one before"
             )
-        if not numbers:
-            return None
-        raise ValueError(
-            f"no checkpoint in {self._folder} is whole; delete this folder and run the "
-            "same command: this seed starts over"
-        )
+        return -1 if numbers else 0
+
+    def _drop(self, numbers: list[int]) -> None:
+        for number in numbers:
+            shutil.rmtree(self._folder / str(number), ignore_errors=True)
 
     def _read(self, path: pathlib.Path, likes: Callable) -> tuple[dict, dict]:
         book_only = ocp.args.Composite(book=ocp.args.JsonRestore())  # pyright: ignore
@@ -113,10 +133,11 @@ class Checkpoints:
         saved = json.loads((path / _MANIFEST).read_text("utf-8"))["shapes"]
         for name, tree in like.items():
             _compare(path, saved[name], _shapes(tree))
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        shared = processes.to_global(like)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, shared)
         items = {name: ocp.args.StandardRestore(t) for name, t in abstract.items()}  # pyright: ignore
         trees = self._handler.restore(path, args=ocp.args.Composite(**items))
-        return book, {name: trees[name] for name in like}
+        return book, {k: processes.to_local(trees[k], like[k]) for k in like}
 
 
 def _shapes(tree: Any) -> dict[str, str]:

@@ -26,7 +26,8 @@ Config = Any
 # Keys that do not change what a run computes: another value may go on with it.
 _FREE = (
     *("data.path", "data.on_device", "train.seeds", "train.seeds_at_once"),
-    *("parallel.devices", "checkpoint.seconds"),
+    *("parallel.devices", "parallel.coordinator", "parallel.num_processes"),
+    *("parallel.process_id", "checkpoint.seconds"),
 )
 
 # Keys with a few values.

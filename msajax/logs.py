@@ -136,6 +136,25 @@ class Log:
         self._console.print(f"{title}: {text}", highlight=False, soft_wrap=True)
 
 
+class Silent:
+    """The log of a process that is not the first of its run."""
+
+    def begin(self, histories: Sequence[list[dict]]) -> None:
+        """Nothing, as all that follows."""
+
+    def steps(self, books: Sequence[Book], phase: Phase, done: int, steps: int) -> None:
+        """Nothing."""
+
+    def epoch(self, seed: int, book: Book) -> None:
+        """Nothing."""
+
+    def end(self, books: Sequence[Book]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def _mean(values: Sequence[float]) -> str:
     return f"{sum(values) / len(values):.4f}" if values else "-"
 

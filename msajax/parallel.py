@@ -1,8 +1,13 @@
-"""Everything that knows about devices: the only file that says pmap, mesh, axis or process.
+"""Everything that knows about devices: the only file that says pmap, mesh or axis.
 
 The step always runs under the mapped axis, over one device as over many, so
 that reductions over the global batch exist in one form. Outside of it (a
 system applied by hand, the parity tool, initialisation) they are identities.
+
+With several processes (processes.py) `Devices` are those of all of them, in the
+same order everywhere, while the arrays around the step are those of the own ones:
+pmap takes and returns them so. Typed random keys do not cross its border there;
+their data does.
 """
 
 import os
@@ -86,19 +91,26 @@ def rngs(key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
 # Around the step -------------------------------------------------------------
 
 
-def local_devices(limit: int = 0) -> Devices:
-    """The devices to run on: the first `limit`, or all of them.
+def find_devices(limit: int = 0) -> Devices:
+    """The devices to run on: the first `limit` of each process, or all of them.
 
     Raises:
-      ValueError: more devices asked for than there are.
+      ValueError: more devices asked for than there are, or not as many in each process.
     """
-    found = jax.local_devices()
-    if limit > len(found):
+    processes = range(jax.process_count())
+    found = [jax.local_devices(process_index=i)[: limit or None] for i in processes]
+    least = min(found, key=len)
+    if limit > len(least):
         raise ValueError(
             f"config.parallel.devices asks for {limit} devices, but this machine has "
-            f"{len(found)} ({found[0].platform}); set it to 0 to take all"
+            f"{len(least)} ({least[0].platform}); set it to 0 to take all"
         )
-    return found[: limit or None]
+    if any(len(own) > len(least) for own in found):
+        raise ValueError(
+            f"the processes have {[len(own) for own in found]} devices, but need as many "
+            f"each; set config.parallel.devices={len(least)}"
+        )
+    return [device for own in found for device in own]
 
 
 def check_batch_size(size: int, devices: Devices) -> None:
@@ -125,7 +137,8 @@ def on_cpu(devices: Devices) -> bool:
 def fits(tree: Any, devices: Devices) -> bool:
     """Whether arrays may stay on each device: they take at most a quarter of its memory."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-    limit = (devices[0].memory_stats() or {}).get("bytes_limit", host_memory())
+    (own, *_) = _mesh(devices).local_mesh.devices.flat
+    limit = (own.memory_stats() or {}).get("bytes_limit", host_memory())
     return size <= limit // 4
 
 
@@ -136,18 +149,22 @@ def host_memory() -> int:
 
 def replicate(tree: Any, devices: Devices) -> Any:
     """Copies a tree of host arrays to every device."""
-    return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec()))
+    return jax.device_put(tree, _sharding(devices))
 
 
 def shard_rows(rows: np.ndarray, devices: Devices) -> np.ndarray:
-    """Deals the rows of each batch to the devices: [..., B] -> [devices, ..., B / devices]."""
+    """Deals the rows of each batch to the devices: [..., B] -> [devices, ..., B / devices].
+
+    Every process knows the rows of all and takes those of its own devices.
+    """
     dealt = rows.reshape(*rows.shape[:-1], len(devices), -1)
-    return np.ascontiguousarray(np.moveaxis(dealt, -2, 0))
+    own = [device.process_index == jax.process_index() for device in devices]
+    return np.ascontiguousarray(np.moveaxis(dealt, -2, 0)[own])
 
 
 def put_shards(tree: Any, devices: Devices) -> Any:
     """Copies to each device its part of a tree of host arrays, [devices, ...] each."""
-    return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec(_AXIS)))
+    return jax.device_put(tree, _sharding(devices, _AXIS))
 
 
 def over_seeds(fn: Callable, count: int, *, in_axes: tuple[Any, ...]) -> Callable:
@@ -202,6 +219,11 @@ def compile(
         donate_argnums=donate,
         devices=devices,
     )
+
+
+def _sharding(devices: Devices, *axes: str) -> NamedSharding:
+    """Over those of the devices that belong to this process."""
+    return NamedSharding(_mesh(devices).local_mesh, PartitionSpec(*axes))
 
 
 def _mesh(devices: Devices) -> Mesh:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import pathlib
+import signal
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 
 import msajax
 from msajax import config as configs
-from msajax import evaluate, feed, logs, parallel, settings, train, workdir
+from msajax import evaluate, feed, logs, parallel, processes, settings, train, workdir
 from msajax.book import Book
 from msajax.data.spec import DATASETS, Corpus, Split
 from msajax.report import table
@@ -29,8 +30,16 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
             )
     config = configs.load(args.config, pairs)
     folder = pathlib.Path(args.workdir)
-    with workdir.locked(folder), Signals() as signals:
-        corpus = settings.read_corpus(config)
+    settings.set_up(config)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(settings.joined(config))
+        if processes.is_first():
+            stack.enter_context(workdir.locked(folder))
+        signals = stack.enter_context(Signals())
+        with processes.first_alone("data"):  # it may convert them for all
+            corpus = settings.read_corpus(config)
+        processes.check_same("the recipe", configs.to_json(config))
+        processes.check_same("the data file", corpus.sha256)
         setting = settings.make(config, folder, settings.make_spec(config, corpus))
         for note in corpus.notes:
             setting.say(f"data: {note}")
@@ -39,18 +48,19 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         programs = functools.cache(functools.partial(_programs, setting, data))
         programs(min(at_once, len(config.train.seeds)))
         # Only now: a recipe that cannot run does not take the folder.
-        workdir.claim(folder, config, setting.spec, corpus.sha256)
+        with processes.first_alone("claim"):
+            workdir.claim(folder, config, setting.spec, corpus.sha256)
         books = _finished(setting)
         left = [seed for seed in config.train.seeds if seed not in books]
         for i in range(0, len(left), at_once):
             seeds = left[i : i + at_once]
             made = _fit(setting, programs(len(seeds)), data, seeds, signals)
             books |= dict(zip(seeds, made, strict=True))
-            if signals():
+            if not all(book.finished for book in made):
                 setting.say(f"saved in {folder}; the same command goes on from here")
-                return 128 + signals.number
+                return 128 + (signals.number or signal.SIGTERM)
         books = {seed: books[seed] for seed in config.train.seeds}
-    return _report(setting, data, books, corpus)
+        return _report(setting, data, books, corpus)
 
 
 def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
@@ -138,7 +148,9 @@ def _finished(setting: settings.Setting) -> dict[int, Book]:
     return books
 
 
-def _log(setting: settings.Setting, seeds: Sequence[int]) -> logs.Log:
+def _log(setting: settings.Setting, seeds: Sequence[int]) -> logs.Log | logs.Silent:
+    if not processes.is_first():
+        return logs.Silent()
     folders = {seed: setting.folder / f"seed_{seed}" for seed in seeds}
     return logs.Log(folders, title=setting.config.system, console=setting.console)
 
@@ -163,7 +175,7 @@ def _fit(
             log=log,
             interrupted=signals,
         )
-        if not signals():
+        if all(book.finished for book in books):
             log.end(books)
     return books
 
@@ -194,10 +206,11 @@ def _report(
         "checkpoint": _checkpoint_label(config),
         "stopped": stopped,
     }
-    workdir.write_json(setting.folder / "results.json", result)
-    for name in splits:
-        path = setting.folder / f"predictions_{name}.csv"
-        _write_predictions(path, setting, corpus.splits[name], preds[name])
+    if processes.is_first():
+        workdir.write_json(setting.folder / "results.json", result)
+        for name in splits:
+            path = setting.folder / f"predictions_{name}.csv"
+            _write_predictions(path, setting, corpus.splits[name], preds[name])
     setting.console.print(table.render(result, splits=("test", "valid")))
     return 0 if len(books) == len(config.train.seeds) else 1
 

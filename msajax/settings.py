@@ -6,13 +6,13 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
 from rich.console import Console
 
-from msajax import checkpoint, feed, parallel, train, workdir
+from msajax import checkpoint, feed, parallel, processes, train, workdir
 from msajax import config as configs
 from msajax.data import clean, demo, loader, store
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
@@ -98,19 +98,34 @@ def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
 
 
 def make(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Setting:
-    """The system and the devices of a run; the first to ask jax for a device."""
+    """The system and the devices of a run, after `set_up`."""
+    devices = parallel.find_devices(config.parallel.devices)
+    console = Console(quiet=not processes.is_first())
+    return Setting(config, folder, spec, configs.build(config, spec), devices, console)
+
+
+@contextlib.contextmanager
+def joined(config: configs.Config) -> Iterator[None]:
+    """The other processes of the run, where its config or its launcher says that there are some.
+
+    Their addresses leave the config: they are no part of what the workdir keeps.
+    """
+    values = config.parallel
+    place = values.coordinator, values.num_processes, values.process_id
+    values.coordinator, values.num_processes, values.process_id = "", 0, 0
+    with processes.joined(*place):
+        yield
+
+
+def set_up(config: configs.Config) -> None:
+    """Settings of jax that it reads when it is first asked for a device."""
     if config.deterministic:
-        # Read when the first device is looked for, below.
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     # On NVIDIA GPUs the default would round the factors of float32 products to TF32.
     jax.config.update("jax_default_matmul_precision", "float32")
     if jax.config.values["jax_compilation_cache_dir"] is None:
         _keep_compiled(pathlib.Path("~/.cache/msajax/compiled").expanduser())
-    devices = parallel.local_devices(config.parallel.devices)
-    return Setting(
-        config, folder, spec, configs.build(config, spec), devices, Console()
-    )
 
 
 def _keep_compiled(cache: pathlib.Path) -> None:
@@ -135,6 +150,7 @@ def trained(args: argparse.Namespace, pairs: Pairs) -> Setting:
                 f"{folder} holds another run than {args.config}, with "
                 f"{'; '.join(changed)}; leave --config away to take the saved one"
             )
+    set_up(config)
     return make(config, folder, workdir.load_spec(folder))
 
 

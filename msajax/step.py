@@ -108,12 +108,12 @@ def make_loop(
     Returns:
       loop(state, *chunk, epoch, key, lr_scale, active) -> (state, {metric: [S,
       steps of the chunk]}) that does the steps of a `feed.Chunk`. The state and
-      key, lr_scale and active ([S]) have an axis of seeds in front; a seed that
-      is not active stays as it is.
+      the key's data, lr_scale and active ([S]) have an axis of seeds in front; a
+      seed that is not active stays as it is.
     """
 
     def loop(state, data, rows, part, ends, epoch, key, lr_scale, active):
-        first, count = ends
+        (first, count), key = ends, jax.random.wrap_key_data(key)
 
         def one(state, i):
             done = epoch * steps + first + i

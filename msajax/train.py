@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax import evaluate, feed, parallel
+from msajax import evaluate, feed, parallel, processes
 from msajax.book import Book, Place
 from msajax.checkpoint import Checkpoints
 from msajax.data import loader
 from msajax.data.spec import Dataset
-from msajax.logs import Log
+from msajax.logs import Log, Silent
 from msajax.models.base import Model
 from msajax.step import Program, State, init, select, variables
 
@@ -43,7 +43,7 @@ def fit(
     cycles: int,
     checkpoints: Sequence[Checkpoints],
     save_seconds: float,
-    log: Log,
+    log: Log | Silent,
     interrupted: Callable[[], bool],
 ) -> list[Book]:
     """Trains seeds at once to the end, each from its last checkpoint where there is one.
@@ -75,8 +75,9 @@ def fit(
         for done in group.epoch(here):
             done += here[2] * program.steps
             log.steps(group.books, program.phase, done, program.steps)
-            stop = interrupted()
-            if stop or time.monotonic() - saved >= save_seconds:
+            due = time.monotonic() - saved >= save_seconds
+            stop, due = processes.agree(interrupted(), due)
+            if stop or due:
                 group.save()
                 saved = time.monotonic()
             if stop:
@@ -102,7 +103,11 @@ class _Group:
         self._put = functools.partial(parallel.replicate, devices=devices)
         roots = [jax.random.key(seed) for seed in seeds]
         self._keys = [
-            self._put(stack([jax.random.fold_in(root, i) for root in roots]))
+            self._put(
+                stack(
+                    [jax.random.key_data(jax.random.fold_in(root, i)) for root in roots]
+                )
+            )
             for i in range(len(programs))
         ]
         found = [

@@ -15,7 +15,7 @@ def tree(value):
 
 
 def like(_):
-    return {"state": parallel.replicate(tree(0.0), parallel.local_devices(1))}
+    return {"state": parallel.replicate(tree(0.0), parallel.find_devices(1))}
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Recorded:
 )
 def test_a_loss_that_gives_the_predictions_is_the_only_pass(gives_pred, loss, methods):
     model = Recorded(gives_pred)
-    devices = parallel.local_devices(1)
+    devices = parallel.find_devices(1)
     forward = evaluate.make_forward(model, devices, predict="predict", loss=loss)
     rows = np.array([[2, 0], [1, -1]], np.int32)
     values = np.array([1.0, 10.0, 100.0], np.float32)

@@ -12,7 +12,7 @@ from tests import toys
 def source(*, resident, devices=1, buckets=1):
     arrays = loader.pad(toys.corpus().splits["train"], toys.SPEC)
     parts = loader.parts(arrays, buckets)
-    return feed.source(parts, parallel.local_devices(devices), resident=resident)
+    return feed.source(parts, parallel.find_devices(devices), resident=resident)
 
 
 def seen(source, batches, start=0):

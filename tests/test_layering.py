@@ -17,7 +17,8 @@ ALLOWED = {
     "optim": set(),
     "parallel": set(),
     "book": {"optim"},
-    "checkpoint": {"parallel"},
+    "processes": set(),
+    "checkpoint": {"processes"},
     "data": {"data"},
     "nn": {"nn", "parallel"},
     "models": {"models", "nn", "losses", "data.spec", "parallel"},
@@ -33,7 +34,7 @@ ALLOWED = {
     "logs": {"book"},
     "train": {
         *("models.base", "parallel", "book", "checkpoint", "evaluate", "feed"),
-        *("step", "data.loader", "data.spec", "logs"),
+        *("processes", "step", "data.loader", "data.spec", "logs"),
     },
     "config": {"models", "book", "data.spec", "optim"},
     "workdir": {"config", "data.spec"},
@@ -95,7 +96,7 @@ def test_data_never_imports_jax():
 def test_only_parallel_knows_devices():
     words = ("pmap", "shard_map", "axis_name", "make_mesh", "process_index")
     for module, path in modules():
-        if module != "parallel":
+        if module not in ("parallel", "processes"):
             text = path.read_text("utf-8")
             assert not [w for w in words if w in text], module
 

@@ -56,7 +56,7 @@ def test_a_few_steps_on_real_sequences(mmmo, system):
     }
     spec = loader.make_spec(corpus)
     assert spec.dims == (1, 74, 36) and spec.lengths == (1, 20, 20)
-    devices = parallel.local_devices(1)
+    devices = parallel.find_devices(1)
     splits = {
         name: feed.source(
             loader.parts(loader.pad(split, spec), 2), devices, resident=True
@@ -71,7 +71,9 @@ def test_a_few_steps_on_real_sequences(mmmo, system):
     state = state._replace(opt_state={"main": program.init(state.params)})
     put = lambda x: parallel.replicate(x, devices)  # noqa: E731
     state = put(jax.tree.map(lambda x: x[None], state))
-    key, scale = put((jax.random.key(0)[None], np.ones(1, np.float32)))
+    key, scale = put(
+        (jax.random.key_data(jax.random.key(0))[None], np.ones(1, np.float32))
+    )
     losses = []
     for epoch in range(3):
         rows, part = loader.epoch_batches(train.sizes, 20, order=(0, 0, 0, epoch))

@@ -52,7 +52,7 @@ def fit_seeds(
         calls.append(1)
         return len(calls) == stop_after
 
-    used = parallel.local_devices(devices)
+    used = parallel.find_devices(devices)
     system = toys.Toy(spec=toys.SPEC, **model)
     data = toys.on_devices(used, resident=resident, buckets=buckets)
     programs = [

@@ -69,7 +69,7 @@ class Ours:
     """
 
     def __init__(self, model, phase: Phase, arrays: dict, dataset, *, seeds: int = 1):
-        devices = parallel.local_devices(1)
+        devices = parallel.find_devices(1)
         self._put = functools.partial(parallel.replicate, devices=devices)
         parts = loader.parts(arrays, 1, cut=False)
         self._source = feed.source(parts, devices, resident=True)
@@ -86,7 +86,7 @@ class Ours:
         state = step.init(model, jax.random.key(0))
         fresh = state._replace(opt_state={phase.name: self._program.init(state.params)})
         self.state = self._put(train.stack([fresh] * seeds))
-        keys = jax.random.split(jax.random.key(1), seeds)
+        keys = jax.random.key_data(jax.random.split(jax.random.key(1), seeds))
         self._scale = self._put(np.ones(seeds, np.float32))
         rest = self._put((np.int32(0), keys, np.ones(seeds, bool)))
         self._rest = rest[0], rest[1], self._scale, rest[2]

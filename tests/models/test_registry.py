@@ -168,7 +168,7 @@ def _steps(model, phase, *, devices=1, seeds=1):
 
     The seeds are the same, but for their order of the rows in a batch.
     """
-    devices = parallel.local_devices(devices)
+    devices = parallel.find_devices(devices)
     rows = np.array([[0, 5, 2, 3, 4, 1, 6, -1], [3, 2, 1, 0, 7, 8, 9, 10]], np.int32)
     rows = np.stack([np.roll(rows, i, axis=1) for i in range(seeds)])
     data = SPEC.example(12, seed=3)
@@ -184,7 +184,7 @@ def _steps(model, phase, *, devices=1, seeds=1):
     loop = step.make_loop(one, devices, steps=2, total=2, seeds=seeds)
     state = state._replace(opt_state={phase.name: transform.init(state.params)})
     put = functools.partial(parallel.replicate, devices=devices)
-    seed = jax.random.key(0), np.float32(1), np.array(True)
+    seed = jax.random.key_data(jax.random.key(0)), np.float32(1), np.array(True)
     state, seed = put(train.stack([(state, seed)] * seeds))
     source = feed.source([data], devices, resident=True)
     for i in range(2):  # the second call runs the same program

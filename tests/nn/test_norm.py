@@ -73,7 +73,7 @@ def test_four_devices_share_the_statistics():
     x = np.random.default_rng(2).normal(size=(8, 3)).astype(np.float32)
     valid = np.arange(8) != 5
     alone, after = normalise(x, valid)
-    devices = parallel.local_devices(4)
+    devices = parallel.find_devices(4)
     shared = parallel.compile(normalise, devices, in_axes=(0, 0), out_axes=(0, None))
     y, after_shared = shared(x.reshape(4, 2, 3), valid.reshape(4, 2))
     np.testing.assert_allclose(np.reshape(y, (8, 3)), alone, atol=1e-6)

@@ -1,0 +1,244 @@
+"""Several processes as one run: join them, agree, share what each holds, end together.
+
+JAX's runtime joins them, as its user says or as the launcher (srun, mpirun) does.
+In a process that stands alone all of it does nothing.
+"""
+
+import atexit
+import contextlib
+import os
+import select
+import socket
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+# What srun and mpirun tell a process of the number of all. A shell that sbatch or
+# salloc started, whose processes stand alone, has none of them.
+_LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+
+
+@contextlib.contextmanager
+def joined(
+    coordinator: str = "",
+    num_processes: int = 0,
+    process_id: int = 0,
+    *,
+    patience: int = 300,
+) -> Iterator[None]:
+    """Joins the processes of one run for the time of a `with` block.
+
+    Before anything else asks jax for a device. Where one process fails or is
+    killed, the others end too.
+
+    Args:
+      coordinator: 'host:port' of process 0 where all meet; '' asks the launcher.
+      num_processes: of the run; 0 asks the launcher, and is 1 where there is none.
+      process_id: of this one, with a num_processes that is not 0.
+      patience: seconds to wait for the others.
+
+    Raises:
+      ValueError: the values do not fit each other.
+    """
+    launched = any(int(os.environ.get(name, 1)) > 1 for name in _LAUNCHERS)
+    _check(coordinator, num_processes, process_id, launched)
+    if num_processes == 1 or not (num_processes or launched):
+        yield
+        return
+    meeting = coordinator or "the address that the launcher gives"
+    print(
+        f"joining the other processes of this run at {meeting}; if they do not come in "
+        f"{patience} s, jax ends this one",
+        file=sys.stderr,
+    )
+    # It would hear SIGTERM in place of msajax.signals.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(
+        coordinator or None,
+        num_processes or None,
+        process_id if num_processes else None,
+        initialization_timeout=patience,
+    )
+    lifeline = _Lifeline(coordinator.rpartition(":")[0])
+    try:
+        yield
+        multihost_utils.sync_global_devices("end")
+    except BaseException as error:
+        # Once the error is reported: jax's own way out would wait for the others.
+        atexit.register(_end, 1)
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            time.sleep(5)  # of a lost process, which the lifeline tells better
+        raise
+    lifeline.leave()
+    jax.distributed.shutdown()
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes logs and results."""
+    return not _several() or jax.process_index() == 0
+
+
+def agree(*flags: bool) -> tuple[bool, ...]:
+    """For each flag, whether any process raised it. All have to ask; all get the same answer."""
+    if not _several():
+        return flags
+    found = multihost_utils.process_allgather(np.array(flags))
+    return tuple(bool(flag) for flag in found.any(axis=0))
+
+
+def from_first(value: int) -> int:
+    """The first process's value. All have to ask."""
+    return int(_of_each(value)[0])
+
+
+@contextlib.contextmanager
+def first_alone(name: str) -> Iterator[None]:
+    """A `with` block that the first process does before the others do it."""
+    if not is_first():
+        barrier(name)
+    yield
+    if is_first():
+        barrier(name)
+
+
+def check_same(what: str, text: str) -> None:
+    """Refuses to go on where a text is not the same in all processes.
+
+    Raises:
+      ValueError: names `what`.
+    """
+    sums = _of_each(zlib.crc32(text.encode()))
+    if (sums != sums[0]).any():
+        other = int(np.flatnonzero(sums != sums[0])[0])
+        raise ValueError(
+            f"{what} of process {other} is not that of process 0; start all processes of "
+            "a run with the same command and the same files"
+        )
+
+
+def barrier(name: str) -> None:
+    """Waits until all processes are here."""
+    if _several():
+        multihost_utils.sync_global_devices(name)
+
+
+def to_global(tree: Any) -> Any:
+    """Replicated arrays as arrays of all processes, the form that Orbax saves.
+
+    One device of each process holds them; nothing is copied.
+    """
+    if not _several():
+        return tree
+    processes = range(jax.process_count())
+    holders = [jax.local_devices(process_index=i)[0] for i in processes]
+    sharding = NamedSharding(Mesh(np.asarray(holders), ("process",)), PartitionSpec())
+
+    def one(x: jax.Array) -> jax.Array:
+        own = [x.addressable_data(0)]
+        return jax.make_array_from_single_device_arrays(x.shape, sharding, own)
+
+    return jax.tree.map(one, tree)
+
+
+def to_local(tree: Any, like: Any) -> Any:
+    """The inverse of `to_global`: arrays of this process, on the devices of `like`."""
+    if not _several():
+        return tree
+
+    def one(x: jax.Array, old: jax.Array) -> jax.Array:
+        return jax.device_put(x.addressable_data(0), old.sharding)
+
+    return jax.tree.map(one, tree, like)
+
+
+class _Lifeline:
+    """A connection of every process to the first, which the system closes with the process.
+
+    JAX's runtime alone notices a lost process after its heartbeat's 100 seconds,
+    and a collective on a GPU waits for it until then.
+    """
+
+    def __init__(self, host: str):
+        first = jax.process_index() == 0
+        server = socket.create_server(("", 0)) if first else None
+        port = server.getsockname()[1] if server else 0
+        name = f"{host or socket.gethostname()} {port}".encode().ljust(300)
+        told = multihost_utils.broadcast_one_to_all(np.frombuffer(name, np.uint8))
+        host, port = np.asarray(told).tobytes().decode().split()
+        if server:
+            others = jax.process_count() - 1
+            self._peers = [server.accept()[0] for _ in range(others)]
+        else:
+            self._peers = [socket.create_connection((host, int(port)), timeout=60)]
+        self._left = False
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def leave(self) -> None:
+        """Says that the run is at its end: from here on none can be lost."""
+        self._left = True
+
+    def _watch(self) -> None:
+        select.select(self._peers, [], [])  # nothing is ever said: readable is closed
+        if self._left:
+            return
+        print(
+            "\nerror: another process of this run has stopped, so this one stops too; run "
+            "the same commands again: they go on from the last checkpoint",
+            file=sys.stderr,
+        )
+        for peer in self._peers:
+            with contextlib.suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
+        time.sleep(jax.process_index() == 0)  # the others end by themselves first
+        _end(1)
+
+
+def _several() -> bool:
+    # Without the runtime there is one; asking for their number would start the backend.
+    return jax.distributed.is_initialized()
+
+
+def _end(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _of_each(value: int) -> np.ndarray:
+    """A number of every process, at most 4 bytes: [processes]."""
+    if not _several():
+        return np.array([value])
+    return multihost_utils.process_allgather(np.asarray(value)).reshape(-1)
+
+
+def _check(coordinator: str, count: int, number: int, launched: bool) -> None:
+    host, _, port = coordinator.rpartition(":")
+    if coordinator and not (host and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(
+            f'config.parallel.coordinator is "{coordinator}"; give HOST:PORT, the machine '
+            "of process 0 and a free port there"
+        )
+    if count > 1 and not coordinator:
+        raise ValueError(
+            f"config.parallel.num_processes is {count}, but parallel.coordinator does not "
+            "say where they meet; give HOST:PORT of process 0"
+        )
+    if count > 1 and not 0 <= number < count:
+        raise ValueError(
+            f"config.parallel.process_id is {number}; of num_processes={count} give one "
+            f"from 0 to {count - 1}"
+        )
+    if count < 0 or (count < 2 and (number or (coordinator and not launched))):
+        raise ValueError(
+            f'config.parallel.coordinator is "{coordinator}", num_processes {count}, '
+            f"process_id {number}; by hand give all three, under srun or mpirun none "
+            "(or the coordinator), for one process none"
+        )
