@@ -130,6 +130,8 @@ class Checkpoints:
         book_only = ocp.args.Composite(book=ocp.args.JsonRestore())  # pyright: ignore
         book = self._handler.restore(path, args=book_only)["book"]
         like = {k: tree for k, tree in likes(book).items() if (path / k).is_dir()}
+        if not like:  # asked for nothing, Orbax would read all
+            return book, {}
         saved = json.loads((path / _MANIFEST).read_text("utf-8"))["shapes"]
         for name, tree in like.items():
             _compare(path, saved[name], _shapes(tree))

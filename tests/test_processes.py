@@ -1,0 +1,177 @@
+"""Several processes as one run: the same results, one writer, an end together, another number of them."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from msajax import main, processes
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# SGD without dropout: results do not hang on the number of devices but for rounding.
+ARGS = (
+    *("--config", "configs/demo.py:lf_dnn", "--config.optimizer.name=sgd"),
+    *("--config.optimizer.learning_rate=0.01", "--config.train.seeds=1,2"),
+    *("--config.train.seeds_at_once=2", "--config.train.patience=0"),
+    *(f"--config.model.{m}_dropout=0.0" for m in ("audio", "vision", "post_fusion")),
+)
+
+
+def free_port():
+    with socket.create_server(("localhost", 0)) as server:
+        return server.getsockname()[1]
+
+
+def start(folder, *args, how=None):
+    """Two processes with two devices each, training the demo in a folder."""
+    port, started = free_port(), []
+    for i in (0, 1):
+        by_hand = [
+            f"--config.parallel.coordinator=localhost:{port}",
+            "--config.parallel.num_processes=2",
+            f"--config.parallel.process_id={i}",
+        ]
+        told, env = (by_hand, {}) if how is None else how(i, port)
+        env = os.environ | env
+        env["XLA_FLAGS"] = (
+            "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+        )
+        command = [sys.executable, "-m", "msajax.main", *ARGS, *args, *told]
+        command += ["--workdir", str(folder)]
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True
+            )
+        )
+    return started
+
+
+def ended(process, timeout=300):
+    """(exit code, standard output, standard error) of a process that comes to its end."""
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def until_epoch(folder, number, started):
+    """Waits until the log of seed 2 has so many epochs."""
+    path = folder / "seed_2" / "log.jsonl"
+    for _ in range(3000):
+        if path.exists() and len(path.read_text().splitlines()) >= number:
+            return
+        assert all(p.poll() is None for p in started), [ended(p) for p in started]
+        time.sleep(0.1)
+    raise AssertionError(f"no epoch {number}")
+
+
+def alone(folder, *args):
+    """The same run in this process, on as many devices."""
+    assert main.main([*ARGS, *args, "--workdir", str(folder)]) == 0
+
+
+def assert_same_results(folder, other):
+    found, expected = (
+        json.loads((f / "results.json").read_text()) for f in (folder, other)
+    )
+    assert found["epochs"] == expected["epochs"]
+    for split in ("valid", "test"):
+        for metric in ("mae", "corr"):
+            np.testing.assert_allclose(
+                found[split][metric]["values"],
+                expected[split][metric]["values"],
+                atol=1e-5,
+            )
+
+
+def test_two_processes_equal_one(tmp_path):
+    first, second = (
+        ended(p) for p in start(tmp_path / "two", "--config.train.epochs=2")
+    )
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    # One writes and speaks.
+    assert "MAE" in first[1] and not second[1].replace("[Gloo]", "").count("MAE")
+    assert len((tmp_path / "two/seed_1/log.jsonl").read_text().splitlines()) == 2
+    alone(tmp_path / "one", "--config.train.epochs=2")
+    assert_same_results(tmp_path / "two", tmp_path / "one")
+    saved = json.loads((tmp_path / "two/config.json").read_text())["parallel"]
+    assert saved["coordinator"] == "" and saved["num_processes"] == 0
+
+
+def test_a_killed_process_ends_the_others_and_any_number_goes_on(tmp_path):
+    args = ("--config.train.epochs=20", "--config.checkpoint.seconds=0.0")
+    first, second = start(tmp_path / "two", *args)
+    until_epoch(tmp_path / "two", 2, [first, second])
+    second.kill()
+    ended(second)
+    code, _, err = ended(first, timeout=60)
+    assert code == 1
+    assert "another process of this run has stopped" in err
+    shutil.copytree(tmp_path / "two", tmp_path / "copy")
+    first, second = map(ended, start(tmp_path / "two", *args))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert "goes on after epoch" in first[1]
+    alone(tmp_path / "copy", *args)
+    alone(tmp_path / "one", *args)
+    assert_same_results(tmp_path / "two", tmp_path / "one")
+    assert_same_results(tmp_path / "copy", tmp_path / "one")
+
+
+def test_a_signal_to_one_is_heard_by_all(tmp_path):
+    args = ("--config.train.epochs=1000", "--config.checkpoint.seconds=1000.0")
+    started = start(tmp_path / "two", *args)
+    until_epoch(tmp_path / "two", 2, started)
+    started[1].send_signal(signal.SIGTERM)
+    first, second = map(ended, started)
+    assert (first[0], second[0]) == (143, 143), first[2] + second[2]
+    assert "saved in" in first[1]
+    done = (tmp_path / "two/seed_1/log.jsonl").read_text().splitlines()
+    book = tmp_path / "two/seed_1/checkpoints/1/book"
+    assert (book / "metadata").is_file() and 2 <= len(done) < 1000
+
+
+def test_a_failure_of_one_ends_the_others(tmp_path):
+    """A recipe that differs between the processes, under mpirun's variables."""
+
+    def mpirun(i, port):
+        told = [f"--config.parallel.coordinator=localhost:{port}"]
+        env = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": str(i)}
+        env |= {"OMPI_COMM_WORLD_LOCAL_RANK": str(i), "OMPI_MCA_orte_hnp_uri": "1.0;"}
+        return [*told, f"--config.train.epochs={2 + i}"], env
+
+    for process in start(tmp_path / "two", how=mpirun):
+        code, _, err = ended(process)
+        assert code == 1
+        assert "the recipe of process 1 is not that of process 0" in err
+
+
+@pytest.mark.parametrize(
+    "values,message",
+    [
+        (("", 2, 0), "num_processes is 2, but parallel.coordinator does not say where"),
+        (("host:80", 2, 2), "process_id is 2; of num_processes=2 give one from 0 to 1"),
+        (("host", 2, 0), 'coordinator is "host"; give HOST:PORT'),
+        (("host:80", 0, 0), "by hand give all three"),
+        (("", 0, 1), "by hand give all three"),
+    ],
+)
+def test_values_that_do_not_fit(values, message):
+    with pytest.raises(ValueError, match=message), processes.joined(*values):
+        pass
+
+
+def test_a_process_that_stands_alone_agrees_with_itself(monkeypatch):
+    # A shell of sbatch: tasks are asked for, but this process is not one of them.
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    with processes.joined():
+        assert processes.is_first()
+        assert processes.agree(True, False) == (True, False)
+        assert processes.from_first(7) == 7
+        processes.check_same("the recipe", "text")
