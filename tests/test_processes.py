@@ -21,6 +21,7 @@ ARGS = (
     *("--config", "configs/demo.py:lf_dnn", "--config.optimizer.name=sgd"),
     *("--config.optimizer.learning_rate=0.01", "--config.train.seeds=1,2"),
     *("--config.train.seeds_at_once=2", "--config.train.patience=0"),
+    *("--config.train.batch_size=64", "--config.model.hidden_dims=8,8,8"),
     *(f"--config.model.{m}_dropout=0.0" for m in ("audio", "vision", "post_fusion")),
 )
 
@@ -106,7 +107,7 @@ def test_two_processes_equal_one(tmp_path):
 
 
 def test_a_killed_process_ends_the_others_and_any_number_goes_on(tmp_path):
-    args = ("--config.train.epochs=20", "--config.checkpoint.seconds=0.0")
+    args = ("--config.train.epochs=10", "--config.checkpoint.seconds=0.0")
     first, second = start(tmp_path / "two", *args)
     until_epoch(tmp_path / "two", 2, [first, second])
     second.kill()
