@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
@@ -27,6 +26,7 @@ def matmul_flops(jaxpr: Any) -> float:
 
     XLA's own count takes the body of a loop once, however often it runs; here a
     scan (an LSTM's steps, a Transformer's layers) counts as often as it is long.
+    Of the branches of a choice the largest counts.
     """
     total = 0.0
     for eqn in jaxpr.eqns:
@@ -41,14 +41,16 @@ def matmul_flops(jaxpr: Any) -> float:
             size = eqn.outvars[0].aval.size
             total += 2 * size * kernel.size / kernel.shape[numbers.rhs_spec[0]]
         times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-        for inner in jaxprs_in_params(eqn.params):
-            total += times * matmul_flops(inner)
+        inner = [matmul_flops(jaxpr) for jaxpr in jaxprs_in_params(eqn.params)]
+        choice = eqn.primitive.name == "cond"
+        total += max(inner, default=0) if choice else times * sum(inner)
     return float(total)
 
 
-def matmul_rate(size: int = 2048) -> float:
-    """Operations per second of a large float32 matrix product on this device, at its best."""
-    x = jnp.ones((size, size))
+def matmul_rate(dtype: str = "float32") -> float:
+    """Operations per second of a large matrix product on this device, at its best."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    x = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(lambda a: a @ a)
     jax.block_until_ready(product(x))
     seconds = [timed(lambda: jax.block_until_ready(product(x)))[0] for _ in range(15)]
