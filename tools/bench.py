@@ -8,21 +8,19 @@ All sides run in one process on the same arrays, batch size, hyperparameters and
 device, one after the other in each round, and the median of the rounds counts: a
 machine that others use too slows all sides alike. Needs jax, flax, optax and
 ml_collections; with --against also torch and the files of mmsa (the extra
-`bench`). On a GPU both frameworks may round the factors of float32 products to
-TF32, unless --no-tf32 forbids it.
+`bench`). On a GPU both frameworks are set alike: exact float32 products and
+deterministic kernels, as the trainer has them, unless --tf32 and
+--nondeterministic allow others.
 """
 
 import argparse
 import dataclasses
 import functools
 import json
-import os
 import pathlib
-import platform
 import sys
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 # Also runs from a checkout that is not installed.
@@ -35,7 +33,7 @@ from msajax.data import loader, read
 from msajax.data.spec import DATASETS, MODALITIES, Spec, suggest
 from tools import bench_table
 from tools.bench_ours import Ours, step_flops
-from tools.timing import alternate, cpu_seconds, matmul_rate, steps_in, timed
+from tools.timing import alternate, cpu_seconds, describe, steps_in, timed
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUM_ROWS = 1284  # of CMU-MOSI's training split
@@ -232,43 +230,31 @@ def _real_share(parts: list[dict[str, np.ndarray]]) -> float:
     return float(sum(m.sum() for m in masks) / sum(m.size for m in masks))
 
 
-def describe(args: argparse.Namespace) -> dict[str, Any]:
-    """The machine, and how exact its products are; makes both frameworks' alike."""
-    # Two frameworks share a GPU; read when jax looks for its devices.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    device = jax.devices()[0]
-    products = {"jax": "float32", "torch": "float32"}
-    if device.platform != "cpu":
-        products["jax"] = "float32" if args.no_tf32 else "tensorfloat32"
-        jax.config.update("jax_default_matmul_precision", products["jax"])
-    versions = {"jax": jax.__version__}
-    if args.against:
-        import torch  # pyright: ignore[reportMissingImports]
-
-        from tools import mmsa_torch
-
-        versions["torch"] = torch.__version__
-        if device.platform != "cpu":
-            products["torch"] = mmsa_torch.set_tf32(not args.no_tf32)
-    return {
-        "device": device.device_kind,
-        "platform": device.platform,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **versions,
-        "products": {name: products[name] for name in versions},
-        # Where True, compile times are not to be trusted.
-        "compilation_cache": bool(jax.config.values["jax_compilation_cache_dir"]),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "precision": args.precision,
-        "matmul_gflops": matmul_rate(args.precision) / 1e9,
-    }
+def write_example(shape: Shape, path: str) -> None:
+    """Writes an .npz of random features in a shape and in CMU-MOSI's splits."""
+    sizes = {"train": NUM_ROWS, "valid": 229, "test": 686}
+    total = sum(sizes.values())
+    arrays: dict[str, Any] = Spec(shape.dims, shape.lengths, total).example(total)
+    np.savez(
+        path,
+        id=np.arange(total).astype(str),
+        split=np.repeat(list(sizes), list(sizes.values())),
+        **{name: arrays[name] for name in (*MODALITIES, "label")},
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = _parse(argv)
-    machine = describe(args)
+    if args.example:
+        write_example(SHAPES[args.shapes[0]], args.example)
+        return 0
+    machine = describe(
+        torch=bool(args.against),
+        precision=args.precision,
+        tf32=args.tf32,
+        deterministic=not args.nondeterministic,
+    )
     print(", ".join(f"{k} {v}" for k, v in machine.items() if v), flush=True)
     if args.data:
         todo = {s: functools.partial(measure_padding, s, args) for s in args.systems}
@@ -314,12 +300,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--padded", action="store_true", help="work on padding, as mmsa does")
     add("--seeds", type=int, default=1, help="also time so many seeds at once")
     add("--precision", choices=precisions, default="float32", help="of both sides")
-    add("--no-tf32", action="store_true", help="exact float32 products on a GPU")
+    add("--tf32", action="store_true", help="allow it for float32 products on a GPU")
+    add("--nondeterministic", action="store_true", help="allow such kernels on a GPU")
     add("--batch", type=int, default=0, help="0: the recipe's")
     add("--rounds", type=int, default=5)
     add("--seconds", type=float, default=1.0, help="of a side's round")
     add("--data", metavar="FILE", help="time less padding on this file instead")
     add("--dataset", choices=sorted(DATASETS), default="mosi", help="of --data")
+    add(
+        "--example", metavar="FILE", help="write random data of a shape as .npz instead"
+    )
     add("--json", metavar="FILE", help="write the results there too")
     args = parser.parse_args(argv)
     if args.data and (args.against or args.padded or args.seeds > 1):

@@ -23,6 +23,7 @@ _CLASSES = {
     "ef_lstm": ("EF_LSTM", "EF_LSTM"),
     "mult": ("MULT", "MULT"),
 }
+VERSION = torch.__version__
 # Whose audio and vision the package's loader averages over time, once.
 AVERAGED = ("tfn", "lmf", "lf_dnn")
 
@@ -32,13 +33,12 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def set_tf32(on: bool) -> str:
-    """Lets a GPU round the factors of float32 products to TF32, or not; what is set, in words."""
-    torch.set_float32_matmul_precision("high" if on else "highest")
-    torch.backends.cudnn.allow_tf32 = on
-    return (
-        f"{torch.get_float32_matmul_precision()}, cudnn {'TF32' if on else 'float32'}"
-    )
+def set_kernels(*, tf32: bool, deterministic: bool) -> str:
+    """Sets what kernels PyTorch may take on a GPU; how exact its products are, in words."""
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic = deterministic
+    return "tensorfloat32" if tf32 else "float32"
 
 
 def build(system: str, spec: Spec, settings: Any) -> nn.Module:

@@ -1,9 +1,10 @@
-"""How tools/bench.py measures: alternating rounds, the machine's matmul rate, operations of a program."""
+"""How tools/bench.py measures: the machine, alternating rounds, operations of a program."""
 
 import functools
 import math
 import os
 import pathlib
+import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -45,6 +46,52 @@ def matmul_flops(jaxpr: Any) -> float:
         choice = eqn.primitive.name == "cond"
         total += max(inner, default=0) if choice else times * sum(inner)
     return float(total)
+
+
+def describe(
+    *, torch: bool, precision: str, tf32: bool, deterministic: bool
+) -> dict[str, Any]:
+    """Sets what kernels a GPU may take, in both frameworks alike, and describes the machine.
+
+    Args:
+      torch: whether PyTorch is measured too.
+      precision: of the computation, and so of the matrix product that is measured.
+      tf32: let a GPU round the factors of float32 products.
+      deterministic: as the trainer's default.
+
+    Returns:
+      What the results were measured on; 'matmul_gflops' is its matmul rate.
+    """
+    # Read when jax looks for its devices: two frameworks share a GPU's memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    device = jax.devices()[0]
+    tf32 = tf32 and device.platform != "cpu"
+    products = {"jax": "tensorfloat32" if tf32 else "float32"}
+    jax.config.update("jax_default_matmul_precision", products["jax"])
+    versions = {"jax": jax.__version__}
+    if torch:
+        from tools import mmsa_torch
+
+        versions["torch"] = mmsa_torch.VERSION
+        products["torch"] = mmsa_torch.set_kernels(
+            tf32=tf32, deterministic=deterministic
+        )
+    return {
+        "device": device.device_kind,
+        "platform": device.platform,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **versions,
+        "products": products,
+        "precision": precision,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        # Where True, compile times are not to be trusted.
+        "compilation_cache": bool(jax.config.values["jax_compilation_cache_dir"]),
+        "matmul_gflops": matmul_rate(precision) / 1e9,
+    }
 
 
 def matmul_rate(dtype: str = "float32") -> float:
