@@ -183,6 +183,14 @@ def test_a_long_split_is_cut_for_evaluation():
     np.testing.assert_array_equal(ours.evaluate(2), whole[:, :8])
 
 
+def test_precision_is_of_training_and_evaluation():
+    ours = _ours("lmf", TINY, precision="bfloat16")
+    whole, half = _ours("lmf", TINY).evaluate(3), ours.evaluate(3)
+    assert 0 < np.abs(whole - half).max() < 0.02
+    ours.train(1)
+    assert {x.dtype for x in ours.state.params.values()} == {jnp.float32.dtype}
+
+
 def test_flops_of_a_choice_are_the_largest():
     def program(x, w):
         return jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x)
@@ -257,6 +265,35 @@ def test_mmsa_computes_what_ours_does(system, shape):
     variables = interop.load(model, weights)
     ours = model.apply(variables, arrays, train=False)["pred"]
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.skipif(not MMSA, reason="the extra bench (mmsa, torch) is not installed")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_mmsa_trains_with_updates_after_so_many_batches(precision):
+    from tools import mmsa_torch
+
+    config, spec = _recipe("tfn", TINY)
+    config.train.update(batch_size=4, accumulate=2)
+    (phase,) = configs.phases(config)
+    side = mmsa_torch.Torch(
+        mmsa_torch.build("tfn", spec, config.model),
+        spec.example(12),
+        np.arange(12).reshape(3, 4),
+        phase,
+        compiled=False,
+        averaged=True,
+        precision=precision,
+    )  # has done a step
+    before = [p.detach().clone() for p in side.module.parameters()]
+    moved = []
+    for steps in (1, 1, 3):
+        side.train(steps)
+        now = [p.detach().clone() for p in side.module.parameters()]
+        pairs = zip(before, now, strict=True)
+        moved.append(any((a != b).any().item() for a, b in pairs))
+        before = now
+    assert moved == [True, False, True]
+    assert side.evaluate(3).shape == (12,)
 
 
 def _recipe(system, shape):
