@@ -1,45 +1,43 @@
 """Measures training and evaluation speed, side by side with the PyTorch package `mmsa` where asked.
 
     python tools/bench.py --systems tfn,lmf --shapes mosi_aligned --against mmsa
+    python tools/bench.py --shapes mosi_aligned --seeds 5
+    python tools/bench.py --data clips.npz --dataset mosi --systems mult
 
-Ours is the loop that training runs: many steps per dispatch over rows of data
-that lies on the device, with the state donated. All sides run in one process on
-the same arrays, batch size, hyperparameters and device, one after the other in
-each round, and the median of the rounds counts: a machine that others use too
-slows all sides alike. Needs jax, flax, optax, orbax and ml_collections; with
---against also torch and the files of mmsa (the extra `bench`).
+All sides run in one process on the same arrays, batch size, hyperparameters and
+device, one after the other in each round, and the median of the rounds counts: a
+machine that others use too slows all sides alike. Needs jax, flax, optax and
+ml_collections; with --against also torch and the files of mmsa (the extra
+`bench`). On a GPU both frameworks are set alike: exact float32 products and
+deterministic kernels, as the trainer has them, unless --tf32 and
+--nondeterministic allow others.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
-import os
 import pathlib
 import sys
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import config as configs
-from msajax import feed, models, parallel, step, train
+from msajax import models
 from msajax.book import Phase
-from msajax.data import loader
-from msajax.data.spec import DATASETS, Spec, suggest
-from tools.timing import (
-    alternate,
-    cpu_seconds,
-    matmul_flops,
-    matmul_rate,
-    steps_in,
-    timed,
-)
+from msajax.data import loader, read
+from msajax.data.spec import DATASETS, MODALITIES, Spec, suggest
+from tools import bench_table
+from tools.bench_ours import Ours, step_flops
+from tools.timing import alternate, cpu_seconds, describe, steps_in, timed
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUM_ROWS = 1284  # of CMU-MOSI's training split
+BUCKETS = (2, 4)  # of --data
 
 
 class Shape(NamedTuple):
@@ -58,100 +56,6 @@ SHAPES = {
 }
 
 
-class Ours:
-    """Our side: the trainer's and the evaluation's compiled passes.
-
-    Attributes:
-      state: what the next step starts from.
-      compile_seconds: of tracing and compiling the training loop.
-      memory: bytes that the training loop needs at its peak, data included.
-      flops: multiplications and additions of matrix products in a training step.
-    """
-
-    def __init__(self, model, phase: Phase, arrays: dict, dataset, *, seeds: int = 1):
-        devices = parallel.find_devices(1)
-        self._put = functools.partial(parallel.replicate, devices=devices)
-        parts = loader.parts(arrays, 1, cut=False)
-        self._source = feed.source(parts, devices, resident=True)
-        self._program = step.Program(
-            model, phase, DATASETS[dataset], self._source, cycles=1, seeds=seeds
-        )
-        self._size, self._steps = phase.batch_size, self._program.steps
-        made = [
-            loader.epoch_batches(self._source.sizes, self._size, order=(i, 0, 0, 0))
-            for i in range(seeds)
-        ]
-        rows = np.stack([batches.rows for batches in made])
-        self._batches = loader.Batches(rows, made[0].part)
-        state = step.init(model, jax.random.key(0))
-        fresh = state._replace(opt_state={phase.name: self._program.init(state.params)})
-        self.state = self._put(train.stack([fresh] * seeds))
-        keys = jax.random.key_data(jax.random.split(jax.random.key(1), seeds))
-        self._scale = self._put(np.ones(seeds, np.float32))
-        rest = self._put((np.int32(0), keys, np.ones(seeds, bool)))
-        self._rest = rest[0], rest[1], self._scale, rest[2]
-        chunk = next(self._source.chunks(self._batches))
-        lower = self._program.loop.lower
-        self.compile_seconds, compiled = timed(
-            lambda: lower(self.state, *chunk, *self._rest).compile()
-        )
-        self.memory = _peak(compiled.memory_analysis())
-        batch = {name: array[: self._size] for name, array in arrays.items()}
-        self.flops = _step_flops(model, state, phase, batch)
-
-    def train(self, steps: int) -> None:
-        """Runs training steps as the trainer does; returns when the device is done."""
-        while steps > 0:
-            count = min(steps, self._steps)
-            for chunk in self._source.chunks(self._batches, self._steps - count):
-                self.state, metrics = self._program.loop(
-                    self.state, *chunk, *self._rest
-                )
-            steps -= count
-        jax.block_until_ready((self.state, metrics))
-
-    def evaluate(self, steps: int) -> np.ndarray:
-        """Predictions of whole splits, as many as are needed for so many steps, on the host."""
-        progress = {
-            "epoch": np.int32(0),
-            "step": np.int32(0),
-            "fraction": np.float32(0),
-        }
-        progress = self._put(progress) | {"lr_scale": self._scale}
-        preds = [
-            self._program.forward(
-                step.variables(self.state), self._source, self._size, progress
-            )[0]
-            for _ in range(max(1, steps // self._steps))
-        ]
-        return np.concatenate(preds, axis=1)
-
-
-def _peak(memory: Any) -> int:
-    sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    return sizes + memory.temp_size_in_bytes - memory.alias_size_in_bytes
-
-
-def _step_flops(model, state: step.State, phase: Phase, batch: dict) -> float:
-    batch = batch | {"index": np.arange(len(batch["label"]), dtype=np.int32)}
-    batch["valid"] = np.ones(len(batch["label"]), bool)
-    progress = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
-
-    def loss(params):
-        value, _ = model.apply(
-            step.variables(state._replace(params=params)),
-            batch,
-            train=True,
-            progress=progress,
-            method=phase.loss,
-            mutable=True,
-            rngs={name: jax.random.key(0) for name in ("params", "dropout")},
-        )
-        return value[0]
-
-    return matmul_flops(jax.make_jaxpr(jax.grad(loss))(state.params).jaxpr)
-
-
 def mmsa_form(system: str) -> dict[str, Any]:
     """Model keys with which a system of ours does the same work as mmsa's."""
     return {"padded": True} | (
@@ -162,146 +66,214 @@ def mmsa_form(system: str) -> dict[str, Any]:
 def measure(
     system: str, shape_name: str, args: argparse.Namespace, rate: float
 ) -> dict[str, Any]:
-    """One line of the table."""
+    """The speeds of a system at a shape.
+
+    Args:
+      system: a name in configs/.
+      shape_name: a key of `SHAPES`.
+      args: the command line's.
+      rate: of the machine's matrix products.
+
+    Returns:
+      A line of the tables; of several sides {name: value}, 'msajax' first.
+    """
     shape = SHAPES[shape_name]
-    config = configs.load(str(ROOT / "configs" / f"{system}_{shape.dataset}.py"))
+    config, phase = _recipe(system, shape.dataset, args)
+    spec = Spec(
+        shape.dims, shape.lengths, NUM_ROWS, DATASETS[shape.dataset].label_range
+    )
+    arrays = spec.example(NUM_ROWS)
+    del arrays["index"], arrays["valid"]
+    model = configs.build(config, spec)
+
+    def ours(phase: Phase, **options) -> Ours:
+        rows = _whole_batches(phase)
+        parts = loader.parts({k: v[:rows] for k, v in arrays.items()}, 1, cut=False)
+        precision = args.precision
+        return Ours(model, phase, parts, shape.dataset, precision=precision, **options)
+
+    sides: dict[str, Any] = {"msajax": ours(phase)}
+    if args.seeds > 1:
+        sides["seeds"] = ours(phase, seeds=args.seeds)
+        large = dataclasses.replace(phase, batch_size=args.seeds * phase.batch_size)
+        sides["large_batch"] = ours(large)
+    if args.against:
+        sides |= _torch_sides(system, spec, config.model, arrays, phase, args.precision)
+    result: dict[str, Any] = {
+        "system": system,
+        "shape": shape_name,
+        "batch": phase.batch_size,
+        "form": "padded" if args.padded else "masked",
+        "precision": args.precision,
+        **({"seeds": args.seeds} if args.seeds > 1 else {}),
+        **_speeds(sides, args),
+        "flops_per_step": step_flops(model, phase, arrays),
+        "compile_seconds": {name: s.compile_seconds for name, s in sides.items()},
+        "memory_bytes": {name: s.memory for name, s in sides.items()},
+    }
+    speed = result["samples_per_second"]["train"]["msajax"] / phase.batch_size
+    result["matmul_share"] = speed * result["flops_per_step"] / rate
+    steps = result["steps"]["msajax"]
+    streamed = ours(phase, resident=False)
+    result["wait_share"] = {
+        "resident": sides["msajax"].wait_share(steps, args.rounds),
+        "streamed": streamed.wait_share(steps, args.rounds),
+    }
+    return result
+
+
+def _recipe(system: str, dataset: str, args: argparse.Namespace) -> tuple[Any, Phase]:
+    config = configs.load(str(ROOT / "configs" / f"{system}_{dataset}.py"))
     config.train.batch_size = args.batch or config.train.batch_size
     if args.padded:
         config.model.update(mmsa_form(system))
     (phase,) = configs.phases(config)
-    size = phase.batch_size
-    num_rows = NUM_ROWS - NUM_ROWS % size
-    label_range = DATASETS[shape.dataset].label_range
-    spec = Spec(shape.dims, shape.lengths, num_rows, label_range)
-    arrays = spec.example(num_rows)
-    del arrays["index"], arrays["valid"]
-    rows = loader.epoch_batches([num_rows], size, order=(0, 0, 0, 0)).rows
-    ours = Ours(configs.build(config, spec), phase, arrays, shape.dataset)
-    sides: dict[str, Any] = {"msajax": ours}
-    if args.against:
-        sides |= _torch_sides(system, spec, config.model, arrays, rows, phase)
-    before = cpu_seconds()
-    spent, speeds = timed(
-        lambda: _speeds(sides, args.rounds, args.seconds, epoch=len(rows))
-    )
-    used, own = np.subtract(cpu_seconds(), before)
-    result: dict[str, Any] = {
-        "system": system,
-        "shape": shape_name,
-        "batch": size,
-        "form": "padded" if args.padded else "masked",
-        "samples_per_second": {
-            method: {name: speed * size for name, speed in found.items()}
-            for method, found in speeds.items()
-        },
-        "compile_seconds": {name: s.compile_seconds for name, s in sides.items()},
-        "memory_bytes": {name: s.memory for name, s in sides.items()},
-        "others_cores": max(0.0, float(used - own) / spent),
-        "flops_per_step": ours.flops,
-        "matmul_share": speeds["train"]["msajax"] * ours.flops / rate,
-    }
-    for method, found in speeds.items():
-        result[f"{method}_ratio"] = {
-            name: found["msajax"] / speed
-            for name, speed in found.items()
-            if name != "msajax"
-        }
-    return result
+    return config, phase
 
 
-def _torch_sides(system, spec, settings, arrays, rows, phase) -> dict[str, Any]:
+def _whole_batches(phase: Phase) -> int:
+    """Rows of the split without a last batch that is not full: every step counts alike."""
+    return NUM_ROWS - NUM_ROWS % phase.batch_size
+
+
+def _torch_sides(system, spec, settings, arrays, phase, precision) -> dict[str, Any]:
     from tools import mmsa_torch
 
-    sides = {}
-    for name, compiled in (("eager", False), ("compiled", True)):
-        side = mmsa_torch.Torch(
+    order = loader.epoch_batches(
+        [_whole_batches(phase)], phase.batch_size, order=(0, 0, 0, 0)
+    )
+    return {
+        name: mmsa_torch.Torch(
             mmsa_torch.build(system, spec, settings),
             arrays,
-            rows,
+            order.rows,
             phase,
-            compiled=compiled,
+            compiled=name == "compiled",
             averaged=system in mmsa_torch.AVERAGED,
+            precision=precision,
         )
-        side.compile_seconds, _ = timed(functools.partial(side.train, 1))
-        sides[name] = side
-    return sides
+        for name in ("eager", "compiled")
+    }
 
 
-def _speeds(
-    sides: dict[str, Any], rounds: int, seconds: float, *, epoch: int
-) -> dict[str, dict[str, float]]:
-    # An evaluation takes about a third of a training step, and whole splits if it can.
-    steps = {name: steps_in(side.train, seconds) for name, side in sides.items()}
-    thrice = {name: 3 * n for name, n in steps.items()}
-    whole = {name: n - n % epoch if n > epoch else n for name, n in thrice.items()}
-    train_speeds = alternate({n: s.train for n, s in sides.items()}, steps, rounds)
-    evaluations = {name: side.evaluate for name, side in sides.items()}
-    return {"train": train_speeds, "evaluate": alternate(evaluations, whole, rounds)}
-
-
-def show(results: list[dict[str, Any]]) -> None:
-    """Prints the table."""
-    print(
-        f"{'system':8} {'shape':13} {'batch':>5} {'form':6} "
-        f"{'train/s':>8} {'eval/s':>8} {'compile':>8} {'memory':>8} {'GFLOP':>7} "
-        f"{'matmul':>6}   ratio to eager, compiled: training, evaluation"
+def _speeds(sides: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Rows in a second of each side, in training and in evaluation, and msajax's ratios."""
+    steps = {name: steps_in(side.train, args.seconds) for name, side in sides.items()}
+    # A batch takes about a third of a training step to evaluate.
+    batches = {name: 3 * count for name, count in steps.items()}
+    for name, side in sides.items():
+        if isinstance(side, Ours):
+            batches[name] = side.shorten(batches[name])
+    passes = {
+        "train": ({n: s.train for n, s in sides.items()}, steps),
+        "evaluate": ({n: s.evaluate for n, s in sides.items()}, batches),
+    }
+    before = cpu_seconds()
+    spent, found = timed(
+        lambda: {k: alternate(*pair, args.rounds) for k, pair in passes.items()}
     )
-    for r in results:
-        print(_line(r), flush=True)
+    used, own = np.subtract(cpu_seconds(), before)
+    speeds = {
+        method: {name: speed * sides[name].samples for name, speed in of.items()}
+        for method, of in found.items()
+    }
+    ratios = {
+        f"{method}_ratio": {n: of["msajax"] / x for n, x in of.items() if n != "msajax"}
+        for method, of in speeds.items()
+    }
+    return {
+        "samples_per_second": speeds,
+        **ratios,
+        "others_cores": max(0.0, float(used - own) / spent),
+        "steps": steps,
+        "evaluated_rows": sides["msajax"].evaluated_rows,
+    }
 
 
-def _line(r: dict[str, Any]) -> str:
-    speeds = r["samples_per_second"]
-    ratios = [
-        " ".join(f"{name} {ratio:5.2f}" for name, ratio in r[f"{m}_ratio"].items())
-        for m in ("train", "evaluate")
-    ]
-    return (
-        f"{r['system']:8} {r['shape']:13} {r['batch']:5} {r['form']:6} "
-        f"{speeds['train']['msajax']:8.0f} {speeds['evaluate']['msajax']:8.0f} "
-        f"{r['compile_seconds']['msajax']:6.1f} s {r['memory_bytes']['msajax'] / 1e6:5.0f} MB "
-        f"{r['flops_per_step'] / 1e9:7.3f} {r['matmul_share']:6.1%} "
-        f"{r['others_cores']:6.2f}   {' | '.join(ratios)}"
+def measure_padding(system: str, args: argparse.Namespace) -> dict[str, Any]:
+    """What a system gains on a file by less padding, in training."""
+    config, phase = _recipe(system, args.dataset, args)
+    corpus = read.read(args.data, dataset=args.dataset)
+    spec = loader.make_spec(corpus)
+    arrays = loader.pad(corpus.splits.get("train") or corpus.splits["all"], spec)
+    model = configs.build(config, spec)
+    cuts = {"full": loader.parts(arrays, 1, cut=False), "cut": loader.parts(arrays, 1)}
+    cuts |= {f"{count} buckets": loader.parts(arrays, count) for count in BUCKETS}
+    sides = {
+        name: Ours(model, phase, parts, args.dataset, precision=args.precision)
+        for name, parts in cuts.items()
+    }
+    epochs = {name: side.steps for name, side in sides.items()}
+    speeds = alternate({n: s.train for n, s in sides.items()}, epochs, args.rounds)
+    seconds = {name: epochs[name] / speed for name, speed in speeds.items()}
+    return {
+        "system": system,
+        "batch": phase.batch_size,
+        "rows": len(arrays["label"]),
+        "lengths": spec.lengths,
+        "precision": args.precision,
+        "forms": {
+            name: {
+                "real_share": _real_share(cuts[name]),
+                "epoch_seconds": seconds[name],
+                "times": seconds["full"] / seconds[name],
+                "compile_seconds": side.compile_seconds,
+                "memory_bytes": side.memory,
+            }
+            for name, side in sides.items()
+        },
+    }
+
+
+def _real_share(parts: list[dict[str, np.ndarray]]) -> float:
+    masks = [part[f"{name}_mask"] for part in parts for name in MODALITIES]
+    return float(sum(m.sum() for m in masks) / sum(m.size for m in masks))
+
+
+def write_example(shape: Shape, path: str) -> None:
+    """Writes an .npz of random features in a shape and in CMU-MOSI's splits."""
+    sizes = {"train": NUM_ROWS, "valid": 229, "test": 686}
+    total = sum(sizes.values())
+    arrays: dict[str, Any] = Spec(shape.dims, shape.lengths, total).example(total)
+    np.savez(
+        path,
+        id=np.arange(total).astype(str),
+        split=np.repeat(list(sizes), list(sizes.values())),
+        **{name: arrays[name] for name in (*MODALITIES, "label")},
     )
-
-
-NOTES = """\
-ratio > 1: msajax is faster. Medians of alternating rounds in one process.
-matmul: share of the measured rate of a large float32 matrix product.
-others: processor cores that other programs kept busy meanwhile. Anything far from 0 spoils
-the ratios: threads that wait for each other (PyTorch's) lose more to it than those that do not.
-form masked: ours hides padding, as it does by default; mmsa works on it. form padded
-(--padded): ours takes padding for real steps too, as mmsa does: the same work, the fair ratio.
-tfn, lmf, lf_dnn: mmsa averages audio and vision over time once, when it loads them; ours in
-every step. mmsa's batches are rows of resident arrays here, without its loader's processes."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = _parse(argv)
-    # Two frameworks share a GPU; read when jax looks for its devices.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    device = jax.devices()[0]
-    rate = matmul_rate()
-    machine = {
-        "device": device.device_kind,
-        "platform": device.platform,
-        "cores": os.cpu_count(),
-        "jax": jax.__version__,
-        "matmul_gflops": rate / 1e9,
-    }
-    print(", ".join(f"{k} {v}" for k, v in machine.items()))
+    if args.example:
+        write_example(SHAPES[args.shapes[0]], args.example)
+        return 0
+    machine = describe(
+        torch=bool(args.against),
+        precision=args.precision,
+        tf32=args.tf32,
+        deterministic=not args.nondeterministic,
+    )
+    print(", ".join(f"{k} {v}" for k, v in machine.items() if v), flush=True)
+    if args.data:
+        todo = {s: functools.partial(measure_padding, s, args) for s in args.systems}
+    else:
+        rate = machine["matmul_gflops"] * 1e9
+        todo = {
+            f"{system} {shape}": functools.partial(measure, system, shape, args, rate)
+            for shape in args.shapes
+            for system in args.systems
+        }
     results = []
-    for shape in args.shapes:
-        for system in args.systems:
-            results.append(measure(system, shape, args, rate))
-            print(_line(results[-1]), flush=True)
-            if args.json:
-                found = {"machine": machine, "results": results}
-                pathlib.Path(args.json).write_text(json.dumps(found, indent=2) + "\n")
-    print()
-    show(results)
-    print(NOTES)
+    for name, run in todo.items():
+        spent, result = timed(run)
+        print(f"{name}: measured in {spent:.0f} s", file=sys.stderr, flush=True)
+        results.append(result)
+        if args.json:
+            found = {"machine": machine, "results": results}
+            pathlib.Path(args.json).write_text(json.dumps(found, indent=2) + "\n")
+    (bench_table.show_padding if args.data else bench_table.show)(results)
     return 0
 
 
@@ -320,15 +292,29 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description="Measure speed, against mmsa too.")
     every, shapes = list(models.names()), list(SHAPES)
-    parser.add_argument("--systems", type=names(every), default=every)
-    parser.add_argument("--shapes", type=names(shapes), default=shapes)
-    parser.add_argument("--against", choices=["mmsa"], help="also time this package")
-    parser.add_argument("--padded", action="store_true", help="work on padding too")
-    parser.add_argument("--batch", type=int, default=0, help="0: the recipe's")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a side's round")
-    parser.add_argument("--json", metavar="FILE", help="write the results there too")
-    return parser.parse_args(argv)
+    precisions = ["float32", "bfloat16"]
+    add = parser.add_argument
+    add("--systems", type=names(every), default=every)
+    add("--shapes", type=names(shapes), default=shapes)
+    add("--against", choices=["mmsa"], help="also time this package's modules")
+    add("--padded", action="store_true", help="work on padding, as mmsa does")
+    add("--seeds", type=int, default=1, help="also time so many seeds at once")
+    add("--precision", choices=precisions, default="float32", help="of both sides")
+    add("--tf32", action="store_true", help="allow it for float32 products on a GPU")
+    add("--nondeterministic", action="store_true", help="allow such kernels on a GPU")
+    add("--batch", type=int, default=0, help="0: the recipe's")
+    add("--rounds", type=int, default=5)
+    add("--seconds", type=float, default=1.0, help="of a side's round")
+    add("--data", metavar="FILE", help="time less padding on this file instead")
+    add("--dataset", choices=sorted(DATASETS), default="mosi", help="of --data")
+    add(
+        "--example", metavar="FILE", help="write random data of a shape as .npz instead"
+    )
+    add("--json", metavar="FILE", help="write the results there too")
+    args = parser.parse_args(argv)
+    if args.data and (args.against or args.padded or args.seeds > 1):
+        parser.error("--data is for ours alone: without --against, --padded, --seeds")
+    return args
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The PyTorch systems of the package `mmsa`, trained as that package trains them, for tools/bench.py."""
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -13,6 +14,7 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 
 from msajax.book import Phase
 from msajax.data.spec import MODALITIES, Spec
+from tools.timing import timed
 
 _CLASSES = {
     "tfn": ("TFN", "TFN"),
@@ -21,6 +23,7 @@ _CLASSES = {
     "ef_lstm": ("EF_LSTM", "EF_LSTM"),
     "mult": ("MULT", "MULT"),
 }
+VERSION = torch.__version__
 # Whose audio and vision the package's loader averages over time, once.
 AVERAGED = ("tfn", "lmf", "lf_dnn")
 
@@ -28,6 +31,14 @@ AVERAGED = ("tfn", "lmf", "lf_dnn")
 def device() -> torch.device:
     """The GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def set_kernels(*, tf32: bool, deterministic: bool) -> str:
+    """Sets what kernels PyTorch may take on a GPU; how exact its products are, in words."""
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic = deterministic
+    return "tensorfloat32" if tf32 else "float32"
 
 
 def build(system: str, spec: Spec, settings: Any) -> nn.Module:
@@ -142,10 +153,11 @@ class Torch:
 
     Attributes:
       module: from `build`, without compilation.
-      compile_seconds: of the first step, set by who times it.
+      samples: rows that a step takes.
+      compile_seconds: of the first training step.
+      memory: bytes that it allocated on the GPU at the peak, the data included; 0
+        on CPU, which has no count.
     """
-
-    compile_seconds = 0.0
 
     def __init__(
         self,
@@ -156,8 +168,14 @@ class Torch:
         *,
         compiled: bool,
         averaged: bool,
+        precision: str = "float32",
     ):
+        before = _allocated()
         self.module, self._phase, self._device = module.to(device()), phase, device()
+        self.samples = phase.batch_size
+        self._half, self._done = precision == "bfloat16", 0
+        # Else the programs of earlier shapes count to a limit, after which it runs eagerly.
+        torch.compiler.reset()
         self._forward: Callable = torch.compile(module) if compiled else module
         inputs = {name: torch.from_numpy(arrays[name]) for name in MODALITIES}
         if averaged:
@@ -168,20 +186,24 @@ class Torch:
         self._label, self._loss = label[:, None], nn.L1Loss()
         self._rows = torch.from_numpy(rows.astype(np.int64)).to(self._device)
         self._optimizer = _adam(module, phase)
+        self.compile_seconds, _ = timed(functools.partial(self.train, 1))
+        if self._device.type == "cuda":
+            self.train(phase.accumulate)  # Adam's averages too
+        self.memory = _allocated(peak=True) - before
 
     def train(self, steps: int) -> None:
         """Runs training steps; returns when the device is done."""
         self.module.train()
         every = self._phase.accumulate
-        for i in range(steps):
-            rows = self._rows[i % len(self._rows)]
-            if i % every == 0:
+        for _ in range(steps):
+            rows = self._rows[self._done % len(self._rows)]
+            if self._done % every == 0:
                 self._optimizer.zero_grad()
-            pred = self._forward(*(x[rows] for x in self._inputs))["M"]
-            self._loss(pred, self._label[rows]).backward()
+            self._step(rows)[1].backward()
             if clip := self._phase.optimizer.clip_value:
                 nn.utils.clip_grad_value_(self.module.parameters(), clip)
-            if (i + 1) % every == 0:
+            self._done += 1
+            if self._done % every == 0:
                 self._optimizer.step()
         self._wait()
 
@@ -192,22 +214,31 @@ class Torch:
         preds, losses = [], []
         for i in range(steps):
             rows = self._rows[i % len(self._rows)]
-            pred = self._forward(*(x[rows] for x in self._inputs))["M"]
-            losses.append(self._loss(pred, self._label[rows]))
+            pred, loss = self._step(rows)
+            losses.append(loss)
             preds.append(pred[:, 0])
         torch.stack(losses).cpu()
-        return torch.cat(preds).cpu().numpy()
+        return torch.cat(preds).float().cpu().numpy()
 
-    @property
-    def memory(self) -> int:
-        """Largest number of bytes allocated on the GPU so far; 0 on CPU, which has no count."""
-        if self._device.type != "cuda":
-            return 0
-        return torch.cuda.max_memory_allocated()
+    def _step(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs, label = [x[rows] for x in self._inputs], self._label[rows]
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            pred = self._forward(*inputs)["M"]
+            return pred, self._loss(pred, label)
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize()
+
+
+def _allocated(*, peak: bool = False) -> int:
+    """Bytes on the GPU: now, which starts a new peak, or at the peak since then."""
+    if not torch.cuda.is_available():
+        return 0
+    if peak:
+        return torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
 
 
 def _adam(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:

@@ -1,5 +1,8 @@
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,30 +12,92 @@ import pytest
 
 from msajax import config as configs
 from msajax import interop
+from msajax.data import loader, read
 from msajax.data.spec import MODALITIES, Spec
-from tools import bench, timing
+from tools import bench, bench_ours, timing
 
 TINY = bench.Shape("mosi", (6, 3, 4), (7, 9, 8))
 # Importing the package itself fails: it needs a dead one.
 MMSA = all(importlib.util.find_spec(name) for name in ("torch", "MMSA"))
+# What a machine for GPUs does not have.
+ABSENT = (
+    *("tensorflow_datasets", "array_record", "librosa", "transformers", "sklearn"),
+    *("orbax", "tensorboardX", "torch", "MMSA"),
+)
 ALIGNED = bench.Shape("mosi", (6, 3, 4), (7, 7, 7))
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def quick(monkeypatch):
+    monkeypatch.setattr(timing, "matmul_rate", lambda dtype: 1e9)
+    # What the command sets does not outlive the test.
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+@pytest.fixture
+def tiny(monkeypatch, quick):
     monkeypatch.setattr(bench, "NUM_ROWS", 12)
     monkeypatch.setitem(bench.SHAPES, "mosi", TINY)
-    return ["--systems", "lmf", "--shapes", "mosi", "--batch", "4", "--rounds", "1"]
+    return "--systems lmf --shapes mosi --batch 4 --rounds 1 --seconds 0.001".split()
 
 
-def test_the_command_prints_and_writes_the_table(tiny, tmp_path, capsys):
+def test_the_command_prints_and_writes_the_tables(tiny, tmp_path, capsys):
     path = tmp_path / "results.json"
-    assert bench.main([*tiny, "--seconds", "0.01", "--json", str(path)]) == 0
-    (row,) = json.loads(path.read_text())["results"]
+    assert bench.main([*tiny, "--seeds", "2", "--json", str(path)]) == 0
+    written = json.loads(path.read_text())
+    (row,) = written["results"]
     assert (row["system"], row["batch"], row["form"]) == ("lmf", 4, "masked")
-    assert row["samples_per_second"]["train"]["msajax"] > 0
-    assert row["train_ratio"] == {}
-    assert "lmf      mosi" in capsys.readouterr().out
+    assert row["evaluated_rows"] in (4, 8, 12)
+    for speeds in row["samples_per_second"].values():
+        assert set(speeds) == {"msajax", "seeds", "large_batch"}
+    one, at_once = (row["samples_per_second"]["train"][n] for n in ("msajax", "seeds"))
+    assert row["train_ratio"]["seeds"] == one / at_once
+    assert all(0 <= share < 1 for share in row["wait_share"].values())
+    assert written["machine"]["products"] == {"jax": "float32"}
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown[1:])) <= 132
+    assert sum(line.startswith("lmf     mosi ") for line in shown) == 2
+
+
+def test_the_command_times_less_padding_on_a_file(quick, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "BUCKETS", (2,))
+    rows, path, out = 12, tmp_path / "corpus.npz", tmp_path / "results.json"
+    rng = np.random.default_rng(0)
+    # Half of the rows have 2 steps, half have 6 of the file's 8.
+    real = np.arange(8) < np.where(np.arange(rows) % 2, 2, 6)[:, None]
+    data = {
+        name: rng.normal(size=(rows, 8, 3)) * real[..., None] for name in MODALITIES
+    }
+    label = rng.uniform(-3, 3, rows)
+    np.savez(path, id=np.arange(rows).astype(str), label=label, **data)
+    command = "--systems lmf --batch 4 --rounds 1 --dataset mosi".split()
+    assert bench.main([*command, "--data", str(path), "--json", str(out)]) == 0
+    (row,) = json.loads(out.read_text())["results"]
+    shares = {name: form["real_share"] for name, form in row["forms"].items()}
+    assert shares == {
+        "full": 1 / 2,
+        "cut": 4 / 6,
+        "2 buckets": 1.0,
+    }
+    assert row["forms"]["full"]["times"] == 1
+    assert "2 buckets   100" in capsys.readouterr().out
+
+
+def test_what_belongs_to_the_comparison_is_refused_with_a_file(capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["--data", "corpus.npz", "--padded"])
+    assert "without --against, --padded" in capsys.readouterr().err
+
+
+def test_an_example_is_a_file_to_train_on(tiny, tmp_path):
+    path = tmp_path / "example.npz"
+    assert bench.main([*tiny, "--example", str(path)]) == 0
+    corpus = read.read(path, dataset="mosi")
+    sizes = {name: len(split) for name, split in corpus.splits.items()}
+    assert sizes == {"train": 12, "valid": 229, "test": 686}
+    spec = loader.make_spec(corpus)
+    assert (spec.dims, spec.lengths) == (TINY.dims, TINY.lengths)
 
 
 def test_an_unknown_name_gets_the_nearest(capsys):
@@ -41,18 +106,97 @@ def test_an_unknown_name_gets_the_nearest(capsys):
     assert 'did you mean "tfn"' in capsys.readouterr().err
 
 
-def test_training_steps_are_the_trainers_own():
+def test_runs_without_the_packages_for_data(tmp_path):
+    """On a GPU machine that has jax, flax, optax and ml_collections, as the script that it is."""
+    path = tmp_path / "results.json"
+    code = f"""
+import runpy, sys
+for name in {ABSENT}:
+    sys.modules[name] = None
+sys.path[:] = [p for p in sys.path if p not in ("", {str(bench.ROOT)!r})]
+script = runpy.run_path({str(bench.ROOT / "tools" / "bench.py")!r})
+script["SHAPES"]["mosi"] = script["Shape"](*{tuple(TINY)})
+main = script["main"]
+main.__globals__["NUM_ROWS"] = 12
+import tools.timing
+tools.timing.matmul_rate = lambda dtype: 1e9
+options = "--systems lmf --shapes mosi --batch 4 --rounds 1 --seconds 0.001".split()
+sys.exit(main([*options, "--json", {str(path)!r}]))
+"""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"]
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | cache,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(path.read_text())["results"]) == 1
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_training_steps_are_the_trainers_own(resident):
     """The loop that is timed updates as many times as asked."""
-    ours = _ours("lmf", TINY)
+    ours = _ours("lmf", TINY, resident=resident)
     ours.train(5)  # more than the three steps of an epoch: two dispatches
-    counts = optax.tree_utils.tree_get_all_with_path(ours.state.opt_state, "count")
-    assert {int(count[0]) for _, count in counts} == {5}
+    assert _updates(ours) == [5]
+
+
+def test_seeds_at_once_update_each():
+    ours = _ours("lmf", TINY, seeds=2)
+    assert (ours.samples, ours.steps) == (8, 3)
+    ours.train(4)
+    assert _updates(ours) == [4, 4]
+
+
+def test_the_share_of_waiting_is_of_the_same_dispatches(monkeypatch):
+    """Both ways do the same steps; reading that takes its time is seen."""
+    ours = _ours("lmf", TINY, resident=False)
+    made = []
+
+    def alternate(sides, steps, rounds):
+        for name, side in sides.items():
+            before = _updates(ours)[0]
+            side(steps[name])
+            made.append((name, _updates(ours)[0] - before))
+        return {"ready": 4.0, "read": 3.0}
+
+    monkeypatch.setattr(bench_ours, "alternate", alternate)
+    assert ours.wait_share(2, rounds=1) == 1 / 4
+    assert made == [("ready", 2), ("read", 2)]
 
 
 def test_evaluation_runs_whole_splits():
     ours = _ours("lmf", TINY)
-    assert ours.evaluate(2).shape == (1, 12)
+    assert ours.shorten(7) == 6
     assert ours.evaluate(6).shape == (1, 24)
+
+
+def test_a_long_split_is_cut_for_evaluation():
+    ours = _ours("lmf", TINY)
+    whole = ours.evaluate(3)
+    assert ours.shorten(2) == 2
+    assert ours.evaluated_rows == 8
+    np.testing.assert_array_equal(ours.evaluate(2), whole[:, :8])
+
+
+def test_precision_is_of_training_and_evaluation():
+    ours = _ours("lmf", TINY, precision="bfloat16")
+    whole, half = _ours("lmf", TINY).evaluate(3), ours.evaluate(3)
+    assert 0 < np.abs(whole - half).max() < 0.02
+    ours.train(1)
+    assert {x.dtype for x in ours.state.params.values()} == {jnp.float32.dtype}
+
+
+def test_flops_of_a_choice_are_the_largest():
+    def program(x, w):
+        return jax.lax.cond(x[0, 0] > 0, lambda: x @ w, lambda: x)
+
+    jaxpr = jax.make_jaxpr(program)(jnp.ones((2, 3)), jnp.ones((3, 3))).jaxpr
+    assert timing.matmul_flops(jaxpr) == 2 * (2 * 3 * 3)
 
 
 def test_flops_count_every_turn_of_a_scan():
@@ -123,16 +267,53 @@ def test_mmsa_computes_what_ours_does(system, shape):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.skipif(not MMSA, reason="the extra bench (mmsa, torch) is not installed")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_mmsa_trains_with_updates_after_so_many_batches(precision):
+    from tools import mmsa_torch
+
+    config, spec = _recipe("tfn", TINY)
+    config.train.update(batch_size=4, accumulate=2)
+    (phase,) = configs.phases(config)
+    side = mmsa_torch.Torch(
+        mmsa_torch.build("tfn", spec, config.model),
+        spec.example(12),
+        np.arange(12).reshape(3, 4),
+        phase,
+        compiled=False,
+        averaged=True,
+        precision=precision,
+    )  # has done a step
+    before = [p.detach().clone() for p in side.module.parameters()]
+    moved = []
+    for steps in (1, 1, 3):
+        side.train(steps)
+        now = [p.detach().clone() for p in side.module.parameters()]
+        pairs = zip(before, now, strict=True)
+        moved.append(any((a != b).any().item() for a, b in pairs))
+        before = now
+    assert moved == [True, False, True]
+    assert side.evaluate(3).shape == (12,)
+
+
 def _recipe(system, shape):
     config = configs.load(str(bench.ROOT / "configs" / f"{system}_mosi.py"))
     config.model.update(bench.mmsa_form(system))
     return config, Spec(shape.dims, shape.lengths, 12)
 
 
-def _ours(system, shape):
+def _ours(system, shape, **options):
     config, spec = _recipe(system, shape)
     config.train.batch_size = 4
     arrays = spec.example(12)
     del arrays["index"], arrays["valid"]
     (phase,) = configs.phases(config)
-    return bench.Ours(configs.build(config, spec), phase, arrays, "mosi")
+    parts = loader.parts(arrays, 1, cut=False)
+    return bench_ours.Ours(configs.build(config, spec), phase, parts, "mosi", **options)
+
+
+def _updates(ours):
+    """How often each seed's parameters were updated."""
+    found = optax.tree_utils.tree_get_all_with_path(ours.state.opt_state, "count")
+    (counts,) = {tuple(count.tolist()) for _, count in found}
+    return list(counts)
