@@ -53,7 +53,7 @@ def make_forward(
             value, terms = apply(progress=progress, method=loss)
         # A loss that hands over the predictions spares a second pass.
         pred = terms["pred"] if "pred" in terms else apply(method=predict)["pred"]
-        return pred, value
+        return pred.astype(jnp.float32), value
 
     def split(variables, data, rows, progress):
         return jax.lax.map(lambda r: one(variables, data, r, progress), rows)
