@@ -1,4 +1,7 @@
-"""Losses as pure functions: arrays in, one value per sample out; reductions are the caller's."""
+"""Losses as pure functions: arrays in, one value per sample out; reductions are the caller's.
+
+Predictions of any float type; the values are float32.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +10,16 @@ import optax
 
 def l1(pred: jax.Array, label: jax.Array) -> jax.Array:
     """Absolute error: [B], [B] -> [B]."""
-    return jnp.abs(pred - label)
+    return jnp.abs(pred.astype(jnp.float32) - label)
 
 
 def mse(pred: jax.Array, label: jax.Array) -> jax.Array:
     """Squared error: [B], [B] -> [B]."""
-    return jnp.square(pred - label)
+    return jnp.square(pred.astype(jnp.float32) - label)
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Cross-entropy in nats: logits [B, C], label [B] int32 -> [B]."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    return optax.softmax_cross_entropy_with_integer_labels(
+        logits.astype(jnp.float32), label
+    )

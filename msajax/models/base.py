@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from msajax import losses, parallel
 from msajax.data.spec import Spec
@@ -69,7 +70,7 @@ class Model(nn.Module):
           then takes it from here and need not run the network twice.
         """
         del progress
-        pred = self(batch, train=train)["pred"]
+        pred = self(batch, train=train)["pred"].astype(jnp.float32)
         return self.task_loss(pred, batch), {"pred": pred}
 
     def task_loss(self, pred: jax.Array, batch: Batch) -> jax.Array:

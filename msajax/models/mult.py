@@ -43,6 +43,7 @@ class MulT(Model):
       output_dropout: before the output.
       padded: take padding for real steps.
       fairseq_zero_pos: no position vector where feature 0 is exactly 0.
+      remat: keep no activations inside of the layers for the backward pass.
     """
 
     dim: int = 30
@@ -60,6 +61,7 @@ class MulT(Model):
     output_dropout: float = 0.0
     padded: bool = False
     fairseq_zero_pos: bool = False
+    remat: bool = False
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -134,5 +136,6 @@ class MulT(Model):
             relu_dropout=self.relu_dropout,
             residual_dropout=self.residual_dropout,
             embed_dropout=self.embed_dropout,
+            remat=self.remat,
             name=name,
         )

@@ -35,7 +35,7 @@ def align(
     # it nothing; what falls into window i is its weight there.
     end = jnp.where(j < n - 1, j + 1, jnp.where(j == n - 1, m * p, j))
     overlap = jnp.minimum((i + 1) * p, end) - jnp.maximum(i * p, j)
-    weights = jnp.where(i < m, jnp.maximum(overlap, 0), 0).astype(x.dtype)
-    aligned = jnp.einsum("btl,bld->btd", weights, x) / p
+    weights = jnp.where(i < m, jnp.maximum(overlap, 0), 0).astype(jnp.float32)
+    aligned = jnp.einsum("btl,bld->btd", weights, x.astype(jnp.float32)) / p
     real = (i < m) & (n > 0)
-    return aligned, real[..., 0]
+    return aligned.astype(x.dtype), real[..., 0]

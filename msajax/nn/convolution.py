@@ -54,6 +54,7 @@ def _shifted_sum(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Arr
     batch, length = x.shape[:2]
     rows = jnp.swapaxes(kernel, 0, 1).reshape(dim, size * features)
     # [B L, size F] -> [B, L, size, F]
-    y = x.reshape(batch * length, dim) @ rows
+    y = jnp.dot(x.reshape(-1, dim), rows, preferred_element_type=jnp.float32)
     y = y.reshape(batch, length, size, features)
-    return sum(y[:, i : length - size + 1 + i, i] for i in range(size))
+    parts = [y[:, i : length - size + 1 + i, i] for i in range(size)]
+    return sum(parts[1:], start=parts[0]).astype(x.dtype)

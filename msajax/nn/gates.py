@@ -68,6 +68,7 @@ def bounded(
 
     Source: the constant 1e-6 is the authors'.
     """
+    displacement = displacement.astype(jnp.float32)
     length = _norm(displacement)
     length = jnp.where(length > 0, length, 1) + 1e-6
     limit = beta * _norm(text.astype(jnp.float32))

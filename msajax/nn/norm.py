@@ -42,6 +42,7 @@ class BatchNorm(nn.Module):
         Returns:
           An array like x; what `where` leaves out is normalised as well.
         """
+        dtype, x = x.dtype, x.astype(jnp.float32)
         others = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
         shape = (x.shape[self.axis],)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
@@ -60,7 +61,7 @@ class BatchNorm(nn.Module):
             var = jnp.where(enough, batch_var, var)
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
         mean, gain, bias = (jnp.expand_dims(v, others) for v in (mean, gain, bias))
-        return (x - mean) * gain + bias
+        return ((x - mean) * gain + bias).astype(dtype)
 
 
 def _moments(

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 
 def mean_pool(x: jax.Array, mask: jax.Array) -> jax.Array:
     """Mean over the real steps: [B, L, D], mask [B, L] bool -> [B, D]."""
-    total = jnp.sum(jnp.where(mask[..., None], x, 0), axis=1)
-    return total / jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
+    total = jnp.sum(jnp.where(mask[..., None], x, 0), axis=1, dtype=jnp.float32)
+    mean = total / jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
+    return mean.astype(x.dtype)
 
 
 def last_step(x: jax.Array, mask: jax.Array) -> jax.Array:

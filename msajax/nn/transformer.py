@@ -10,6 +10,7 @@ import math
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.dropout import Dropout
@@ -83,6 +84,7 @@ class CrossmodalEncoder(nn.Module):
       attention_dropout, relu_dropout, residual_dropout: of the layers.
       embed_dropout: of the embedded sequences; keys and values are dropped
         independently, as in the reference.
+      remat: compute the activations of a layer again in the backward pass.
     """
 
     heads: int
@@ -95,6 +97,7 @@ class CrossmodalEncoder(nn.Module):
     relu_dropout: float = 0.0
     residual_dropout: float = 0.0
     embed_dropout: float = 0.0
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -130,6 +133,8 @@ class CrossmodalEncoder(nn.Module):
         def apply(layer, h, _):
             return layer(h, keys_values, mask=visible_keys, train=train), None
 
+        if self.remat:  # the scan keeps the compiler from merging the two passes
+            apply = nn.remat(apply, prevent_cse=False)
         # Compiled once, not once a layer: parameters have a leading axis [layers].
         stack = nn.scan(
             apply,
@@ -149,7 +154,7 @@ class CrossmodalEncoder(nn.Module):
         return LayerNorm(name="norm")(h)
 
     def _embed(self, x: jax.Array) -> jax.Array:
-        h = x * math.sqrt(x.shape[-1])
+        h = x.astype(jnp.float32) * math.sqrt(x.shape[-1])
         if self.position_embedding:
             h += position_vectors(x, fairseq_zero_pos=self.fairseq_zero_pos)
-        return h
+        return h.astype(x.dtype)

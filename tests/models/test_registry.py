@@ -88,6 +88,33 @@ def test_prediction_and_loss_agree(name, spec):
 
 
 @systems
+@pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=["regression", "classes"])
+def test_bfloat16_gives_float32_losses_near_those_of_float32(name, spec):
+    model, variables, batch, _ = ready(name, spec)
+
+    @jax.jit
+    def loss(variables, batch):
+        return model.apply(
+            variables, batch, train=False, progress=PROGRESS, method="loss"
+        )
+
+    def half(array):
+        floats = jnp.issubdtype(array.dtype, jnp.floating)
+        return jnp.asarray(array, jnp.bfloat16) if floats else array
+
+    params = jax.tree.map(half, variables["params"])
+    features = {m: half(batch[m]) for m in ("text", "audio", "vision")}
+    wanted, wanted_terms = loss(variables, batch)
+    value, terms = loss({**variables, "params": params}, {**batch, **features})
+    chex.assert_trees_all_equal_dtypes((value, terms), (wanted, wanted_terms))
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(value, wanted, rtol=0.02)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=0.05), terms, wanted_terms
+    )
+
+
+@systems
 def test_every_parameter_gets_a_gradient(name):
     _, variables, _, _ = ready(name)
     # An odd number of rows that count: else the signs of an L1 loss can cancel.

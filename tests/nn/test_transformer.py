@@ -99,6 +99,26 @@ def test_a_missing_source_gives_finite_gradients():
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
 
 
+def test_rematerialising_changes_no_gradient():
+    dropout = dict(attention_dropout=0.3, residual_dropout=0.2, embed_dropout=0.1)
+
+    def gradients(remat):
+        encode = Encoder(remat=remat, **dropout)
+
+        def loss(variables):
+            inputs = dict(mask=STEPS, source_mask=SOURCE_STEPS, train=True)
+            rngs = {"dropout": jax.random.key(1)}
+            y = encode.module.apply(variables, X, SOURCE, **inputs, rngs=rngs)
+            return jnp.sum(y**3)
+
+        traced = jax.make_jaxpr(jax.grad(loss))(encode.variables)
+        return jax.jit(jax.grad(loss))(encode.variables), "remat" in str(traced)
+
+    (kept, kept_remat), (again, again_remat) = gradients(False), gradients(True)
+    assert again_remat and not kept_remat
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), again, kept)
+
+
 def test_keys_and_values_are_dropped_independently():
     module = CrossmodalEncoder(heads=2, layers=1, embed_dropout=0.5)
     attended = []
