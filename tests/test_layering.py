@@ -22,7 +22,10 @@ ALLOWED = {
     "nn": {"nn", "parallel"},
     "models": {"models", "nn", "losses", "data.spec", "parallel"},
     "interop": {"interop", "models", "nn", "data.spec"},
-    "pretrained": {"pretrained", "interop", "nn", "data.pickles", "data.errors"},
+    "pretrained": {
+        *("pretrained", "interop", "nn"),
+        *("data.pickles", "data.errors", "data.tokenize"),
+    },
     "feed": {"parallel", "data.loader"},
     "evaluate": {"parallel", "metrics", "feed", "data.loader", "data.spec"},
     "step": {
