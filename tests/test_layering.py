@@ -38,6 +38,10 @@ ALLOWED = {
         *("models.base", "parallel", "book", "checkpoint", "evaluate", "feed"),
         *("step", "data.loader", "data.spec", "logs"),
     },
+    "text": {
+        *("config", "pretrained", "step", "models.base", "nn"),
+        *("data.tokenize", "data.spec"),
+    },
     "config": {"models", "book", "data.spec", "optim"},
     "workdir": {"config", "data.spec"},
     "signals": set(),
