@@ -86,19 +86,23 @@ def word_pieces(
       ValueError: the folder has no tokenizer.
     """
     tokenizer = _Tokenizer(folder, max_length, store.cache(root) / "pieces")
-    splits, notes, cut, total = {}, list(corpus.notes), 0, 0
+    splits, notes = {}, list(corpus.notes)
+    blank, cut, total = 0, 0, 0
     for name, split in corpus.splits.items():
         arrays = {k: v for k, v in split.arrays.items() if k != "text"}
         if "text_ids" in arrays and not raw:
             _check_vocabulary(name, arrays, tokenizer)
         else:
-            pieces = _tokenize(name, split, tokenizer)
+            blank += _blank(name, split)
+            pieces = tokenizer(split.raw_text)
             arrays |= {"text_ids": pieces.ids, "text_type": pieces.type}
             arrays["text_mask"] = pieces.mask
             cut, total = cut + int(pieces.cut.sum()), total + len(split)
             if words:
                 arrays |= _by_piece(name, split, pieces)
         splits[name] = Split(split.ids, split.raw_text, arrays)
+    if blank:
+        notes.append(f"{blank} of {total} texts are empty")
     if cut:
         notes.append(
             f"{cut} of {total} texts cut to {max_length} word pieces "
@@ -195,13 +199,15 @@ class _Tokenizer:
         return Pieces(ids, types, word, length, cut)
 
 
-def _tokenize(name: str, split: Split, tokenizer: _Tokenizer) -> Pieces:
-    if not any(text.strip() for text in split.raw_text.tolist()):
+def _blank(name: str, split: Split) -> int:
+    """Number of texts without a word; refuses to train on nothing else."""
+    count = sum(not text.strip() for text in split.raw_text.tolist())
+    if name == "train" and count == len(split):
         raise DataError(
-            f'the split "{name}" has no raw text to make word pieces of; give a file '
+            'the split "train" has no raw text to make word pieces of; give a file '
             "with transcripts, or leave config.text.encoder empty"
         )
-    return tokenizer(split.raw_text)
+    return count
 
 
 def _check_vocabulary(

@@ -67,7 +67,8 @@ def test_upper_case_is_the_tokenizers_matter(tmp_path):
 
 def test_texts_without_a_word_and_other_scripts(tmp_path):
     texts = ["", "   \t", "fun \U0001f600 \u4e2d a\u0301", "\ufeff fun!", "a"]
-    found, _ = pieces(texts, tokenizer(tmp_path / "t"))
+    found, notes = pieces(texts, tokenizer(tmp_path / "t"))
+    assert notes == ("2 of 5 texts are empty",)
     assert found[:2] == [[CLS, SEP]] * 2
     assert found[2] == words("fun", "[UNK]", "[UNK]", "a")
     assert found[3:] == [words("fun", "!"), words("a")]
@@ -174,6 +175,10 @@ def test_pieces_of_another_tokenizer(tmp_path):
 def test_no_raw_text(tmp_path):
     with pytest.raises(DataError, match='split "train" has no raw text'):
         pieces(["", " "], tokenizer(tmp_path / "t"))
+    given = corpus([" "])  # a clip to predict may have no word
+    given = Corpus("mosi", {"all": given.splits["train"]})
+    found = tokenize.word_pieces(given, tmp_path / "t", max_length=4)
+    assert found.splits["all"].arrays["text_ids"].tolist() == [[CLS, SEP, 0, 0]]
 
 
 def test_no_tokenizer(tmp_path):
