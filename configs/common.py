@@ -28,6 +28,14 @@ def get_config(system: str, dataset: str) -> Any:
         modalities=("text", "audio", "vision"),
         seed=0,  # of the generated demo corpus
     )
+    config.text = dict(
+        encoder="",  # pretrained encoder that reads the raw text: a folder, an installed
+        # package or an id on the hub; '' takes the text features of the data
+        max_length=50,  # word pieces, special tokens included; longer texts are cut
+        frozen=False,  # compute the encoder's features once, for systems that take any
+        raw=False,  # tokenize the raw text although the data has word pieces
+        words=False,  # audio and vision have a row per word: repeat it for its pieces
+    )
     config.model = ConfigDict()
     config.train = dict(
         seeds=(1, 2, 3, 4, 5),
@@ -55,3 +63,46 @@ def get_config(system: str, dataset: str) -> Any:
     config.lock()
     config.model.unlock()
     return config
+
+
+def fine_tune(
+    config: Any,
+    *,
+    learning_rate: float,
+    head: float,
+    weight_decay: float = 0.01,
+    frozen_layers: int = 0,
+) -> None:
+    """Sets AdamW with a rate of its own for the encoder, warmed up over a tenth of the updates.
+
+    Biases and the norms of the encoder do not decay.
+
+    Args:
+      config: changed in place.
+      learning_rate: of the encoder.
+      head: learning rate of all else.
+      weight_decay: of both.
+      frozen_layers: first layers that stay as they are, and the embeddings with
+        them; 0 trains all.
+    """
+    frozen = []
+    if frozen_layers:
+        layers = "|".join(map(str, range(frozen_layers)))
+        embeddings = "embeddings|word_embedding"
+        frozen = [(rf"encoder/(({embeddings})|(encoder/)?layer/({layers}))/.*", None)]
+    rate = {"learning_rate": learning_rate}
+    groups = (
+        *frozen,
+        (r"encoder/.*(bias|[nN]orm/scale)", {**rate, "weight_decay": 0.0}),
+        (r"encoder/.*", rate),
+        (r".*bias", {"weight_decay": 0.0}),
+        (r".*", {}),
+    )
+    config.optimizer.update(
+        name="adamw",
+        learning_rate=head,
+        weight_decay=weight_decay,
+        schedule="warmup_linear",
+        warmup=0.1,
+        groups=groups,
+    )

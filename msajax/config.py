@@ -134,6 +134,7 @@ def check(config: Config) -> None:
             raise ValueError(f"{key} is {value}; a dropout rate is at least 0, below 1")
         config.model[name] = value
     _check_counts(config)
+    _check_text(config)
     for key in ("dims", "lengths"):
         if len(config.data[key]) not in (0, 3):
             raise ValueError(
@@ -174,6 +175,34 @@ def _check_counts(config: Config) -> None:
             )
 
 
+def _check_text(config: Config) -> None:
+    text = config.text
+    if text.max_length < 1:
+        raise ValueError(f"config.text.max_length is {text.max_length}; give 1 or more")
+    if not text.encoder:
+        for key in ("frozen", "raw", "words"):
+            if text[key]:
+                raise ValueError(
+                    f"config.text.{key} is set, but config.text.encoder names no encoder; "
+                    "give a folder, an installed package or an id on the hub"
+                )
+    elif "text" not in config.data.modalities:
+        raise ValueError(
+            'config.text.encoder is set, but config.data.modalities lacks "text"'
+        )
+    elif not text.frozen and not encoder_kinds(config.system):
+        raise ValueError(
+            f"{config.system} takes text features and trains no encoder; set "
+            "config.text.frozen=True to compute the features of config.text.encoder once"
+        )
+
+
+def encoder_kinds(system: str) -> tuple[type, ...]:
+    """The configs that a system's encoder may have, type(None) where it may lack one; () for none."""
+    hint = typing.get_type_hints(models.get(system)).get("encoder")
+    return typing.get_args(hint) or ((hint,) if hint else ())
+
+
 def phases(config: Config) -> list[Phase]:
     """The phases of a recipe: `config.phases` over `config.train` and `config.optimizer`.
 
@@ -202,9 +231,10 @@ def phases(config: Config) -> list[Phase]:
     return found
 
 
-def build(config: Config, spec: Spec) -> models.Model:
-    """The system of a recipe for a spec."""
-    return models.get(config.system)(spec=spec, **config.model.to_dict())
+def build(config: Config, spec: Spec, encoder: Any = None) -> models.Model:
+    """The system of a recipe for a spec; encoder is the config of the text's, if it has one."""
+    given = {} if encoder is None else {"encoder": encoder}
+    return models.get(config.system)(spec=spec, **given, **config.model.to_dict())
 
 
 def to_json(config: Config) -> str:
@@ -250,7 +280,7 @@ def _identity(config: Config) -> dict[str, Any]:
 
 def _fields(system: str) -> dict[str, Any]:
     """Hyperparameters of a system and their defaults."""
-    skipped = ("spec", "parent", "name")
+    skipped = ("spec", "encoder", "parent", "name")  # not the recipe's
     fields = dataclasses.fields(models.get(system))
     return {f.name: f.default for f in fields if f.name not in skipped}
 

@@ -12,7 +12,17 @@ import numpy as np
 
 import msajax
 from msajax import config as configs
-from msajax import evaluate, feed, logs, parallel, processes, settings, train, workdir
+from msajax import (
+    evaluate,
+    feed,
+    logs,
+    parallel,
+    processes,
+    settings,
+    text,
+    train,
+    workdir,
+)
 from msajax.book import Book
 from msajax.data.spec import DATASETS, Corpus, Split
 from msajax.report import table
@@ -37,7 +47,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
             stack.enter_context(workdir.locked(folder))
         signals = stack.enter_context(Signals())
         with processes.first_alone("data"):  # it may convert them for all
-            corpus = settings.read_corpus(config)
+            corpus = settings.read_corpus(config, folder)
         processes.check_same("the recipe", configs.to_json(config))
         processes.check_same("the data file", corpus.sha256)
         setting = settings.make(config, folder, settings.make_spec(config, corpus))
@@ -47,14 +57,16 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         at_once = settings.seeds_at_once(setting)
         programs = functools.cache(functools.partial(_programs, setting, data))
         programs(min(at_once, len(config.train.seeds)))
+        initial = settings.initial(setting)
         # Only now: a recipe that cannot run does not take the folder.
         with processes.first_alone("claim"):
             workdir.claim(folder, config, setting.spec, corpus.sha256)
+            text.keep(config, folder)
         books = _finished(setting)
         left = [seed for seed in config.train.seeds if seed not in books]
         for i in range(0, len(left), at_once):
             seeds = left[i : i + at_once]
-            made = _fit(setting, programs(len(seeds)), data, seeds, signals)
+            made = _fit(setting, programs(len(seeds)), data, seeds, initial, signals)
             books |= dict(zip(seeds, made, strict=True))
             if not all(book.finished for book in made):
                 setting.say(f"saved in {folder}; the same command goes on from here")
@@ -160,6 +172,7 @@ def _fit(
     programs: Sequence[train.Program],
     data: train.Data,
     seeds: Sequence[int],
+    initial: dict[str, np.ndarray],
     signals: Signals,
 ) -> list[Book]:
     config = setting.config
@@ -169,6 +182,7 @@ def _fit(
             programs,
             data,
             seeds=seeds,
+            initial=initial,
             cycles=config.cycles,
             checkpoints=[settings.checkpoints(setting, seed) for seed in seeds],
             save_seconds=config.checkpoint.seconds,

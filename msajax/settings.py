@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from msajax import checkpoint, feed, parallel, processes, train, workdir
+from msajax import checkpoint, feed, parallel, processes, text, train, workdir
 from msajax import config as configs
 from msajax.data import clean, demo, loader, store
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
@@ -38,9 +38,20 @@ class Setting:
 
 
 def read_corpus(
-    config: configs.Config, path: str | None = None, *, labels: bool = True
+    config: configs.Config,
+    folder: pathlib.Path,
+    path: str | None = None,
+    *,
+    labels: bool = True,
 ) -> Corpus:
-    """The corpus of a config, or of another file read as its dataset."""
+    """The corpus of a config, or of another file read as its dataset, as the system takes its text."""
+    corpus = _read(config, path, labels=labels)
+    if not config.text.encoder:
+        return corpus
+    return text.prepare(config, folder, corpus)
+
+
+def _read(config: configs.Config, path: str | None, *, labels: bool) -> Corpus:
     data = config.data
     if path is None and data.dataset == "demo" and not data.path:
         return clean.select(demo.generate(data.seed), data.modalities)
@@ -64,7 +75,7 @@ def _host_limit(on_device: str) -> float:
 
 def known_corpus(setting: Setting, path: str | None, *, labels: bool = True) -> Corpus:
     """The corpus to evaluate or predict on; says what was cleaned or is absent."""
-    corpus = read_corpus(setting.config, path, labels=labels)
+    corpus = read_corpus(setting.config, setting.folder, path, labels=labels)
     if path is None and corpus.sha256 != workdir.data_sha256(setting.folder):
         raise ValueError(
             f"{setting.config.data.path} is not the file that was trained on: its "
@@ -92,16 +103,21 @@ def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
     """What a corpus to train on is, checked against what the recipe expects."""
     need_splits(corpus, ("train", "valid", "test"))
     data = config.data
-    return loader.make_spec(
-        corpus, dims=data.dims, lengths=data.lengths, truncate=data.truncate
-    )
+    dims, lengths = data.dims, data.lengths
+    if config.text.encoder:  # it fixes those of the text, not the recipe's features
+        arrays = corpus.splits["train"].arrays
+        steps, *dim = arrays["text" if "text" in arrays else "text_ids"].shape[1:]
+        dims = (*dim, *dims[1:]) if dim and dims else dims
+        lengths = (steps, *lengths[1:]) if lengths else lengths
+    return loader.make_spec(corpus, dims=dims, lengths=lengths, truncate=data.truncate)
 
 
 def make(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Setting:
     """The system and the devices of a run, after `set_up`."""
     devices = parallel.find_devices(config.parallel.devices)
     console = Console(quiet=not processes.is_first())
-    return Setting(config, folder, spec, configs.build(config, spec), devices, console)
+    model = configs.build(config, spec, text.encoder_of(config, folder))
+    return Setting(config, folder, spec, model, devices, console)
 
 
 @contextlib.contextmanager
@@ -140,8 +156,8 @@ def trained(args: argparse.Namespace, pairs: Pairs) -> Setting:
     """The setting of a workdir that holds a run, with the command line's values."""
     folder = pathlib.Path(args.workdir)
     config = workdir.load_config(folder)
-    for key, text in pairs:
-        configs.override(config, key, text)
+    for key, value in pairs:
+        configs.override(config, key, value)
     configs.check(config)
     if args.config:
         changed = configs.differences(configs.load(args.config, pairs), config)
@@ -197,6 +213,14 @@ def seeds_at_once(setting: Setting) -> int:
             1 if parallel.on_cpu(setting.devices) else len(setting.config.train.seeds)
         )
     return at_once
+
+
+def initial(setting: Setting) -> dict[str, np.ndarray]:
+    """The pretrained values among the system's initial parameters; says what was read."""
+    values, report = text.weights(setting.config, setting.model)
+    if report:
+        setting.say(str(report))
+    return values
 
 
 def checkpoints(setting: Setting, seed: int) -> checkpoint.Checkpoints:

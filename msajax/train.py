@@ -8,7 +8,7 @@ last checkpoint to the same bits.
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -45,6 +45,7 @@ def fit(
     save_seconds: float,
     log: Log | Silent,
     interrupted: Callable[[], bool],
+    initial: Mapping[str, np.ndarray] | None = None,
 ) -> list[Book]:
     """Trains seeds at once to the end, each from its last checkpoint where there is one.
 
@@ -60,12 +61,15 @@ def fit(
       save_seconds: least time between two saves.
       log: of these seeds.
       interrupted: True once the run is to stop; it saves first.
+      initial: parameters that do not start at random, by their paths.
 
     Returns:
       The seeds' books, unfinished where the run was interrupted. The variables
       that validation chose are the last checkpoint's 'best'.
     """
-    group = _Group(model, tuple(programs), data, seeds, cycles, checkpoints)
+    group = _Group(
+        model, tuple(programs), data, seeds, cycles, checkpoints, dict(initial or {})
+    )
     log.begin([book.history for book in group.books])
     saved = time.monotonic()
     while running := [book for book in group.books if not book.finished]:
@@ -95,7 +99,7 @@ class _Group:
     comes, so that the host does not hold up the next dispatch.
     """
 
-    def __init__(self, model, programs, data, seeds, cycles, checkpoints):
+    def __init__(self, model, programs, data, seeds, cycles, checkpoints, initial):
         self._programs, self._data = programs, data
         self._seeds, self._cycles = seeds, cycles
         self._checkpoints = checkpoints
@@ -111,7 +115,7 @@ class _Group:
             for i in range(len(programs))
         ]
         found = [
-            self._restore(init(model, root), folder)
+            self._restore(_with(init(model, root), initial), folder)
             for root, folder in zip(roots, checkpoints, strict=True)
         ]
         self.books = [book for book, _, _ in found]
@@ -245,6 +249,10 @@ class _Group:
                 trees["best"] = bests[i]
             folder.save(dataclasses.asdict(book), **trees)
             self._saved[i] = place
+
+
+def _with(state: State, params: Mapping[str, np.ndarray]) -> State:
+    return state._replace(params=state.params | params)  # pyright: ignore
 
 
 @jax.jit

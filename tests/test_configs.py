@@ -1,12 +1,20 @@
 """Every recipe of the public systems fits its system, at full size."""
 
 import importlib
+import itertools
+import re
 
 import jax
+import numpy as np
 import pytest
+from flax import traverse_util
 
+from configs import common
+from msajax import config as config_module
 from msajax import models
 from msajax.data.spec import DATASETS, Spec
+from msajax.nn.bert import BertConfig
+from msajax.nn.xlnet import XLNetConfig
 from msajax.optim import Optimizer, assign
 
 SYSTEMS = ("ef_lstm", "lf_dnn", "tfn", "lmf", "mult")
@@ -48,3 +56,58 @@ def test_recipe(system, dataset):
         assert {path for path in paths if groups[path] == 0} == factors
         assert len(factors) == 3 and optimizer.groups[0][1]["weight_decay"] == 0
     assert config.train.patience == 8
+
+
+ENCODERS = {  # source: config.json of the released models
+    "bert-base-uncased": BertConfig(),
+    "bert-base-chinese": BertConfig(vocab_size=21128),
+    "xlnet-base-cased": XLNetConfig(),
+}
+WITH_ENCODER = (
+    *itertools.product(("text_only", "mag_bert"), ("mosi", "mosei", "sims")),
+    *itertools.product(("mag_xlnet",), ("mosi", "mosei")),
+)
+
+
+@pytest.mark.parametrize("system,dataset", WITH_ENCODER)
+def test_recipe_with_an_encoder(system, dataset):
+    config = importlib.import_module(f"configs.{system}_{dataset}").get_config()
+    assert (config.system, config.data.dataset) == (system, dataset)
+    config_module.check(config)
+    dims = config.data.dims or (1, 1, 1)
+    lengths = config.data.lengths or (config.text.max_length, 1, 1)
+    assert lengths[0] == config.text.max_length
+    fields = (*Spec.fields, "text_ids", "text_type")
+    spec = Spec(dims, lengths, 1284, DATASETS[dataset].label_range, fields=fields)
+    model = config_module.build(config, spec, ENCODERS[config.text.encoder])
+    batch = spec.example(2)
+    out, variables = jax.eval_shape(
+        lambda key: model.init_with_output(key, batch, train=False), jax.random.key(0)
+    )
+    assert out["pred"].shape == (2,)
+    paths = traverse_util.flatten_dict(variables["params"], sep="/")
+    assign(Optimizer(**config.optimizer), paths)  # every group covers something
+
+
+@pytest.mark.parametrize("encoder", [BertConfig(), XLNetConfig()])
+@pytest.mark.parametrize("layers,frozen", [(0, set()), (2, {"0", "1"})])
+def test_fine_tuning(encoder, layers, frozen):
+    config = importlib.import_module("configs.text_only_mosi").get_config()
+    common.fine_tune(config, learning_rate=5e-5, head=1e-3, frozen_layers=layers)
+    optimizer = Optimizer(**config.optimizer)
+    network = encoder.encoder()
+    ids = np.zeros((1, 2), np.int32)
+    params = jax.eval_shape(
+        lambda key: network.init(key, ids, mask=ids == 0, train=False),
+        jax.random.key(0),
+    )["params"]
+    paths = [f"encoder/{k}" for k in traverse_util.flatten_dict(params, sep="/")]
+    groups = assign(optimizer, [*paths, "head/kernel", "head/bias"])
+    kept = {k for k, group in groups.items() if group is None}
+    assert {re.search(r"layer/(\d+)/", k)[1] for k in kept if "layer/" in k} == frozen
+    assert any("embedding" in k for k in kept) == bool(layers)
+    for path in set(groups) - kept:
+        settings = optimizer.groups[groups[path]][1]
+        small = re.search("bias$|[nN]orm/scale$", path) is not None
+        assert (settings.get("weight_decay", 0.01) == 0) == small
+        assert settings.get("learning_rate", 1e-3) == (5e-5 if path in paths else 1e-3)

@@ -23,7 +23,10 @@ ALLOWED = {
     "nn": {"nn", "parallel"},
     "models": {"models", "nn", "losses", "data.spec", "parallel"},
     "interop": {"interop", "models", "nn", "data.spec"},
-    "pretrained": {"pretrained", "interop", "nn", "data.pickles", "data.errors"},
+    "pretrained": {
+        *("pretrained", "interop", "nn"),
+        *("data.pickles", "data.errors", "data.tokenize"),
+    },
     "feed": {"parallel", "data.loader"},
     "evaluate": {"parallel", "metrics", "feed", "data.loader", "data.spec"},
     "step": {
@@ -35,6 +38,10 @@ ALLOWED = {
     "train": {
         *("models.base", "parallel", "book", "checkpoint", "evaluate", "feed"),
         *("processes", "step", "data.loader", "data.spec", "logs"),
+    },
+    "text": {
+        *("config", "pretrained", "step", "models.base", "nn"),
+        *("data.tokenize", "data.spec"),
     },
     "config": {"models", "book", "data.spec", "optim"},
     "workdir": {"config", "data.spec"},

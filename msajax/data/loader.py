@@ -55,14 +55,18 @@ def make_spec(
     """
     train = corpus.splits.get("train") or next(iter(corpus.splits.values()))
     found = {name: train.arrays[name] for name in MODALITIES if name in train.arrays}
-    if not found:
+    pieces = train.arrays.get("text_ids")
+    if not found and pieces is None:
         raise ValueError(
             "the data has no feature arrays for text, audio or vision, only "
-            f"{', '.join(sorted(train.arrays)) or 'raw text'}; give a file with features"
+            f"{', '.join(sorted(train.arrays)) or 'raw text'}; give a file with "
+            "features, or an encoder for the text (config.text.encoder)"
         )
     sizes, widths = [], []
     for i, name in enumerate(MODALITIES):
         length, width = found[name].shape[1:] if name in found else (1, 1)
+        if name == "text" and name not in found and pieces is not None:
+            length = pieces.shape[1]
         if name in found and dims and width != dims[i]:
             raise ValueError(
                 f"{_width_error(name, width, dims[i])}; take the recipe of that dataset, "
@@ -81,6 +85,8 @@ def make_spec(
     dataset = DATASETS[corpus.dataset]
     present = [*(m for n in found for m in (n, f"{n}_mask")), *train.arrays]
     absent = [m for n in MODALITIES if n not in found for m in (n, f"{n}_mask")]
+    if pieces is not None:
+        absent = [name for name in absent if name != "text"]
     return Spec(
         dims=(widths[0], widths[1], widths[2]),
         lengths=(sizes[0], sizes[1], sizes[2]),
@@ -116,8 +122,7 @@ def pad(split: Split, spec: Spec, *, truncate: bool = False) -> dict[str, np.nda
             modality = name.removesuffix("_mask")
             if modality in MODALITIES and modality in split.arrays:
                 raise ValueError(f'the data has "{modality}" but lacks "{name}"')
-            dtype = bool if name.endswith("_mask") else np.float32
-            arrays[name] = np.zeros((len(split), *shape), dtype)
+            arrays[name] = np.zeros((len(split), *shape), FIELDS[name].dtype)
             continue
         array = split.arrays[name]
         if array.shape[2:] != shape[1:]:

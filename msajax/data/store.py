@@ -104,6 +104,11 @@ def open_corpus(
     return read.read(store, **options)
 
 
+def cache(root: str | os.PathLike | None) -> pathlib.Path:
+    """The folder of what can be made again; root as in `prepare`."""
+    return _root(root) / "cache"
+
+
 def _cached(
     path: str | os.PathLike,
     dataset: str,
@@ -119,7 +124,7 @@ def _cached(
         sorted(modalities),
         _VERSION,
     )
-    folder = root / "cache" / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    folder = cache(root) / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     if prepared.is_store(folder):
         try:
             return prepared.load(folder, limit=limit)

@@ -18,6 +18,9 @@ from msajax.interop.replay import template
 from msajax.interop.table import State
 from msajax.models.base import Model
 
+# Systems that the references name otherwise.
+_ALIASES = {"bert_mag": "mag_bert"}
+
 __all__ = ["get", "load", "names", "read_checkpoint"]
 
 
@@ -28,11 +31,12 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> ModuleType:
-    """The module of a system or block.
+    """The module of a system or block, by our name or the reference's.
 
     Raises:
       ValueError: there is none; names the nearest one.
     """
+    name = _ALIASES.get(name, name)
     if name not in names():
         raise ValueError(
             f'no table of PyTorch names for "{name}"{suggest(name, names())}'

@@ -39,3 +39,38 @@ def align(
     aligned = jnp.einsum("btl,bld->btd", weights, x.astype(jnp.float32)) / p
     real = (i < m) & (n > 0)
     return aligned.astype(x.dtype), real[..., 0]
+
+
+def to_text(
+    batch: dict[str, jax.Array], lengths: tuple[int, int, int], *, pool: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Audio and vision at the text's steps.
+
+    Args:
+      batch: with text_mask [B, T], audio and vision [B, L, D] and their masks.
+      lengths: longest text, audio and vision of the data.
+      pool: pool them as in `align`; else step i stays step i, and what lies
+        beyond the text's steps, or before their own end, are zeros.
+
+    Returns:
+      Two [B, T, D] float32.
+
+    Raises:
+      ValueError: not pooled, but longer than the text.
+    """
+    if not pool and max(lengths) > lengths[0]:
+        raise ValueError(
+            f"the longest text, audio and vision have {lengths} steps, so audio and "
+            "vision have no row for each word piece; set config.model.align=True to "
+            "pool them, or config.text.words=True where they have a row per word"
+        )
+    text = batch["text_mask"]
+
+    def one(modality: str) -> jax.Array:
+        x, mask = batch[modality], batch[f"{modality}_mask"]
+        if pool:
+            return align(x, mask, text)[0]
+        x = jnp.where(mask[..., None], x, 0)[:, : text.shape[1]]
+        return jnp.pad(x, ((0, 0), (0, text.shape[1] - x.shape[1]), (0, 0)))
+
+    return one("audio"), one("vision")

@@ -67,7 +67,8 @@ class Bert(nn.Module):
     Attributes:
       config: of the network.
       pooler: has the layer that makes `pooled` from the first token.
-      dtype: of the computation; parameters, softmax and norms are float32.
+      dtype: of the computation; None is the parameters'. Softmax and norms are
+        float32.
       remat, scan: see `LayerStack`.
     """
 
@@ -113,12 +114,13 @@ class Bert(nn.Module):
         x = _Embeddings(self.config, self.dtype, name="embeddings")(
             ids, mask, segments, train=train
         )
-        hidden = _Encoder(
-            self.config, self.dtype, self.remat, self.scan, name="encoder"
-        )(x, mask, train=train, inject_after=inject_after, inject=inject)
+        dtype = self.dtype or x.dtype
+        hidden = _Encoder(self.config, dtype, self.remat, self.scan, name="encoder")(
+            x, mask, train=train, inject_after=inject_after, inject=inject
+        )
         pooled = None
         if self.pooler:
-            pooled = _Pooler(self.dtype, name="pooler")(hidden[-1])
+            pooled = _Pooler(dtype, name="pooler")(hidden[-1])
         return Encoded(hidden, pooled)
 
 

@@ -54,7 +54,8 @@ class XLNet(nn.Module):
     Attributes:
       config: of the network.
       pooler: return `pooled`, which here has no parameters.
-      dtype: of the computation; parameters, softmax and norms are float32.
+      dtype: of the computation; None is the parameters'. Softmax and norms are
+        float32.
       remat, scan: see `LayerStack`.
     """
 
@@ -101,17 +102,18 @@ class XLNet(nn.Module):
             embedding_init=INIT,
             name="word_embedding",
         )
+        x = words(ids)
         distances = jnp.asarray(_distance_vectors(ids.shape[1], config.d_model))
 
         def make_layer(**named):
-            return _Layer(config, self.dtype, **named)
+            return _Layer(config, x.dtype, **named)
 
         stack = LayerStack(
             make_layer, config.n_layer, self.remat, self.scan, name="layer"
         )
         *hidden, last = stack(
-            dropout(words(ids)),
-            dropout(distances.astype(self.dtype)),
+            dropout(x),
+            dropout(distances.astype(x.dtype)),
             # A padded query sees itself too.
             mask[:, None] | jnp.eye(ids.shape[1], dtype=bool)[None],
             None if segments is None else segments[:, :, None] != segments[:, None],

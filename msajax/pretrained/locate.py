@@ -5,6 +5,8 @@ import json
 import pathlib
 import re
 
+from msajax.data import tokenize
+
 # In the order in which they are preferred; .index.json lists the parts of a split one.
 WEIGHTS = (
     "model.safetensors",
@@ -14,11 +16,6 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 CONFIG = "config.json"
-_TOKENIZER = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *("vocab.txt", "vocab.json", "merges.txt", "spiece.model"),
-    *("sentencepiece.bpe.model", "added_tokens.json"),
-)
 
 
 def locate(source: str) -> pathlib.Path:
@@ -91,7 +88,7 @@ def _from_hub(name: str) -> pathlib.Path:
     try:
         folder = pathlib.Path(
             huggingface_hub.snapshot_download(
-                name, allow_patterns=[CONFIG, *_TOKENIZER]
+                name, allow_patterns=[CONFIG, *tokenize.FILES]
             )
         )
         _fetch_weights(name, folder)

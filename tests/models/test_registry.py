@@ -1,5 +1,6 @@
 """Properties of every system in msajax/models, at a tiny spec; new systems are picked up by themselves."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -13,19 +14,38 @@ from msajax import feed, models, optim, parallel, step, train
 from msajax.book import Phase
 from msajax.data import loader
 from msajax.data.spec import Spec
+from msajax.nn.bert import BertConfig
+from msajax.nn.xlnet import XLNetConfig
 from msajax.optim import Optimizer
 
 # All dims and lengths differ, so that a swapped axis shows.
-SPEC = Spec(dims=(8, 3, 4), lengths=(5, 7, 6), num_train=12)
-CLASSES = Spec(SPEC.dims, SPEC.lengths, 12, label_range=None, classes=("a", "b", "c"))
+FIELDS = (*Spec.fields, "text_ids", "text_type")
+SPEC = Spec(dims=(8, 3, 4), lengths=(5, 7, 6), num_train=12, fields=FIELDS)
+CLASSES = dataclasses.replace(SPEC, label_range=None, classes=("a", "b", "c"))
 BATCH = 4
 PROGRESS = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
+
+BERT = BertConfig(
+    vocab_size=2,
+    hidden_size=6,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=9,
+    max_position_embeddings=10,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
+XLNET = XLNetConfig(
+    vocab_size=2, d_model=6, n_layer=2, n_head=2, d_inner=9, dropout=0.0
+)
 
 # Widths that keep a system small; every field not named here has its default.
 TINY = {
     "ef_lstm": dict(hidden_dim=6, layers=2),
     "lf_dnn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
+    "mag_bert": dict(encoder=BERT, align=True),
+    "mag_xlnet": dict(encoder=XLNET, align=True),
     "mult": dict(dim=6, heads=2, layers=1),
     "tfn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
 }
@@ -154,6 +174,8 @@ def test_padded_values_change_nothing(name):
     noise = dict(batch)
     for key in ("text", "audio", "vision"):
         noise[key] = np.where(batch[f"{key}_mask"][..., None], batch[key], 7.0)
+    for key in ("text_ids", "text_type"):
+        noise[key] = np.where(batch["text_mask"], batch[key], 1 - batch[key])
     np.testing.assert_allclose(
         predict(variables, noise), predict(variables, batch), atol=1e-5
     )

@@ -1,0 +1,52 @@
+"""MAG-BERT: audio and vision shift BERT's embeddings of the word pieces.
+
+Rahman et al., "Integrating Multimodal Information in Large Pretrained
+Transformers", ACL 2020; the gate is behind the embeddings, as in the authors'
+code and in thuiar/MMSA. Unlike theirs, data without a row per word piece can be
+pooled to the pieces in each sample by itself (`align`).
+"""
+
+import flax.linen as nn
+
+from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.align import to_text
+from msajax.nn.bert import BertConfig
+from msajax.nn.gates import MAGGate
+from msajax.nn.linear import Linear
+
+
+class MAGBert(Model):
+    """BERT with a multimodal adaptation gate.
+
+    Attributes:
+      encoder: the network, from config.text.
+      align: pool audio and vision to the word pieces; False where they have a row
+        for each.
+      beta: the gate's longest shift, as a share of the text vector's length.
+      gate_dropout: behind the gate.
+      dropout: before the head.
+    """
+
+    encoder: BertConfig = BertConfig()
+    align: bool = False
+    beta: float = 1.0
+    gate_dropout: float = 0.5
+    dropout: float = 0.1
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Predictions; also the pooled vector and the hidden states."""
+        audio, vision = to_text(batch, self.spec.lengths, pool=self.align)
+        gate = MAGGate(self.beta, self.gate_dropout, name="gate")
+        encoded = self.encoder.encoder(dtype=None, name="encoder")(
+            batch["text_ids"],
+            mask=batch["text_mask"],
+            segments=batch["text_type"],
+            train=train,
+            inject_after=0,
+            inject=lambda text: gate(text, audio, vision, train=train),
+        )
+        h = nn.Dropout(self.dropout)(encoded.pooled, deterministic=not train)
+        pred = Linear(self.spec.num_outputs, name="head")(h)
+        pred = pred if self.spec.classes else pred[:, 0]
+        return {"pred": pred, "fusion": encoded.pooled, "hidden": encoded.hidden}

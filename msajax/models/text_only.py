@@ -1,0 +1,58 @@
+"""Text alone: a pretrained encoder, pooled, and a linear head.
+
+Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for
+Language Understanding", NAACL 2019, section 4, which takes the first token;
+the mean over the real tokens is the default here.
+"""
+
+import flax.linen as nn
+import jax
+
+from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.bert import BertConfig
+from msajax.nn.linear import Linear
+from msajax.nn.pooling import mean_pool
+from msajax.nn.xlnet import XLNetConfig
+
+_POOLINGS = ("cls", "mean")
+
+
+class TextOnly(Model):
+    """Text encoder, pooling and head.
+
+    Attributes:
+      encoder: the network that reads word pieces, from config.text; None takes
+        the text features of the data.
+      pooling: 'mean' of the real tokens, or 'cls', the encoder's vector of the
+        sequence (features: the first step).
+      dropout: before the head.
+    """
+
+    encoder: BertConfig | XLNetConfig | None = None
+    pooling: str = "mean"
+    dropout: float = 0.1
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Predictions; also the pooled text."""
+        if self.pooling not in _POOLINGS:
+            raise ValueError(
+                f'config.model.pooling is "{self.pooling}"; give one of '
+                f"{', '.join(_POOLINGS)}"
+            )
+        text = self._pooled(batch, train)
+        h = nn.Dropout(self.dropout)(text, deterministic=not train)
+        pred = Linear(self.spec.num_outputs, name="head")(h)
+        return {"pred": pred if self.spec.classes else pred[:, 0], "text": text}
+
+    def _pooled(self, batch: Batch, train: bool) -> jax.Array:
+        """The text as one vector: [B, D]."""
+        cls, mask = self.pooling == "cls", batch["text_mask"]
+        if self.encoder is None:
+            return batch["text"][:, 0] if cls else mean_pool(batch["text"], mask)
+        encoded = self.encoder.encoder(pooler=cls, dtype=None, name="encoder")(
+            batch["text_ids"], mask=mask, segments=batch["text_type"], train=train
+        )
+        if encoded.pooled is not None:
+            return encoded.pooled
+        return mean_pool(encoded.last, mask)

@@ -1,0 +1,164 @@
+"""The pretrained encoder of a recipe (config.text): its word pieces, features and weights.
+
+A workdir keeps the encoder's config and tokenizer, so that a trained system
+reads new text without the folder that the weights came from.
+"""
+
+import functools
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from msajax import config as configs
+from msajax import pretrained, step
+from msajax.data import tokenize
+from msajax.data.spec import Corpus, Split
+from msajax.models.base import Model
+from msajax.nn.bert import BertConfig
+from msajax.nn.xlnet import XLNetConfig
+
+EncoderConfig = BertConfig | XLNetConfig
+
+# Rows that the frozen encoder reads at once.
+_ROWS = 64
+
+
+def find(config: configs.Config, workdir: pathlib.Path) -> pathlib.Path:
+    """The folder with the encoder's config and tokenizer: the workdir's, once it has one."""
+    kept = workdir / "encoder"
+    return kept if kept.is_dir() else pretrained.locate(config.text.encoder)
+
+
+def keep(config: configs.Config, workdir: pathlib.Path) -> None:
+    """Copies the encoder's config and tokenizer into the workdir; not its weights."""
+    kept = workdir / "encoder"
+    if not config.text.encoder or kept.is_dir():
+        return
+    source = pretrained.locate(config.text.encoder)
+    part = workdir / "encoder.part"
+    part.mkdir(exist_ok=True)
+    for name in ("config.json", *tokenize.FILES):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, part / name)
+    part.rename(kept)
+
+
+def encoder_of(config: configs.Config, workdir: pathlib.Path) -> EncoderConfig | None:
+    """The network that the system trains; None where it takes features.
+
+    Raises:
+      ValueError: the system needs one, or one of another kind.
+    """
+    wanted = configs.encoder_kinds(config.system)
+    if not config.text.encoder or config.text.frozen:
+        if wanted and type(None) not in wanted:
+            raise ValueError(
+                f"{config.system} changes the text inside its encoder: set "
+                "config.text.encoder to a folder, an installed package or an id on the "
+                "hub, and config.text.frozen=False (optimizer groups can freeze layers)"
+            )
+        return None
+    folder = find(config, workdir)
+    encoder = pretrained.read_config(folder)
+    if not isinstance(encoder, wanted):
+        kinds = [k.__name__.removesuffix("Config") for k in wanted]
+        raise ValueError(
+            f"{config.system} takes an encoder of type {' or '.join(kinds)}, but {folder} "
+            f"describes a {type(encoder).__name__.removesuffix('Config')}"
+        )
+    return encoder
+
+
+def prepare(config: configs.Config, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
+    """A corpus with the word pieces of the recipe's encoder, or its features where it is frozen.
+
+    Raises:
+      ValueError: there is no such encoder, or the corpus has no text for it.
+    """
+    folder, options = find(config, workdir), config.text
+    corpus = tokenize.word_pieces(
+        corpus,
+        folder,
+        max_length=options.max_length,
+        raw=options.raw,
+        words=options.words,
+    )
+    encoder = pretrained.read_config(folder)
+    for name, split in corpus.splits.items():
+        arrays = split.arrays
+        try:
+            pretrained.check_ids(encoder, arrays["text_ids"], arrays["text_type"])
+        except ValueError as error:
+            raise ValueError(f'in the split "{name}", {error}') from error
+    if not options.frozen:
+        return corpus
+    encode = _encode(pretrained.locate(options.encoder), encoder)
+    splits = {}
+    for name, split in corpus.splits.items():
+        kept = {k: v for k, v in split.arrays.items() if k not in _PIECES}
+        arrays = {"text": encode(split.arrays), **kept}
+        splits[name] = Split(split.ids, split.raw_text, arrays)
+    return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
+
+
+_PIECES = ("text_ids", "text_type")
+
+
+def _encode(
+    folder: pathlib.Path, config: EncoderConfig
+) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """{field: [N, L]} -> the encoder's last hidden state [N, L, D], zeros on padding."""
+    encoder = config.encoder(pooler=False)
+    ids = np.zeros((1, 2), np.int32)
+    run: Callable[..., Any] = functools.partial(encoder.init, train=False)
+    made = jax.eval_shape(lambda key: run(key, ids, mask=ids == 0), jax.random.key(0))
+    params, _ = pretrained.load(folder, encoder, made["params"])
+    params = jax.device_put(params)
+
+    @jax.jit
+    def forward(params, ids, mask, segments):
+        apply: Callable[..., Any] = encoder.apply
+        options = dict(mask=mask, segments=segments, train=False)
+        return apply({"params": params}, ids, **options).last * mask[..., None]
+
+    def encode(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        fields = [arrays[name] for name in ("text_ids", "text_mask", "text_type")]
+        made = []
+        for start in range(0, len(fields[0]), _ROWS):
+            rows = [x[start : start + _ROWS] for x in fields]
+            filler = _ROWS - len(rows[0])  # one shape compiles once
+            rows = [np.pad(x, ((0, filler), (0, 0))) for x in rows]
+            made.append(jax.device_get(forward(params, *rows))[: _ROWS - filler])
+        return np.concatenate(made)
+
+    return encode
+
+
+def weights(
+    config: configs.Config, model: Model
+) -> tuple[dict[str, np.ndarray], pretrained.Report | None]:
+    """The pretrained ones among a system's initial parameters, by their flat paths.
+
+    Returns:
+      ({'encoder/...': array}, the report of what was read); ({}, None) for a
+      system without an encoder.
+    """
+    encoder = getattr(model, "encoder", None)
+    if encoder is None:
+        return {}, None
+    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    nested: Any = traverse_util.unflatten_dict(shapes.params, sep="/")
+    params = nested["encoder"]
+    network = encoder.encoder(pooler="pooler" in params)
+    loaded, report = pretrained.load(
+        pretrained.locate(config.text.encoder), network, params
+    )
+    flat: dict[str, Any] = traverse_util.flatten_dict(loaded, sep="/")
+    return {f"encoder/{k}": v for k, v in flat.items() if k not in report.missing}, (
+        report
+    )
