@@ -69,7 +69,7 @@ class Ours:
         self.state = self._put(jax.tree.map(lambda x: jnp.stack([x] * seeds), fresh))
         keys = jax.random.key_data(jax.random.split(jax.random.key(1), seeds))
         scale = np.ones(seeds, np.float32)
-        # Epoch, key, scale of the learning rate and whether it is active, of each seed.
+        # Epoch, key data, scale of the learning rate and whether it is active, of each seed.
         self._rest = self._put((np.int32(0), keys, scale, np.ones(seeds, bool)))
         chunk = next(self._source.chunks(self._batches()))
         lower = self._program.loop.lower
