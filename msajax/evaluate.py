@@ -61,7 +61,8 @@ def make_forward(
         if loss:
             options = dict(train=False, progress=progress, method=loss)
             value, terms = apply(model, variables, batch, precision, **options)
-        pred = terms.get("pred")
+        # The loss of another method's phase may hand over other predictions.
+        pred = terms.get("pred") if predict == "__call__" else None
         if pred is None:
             options = dict(train=False, method=predict)
             pred = apply(model, variables, batch, precision, **options)["pred"]
@@ -91,6 +92,8 @@ def make_forward(
     }
 
     def forward(variables, source: feed.Source, batch_size: int, progress):
+        # Training may have had another number of devices.
+        batch_size += -batch_size % len(devices)
         batches = loader.ordered_batches(source.sizes, batch_size)
         progress = dict(progress)
         scale = progress.pop("lr_scale")

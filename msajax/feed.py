@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -121,13 +121,21 @@ def source(
       ValueError: several parts of a split that does not stay on the devices.
     """
     if not resident and len(parts) > 1:
-        raise ValueError(
-            f"config.data.buckets is {len(parts)}, but this split is streamed from the "
-            "host, batch by batch; set it to 1, or config.data.on_device to 'always'"
-        )
+        refuse_buckets(len(parts))
     index = tuple(part["index"] for part in parts)
-    placed = parallel.replicate(tuple(parts), devices) if resident else tuple(parts)
+    placed = tuple(parts)
+    if resident:  # what stayed in a store is read now
+        arrays = [{k: np.asarray(v) for k, v in part.items()} for part in placed]
+        placed = parallel.replicate(tuple(arrays), devices)
     return Source(placed, index, devices, resident)
+
+
+def refuse_buckets(count: int) -> NoReturn:
+    """Says that a streamed split has no buckets."""
+    raise ValueError(
+        f"config.data.buckets is {count}, but the data is streamed from the host, batch "
+        "by batch; set it to 1, or config.data.on_device to 'always'"
+    )
 
 
 def take(data: dict[str, jax.Array], rows: jax.Array) -> dict[str, jax.Array]:

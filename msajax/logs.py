@@ -48,6 +48,7 @@ class Log:
         )
         self._task = self._bar.add_task(self._title, status="compiling")
         self._shown = self._since = time.monotonic()
+        self._first = 0
         self._phase = ""
         self._stack = contextlib.ExitStack()
         self._files = []
@@ -66,12 +67,15 @@ class Log:
             self._files.append((lines, board))
             for i in range(len(history)):
                 self._write(len(self._files) - 1, history, i)
+        self._since = time.monotonic()
         self._bar.start()
         for title, history in zip(self._titles, histories, strict=True):
             if history:
                 self._say(f"goes on after epoch {len(history)}", title)
 
-    def steps(self, books: Sequence[Book], phase: Phase, done: int, steps: int) -> None:
+    def steps(
+        self, books: Sequence[Book], phase: Phase, done: int, steps: int, *, active: int
+    ) -> None:
         """Moves the bar after a dispatch.
 
         Args:
@@ -79,15 +83,16 @@ class Log:
           phase: that the seeds are in.
           done: steps of it.
           steps: of one epoch.
+          active: how many seeds did them; the others wait or are finished.
         """
         now = time.monotonic()
         # The first dispatch holds the compilation and does not count in the rate.
-        if self._phase != phase.name:
-            if now - self._since > _PLAIN_EVERY:
+        if self._phase != phase.name or done < self._first:
+            if self._phase != phase.name and now - self._since > _PLAIN_EVERY:
                 self._say(f"compiled in {_clock(now - self._since)}", self._title)
             self._phase, self._since, self._first = phase.name, now, done
         rate = (done - self._first) / max(now - self._since, 1e-9)
-        samples = rate * phase.batch_size * sum(not b.finished for b in books)
+        samples = rate * phase.batch_size * active
         total = phase.epochs * steps
         left = (total - done) / rate if rate else 0.0
         losses = [b.history[-1]["train_loss"] for b in books if b.history]
@@ -142,7 +147,9 @@ class Silent:
     def begin(self, histories: Sequence[list[dict]]) -> None:
         """Nothing, as all that follows."""
 
-    def steps(self, books: Sequence[Book], phase: Phase, done: int, steps: int) -> None:
+    def steps(
+        self, books: Sequence[Book], phase: Phase, done: int, steps: int, *, active: int
+    ) -> None:
         """Nothing."""
 
     def epoch(self, seed: int, book: Book) -> None:

@@ -134,12 +134,17 @@ def on_cpu(devices: Devices) -> bool:
     return devices[0].platform == "cpu"
 
 
-def fits(tree: Any, devices: Devices) -> bool:
+def fit(tree: Any, devices: Devices) -> bool:
     """Whether arrays may stay on each device: they take at most a quarter of its memory."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-    (own, *_) = _mesh(devices).local_mesh.devices.flat
-    limit = (own.memory_stats() or {}).get("bytes_limit", host_memory())
-    return size <= limit // 4
+    return size <= memory(devices) // 4
+
+
+def memory(devices: Devices) -> int:
+    """Bytes of memory that each device has; on a CPU they share the machine's."""
+    own = _mesh(devices).local_mesh.devices.ravel()
+    stats = own[0].memory_stats() or {}
+    return stats.get("bytes_limit", host_memory() // len(own))
 
 
 def host_memory() -> int:

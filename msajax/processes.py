@@ -7,6 +7,7 @@ In a process that stands alone all of it does nothing.
 import atexit
 import contextlib
 import os
+import secrets
 import select
 import socket
 import sys
@@ -61,6 +62,10 @@ def joined(
     )
     # It would hear SIGTERM in place of msajax.signals.
     jax.config.update("jax_enable_preemption_service", False)
+    if launched and coordinator and "OMPI_COMM_WORLD_SIZE" in os.environ:
+        # JAX asks a variable that Open MPI 5 no longer has.
+        num_processes = int(os.environ["OMPI_COMM_WORLD_SIZE"])
+        process_id = int(os.environ["OMPI_COMM_WORLD_RANK"])
     jax.distributed.initialize(
         coordinator or None,
         num_processes or None,
@@ -170,14 +175,22 @@ class _Lifeline:
         first = jax.process_index() == 0
         server = socket.create_server(("", 0)) if first else None
         port = server.getsockname()[1] if server else 0
-        name = f"{host or socket.gethostname()} {port}".encode().ljust(300)
-        told = multihost_utils.broadcast_one_to_all(np.frombuffer(name, np.uint8))
-        host, port = np.asarray(told).tobytes().decode().split()
+        words = f"{host or socket.gethostname()} {port} {secrets.token_hex(16)}"
+        told = np.frombuffer(words.encode().ljust(300), np.uint8)
+        told = np.asarray(multihost_utils.broadcast_one_to_all(told)).tobytes()
+        host, port, token = told.decode().split()
         if server:
-            others = jax.process_count() - 1
-            self._peers = [server.accept()[0] for _ in range(others)]
+            with server:
+                self._peers = _accept(server, jax.process_count() - 1, token)
         else:
-            self._peers = [socket.create_connection((host, int(port)), timeout=60)]
+            try:
+                self._peers = [socket.create_connection((host, int(port)), timeout=60)]
+                self._peers[0].sendall(token.encode())
+            except OSError as error:
+                raise ValueError(
+                    f"process 0 cannot be reached at {host}:{port} ({error}); if its name "
+                    "is not known here, give config.parallel.coordinator=ADDRESS:PORT"
+                ) from error
         self._left = False
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -190,8 +203,9 @@ class _Lifeline:
         if self._left:
             return
         print(
-            "\nerror: another process of this run has stopped, so this one stops too; run "
-            "the same commands again: they go on from the last checkpoint",
+            "\nerror: another process of this run has stopped, so this one stops too; see "
+            "what it says, then run the same commands again: they go on from the last "
+            "checkpoint",
             file=sys.stderr,
         )
         for peer in self._peers:
@@ -199,6 +213,21 @@ class _Lifeline:
                 peer.shutdown(socket.SHUT_RDWR)
         time.sleep(jax.process_index() == 0)  # the others end by themselves first
         _end(1)
+
+
+def _accept(server: socket.socket, count: int, token: str) -> list[socket.socket]:
+    """The connections of those who know the token."""
+    server.settimeout(60)
+    peers = []
+    while len(peers) < count:
+        peer, _ = server.accept()
+        peer.settimeout(60)
+        with contextlib.suppress(OSError):
+            if peer.recv(64) == token.encode():
+                peers.append(peer)
+                continue
+        peer.close()  # no process of ours
+    return peers
 
 
 def _several() -> bool:
@@ -225,6 +254,16 @@ def _check(coordinator: str, count: int, number: int, launched: bool) -> None:
         raise ValueError(
             f'config.parallel.coordinator is "{coordinator}"; give HOST:PORT, the machine '
             "of process 0 and a free port there"
+        )
+    if (
+        launched
+        and not (coordinator or count)
+        and "OMPI_COMM_WORLD_SIZE" in os.environ
+        and "OMPI_MCA_orte_hnp_uri" not in os.environ
+    ):
+        raise ValueError(
+            "this mpirun does not tell where process 0 is (Open MPI 4 does); give "
+            "config.parallel.coordinator=HOST:PORT, the machine of process 0 and a free port"
         )
     if count > 1 and not coordinator:
         raise ValueError(

@@ -60,7 +60,9 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         initial = settings.initial(setting)
         # Only now: a recipe that cannot run does not take the folder.
         with processes.first_alone("claim"):
-            workdir.claim(folder, config, setting.spec, corpus.sha256)
+            first = processes.is_first()
+            spec, sha256 = setting.spec, corpus.sha256
+            workdir.claim(folder, config, spec, sha256, write_files=first)
             text.keep(config, folder)
         books = _finished(setting)
         left = [seed for seed in config.train.seeds if seed not in books]
@@ -86,8 +88,8 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     arrays = settings.pad(setting, split)
     if "label" not in arrays:
         raise ValueError("the data has no labels; to score it, use --mode predict")
-    source = settings.source(setting, arrays)
-    preds = _predict(setting, setting.config.train.seeds, {name: source})[name]
+    sources = settings.sources(setting, {name: arrays})
+    preds = _predict(setting, setting.config.train.seeds, sources)[name]
     scores = _summary(setting, preds, arrays["label"])
     result = {
         "system": setting.config.system,
@@ -106,10 +108,10 @@ def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     setting = settings.trained(args, pairs)
     output = _output(args.output or setting.folder / "scores.csv")
     corpus = settings.known_corpus(setting, args.data, labels=False)
-    sources = {
-        name: settings.source(setting, settings.pad(setting, split))
-        for name, split in corpus.splits.items()
+    arrays = {
+        name: settings.pad(setting, split) for name, split in corpus.splits.items()
     }
+    sources = settings.sources(setting, arrays)
     preds = _predict(setting, setting.config.train.seeds, sources)
     rows = []
     for name, split in corpus.splits.items():

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import pathlib
@@ -179,40 +180,56 @@ def pad(setting: Setting, split: Split) -> dict[str, np.ndarray]:
 def on_devices(setting: Setting, corpus: Corpus) -> train.Data:
     """All splits of a corpus, on the devices or ready to be streamed to them."""
     splits = {name: pad(setting, split) for name, split in corpus.splits.items()}
-    return train.Data(
-        DATASETS[corpus.dataset],
-        {name: source(setting, arrays) for name, arrays in splits.items()},
-        {name: arrays["label"] for name, arrays in splits.items()},
-    )
+    labels = {name: arrays["label"] for name, arrays in splits.items()}
+    return train.Data(DATASETS[corpus.dataset], sources(setting, splits), labels)
 
 
-def source(setting: Setting, arrays: dict[str, np.ndarray]) -> feed.Source:
-    """A split as the batches are taken from it, without padding that no row needs."""
+def sources(
+    setting: Setting, splits: dict[str, dict[str, np.ndarray]]
+) -> dict[str, feed.Source]:
+    """Splits as the batches are taken from them, without padding that no row needs."""
     data, cut = setting.config.data, not setting.model.fixed_length
     if data.buckets > 1 and not cut:
         raise ValueError(
             f"config.data.buckets is {data.buckets}, but what {setting.config.system} "
             "computes depends on the padded length in this recipe; set it to 1"
         )
-    parts = loader.parts(arrays, data.buckets, cut=cut)
-    resident = data.on_device == "always" or (
-        data.on_device == "auto" and parallel.fits(parts, setting.devices)
+    if data.on_device == "never" and data.buckets > 1:
+        feed.refuse_buckets(data.buckets)
+    parts = {
+        name: loader.parts(arrays, data.buckets, cut=cut)
+        for name, arrays in splits.items()
+    }
+    fits = data.on_device == "auto" and parallel.fit(parts, setting.devices)
+    # Machines with less memory than others decide for all.
+    (streamed,) = processes.agree(
+        data.on_device == "never" or not (fits or data.on_device == "always")
     )
-    return feed.source(parts, setting.devices, resident=resident)
+    return {
+        name: feed.source(made, setting.devices, resident=not streamed)
+        for name, made in parts.items()
+    }
 
 
 def seeds_at_once(setting: Setting) -> int:
     """How many seeds one program trains.
 
-    A GPU waits for launches: five seeds cost hardly more than one. On a CPU, where
-    the products are what costs, one after the other was faster (tools/bench.py).
+    A GPU waits for launches: five seeds cost hardly more than one, as long as
+    parameters, gradients and Adam's moments fit in half of its memory. On a CPU,
+    where the products are what costs, one after the other is as fast or faster
+    (tools/bench.py --seeds 5).
     """
     at_once = setting.config.train.seeds_at_once
-    if at_once == "auto":
-        return (
-            1 if parallel.on_cpu(setting.devices) else len(setting.config.train.seeds)
-        )
-    return at_once
+    if at_once != "auto":
+        return at_once
+    if parallel.on_cpu(setting.devices):
+        return 1
+    shapes = jax.eval_shape(
+        functools.partial(train.init, setting.model), jax.random.key(0)
+    )
+    size = 4 * sum(4 * leaf.size for leaf in jax.tree.leaves(shapes))
+    fitting = parallel.memory(setting.devices) // 2 // size
+    return max(1, min(len(setting.config.train.seeds), fitting))
 
 
 def initial(setting: Setting) -> dict[str, np.ndarray]:

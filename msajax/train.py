@@ -78,7 +78,8 @@ def fit(
         program = programs[here[1]]
         for done in group.epoch(here):
             done += here[2] * program.steps
-            log.steps(group.books, program.phase, done, program.steps)
+            active = len(group.standing())
+            log.steps(group.books, program.phase, done, program.steps, active=active)
             due = time.monotonic() - saved >= save_seconds
             stop, due = processes.agree(interrupted(), due)
             if stop or due:
@@ -175,7 +176,7 @@ class _Group:
     def end_epoch(self, here: Place) -> list[int]:
         """Validates, keeps what is best, moves on to the next phase; the seeds whose epoch it was."""
         self._record()
-        ended = [i for i in self._standing() if not self.books[i].finished]
+        ended = [i for i in self.standing() if not self.books[i].finished]
         if not ended:
             return []
         figures = self._validate(here)
@@ -219,7 +220,7 @@ class _Group:
 
     def _record(self) -> None:
         """Brings the books up to the last dispatch."""
-        standing = self._standing()
+        standing = self.standing()
         for metrics, count in jax.device_get(self._pending):
             for i in standing:
                 if not self.books[i].finished:
@@ -230,23 +231,22 @@ class _Group:
             self.books[i].seconds += (now - self._since) / len(standing)
         self._since = now
 
-    def _standing(self) -> list[int]:
+    def standing(self) -> list[int]:
+        """The seeds that the last dispatches moved."""
         return [i for i, active in enumerate(self._active) if active]
 
     def save(self) -> None:
         """Writes a checkpoint of every seed that has moved since its last."""
         self._record()
-        seeds = len(self.books)
-        states, bests = _unstack(self._state, seeds), _unstack(self._best, seeds)
         for i, (book, folder) in enumerate(
             zip(self.books, self._checkpoints, strict=True)
         ):
             place = (book.place, book.finished)
             if self._saved.get(i) == place:
                 continue
-            trees = {} if book.finished else {"state": states[i]}
+            trees = {} if book.finished else {"state": _seed(self._state, i)}
             if any(row["best"] for row in book.history):
-                trees["best"] = bests[i]
+                trees["best"] = _seed(self._best, i)
             folder.save(dataclasses.asdict(book), **trees)
             self._saved[i] = place
 
@@ -262,9 +262,9 @@ def stack(trees: Sequence[Any]) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _unstack(tree: Any, count: int) -> list[Any]:
-    leaves, structure = jax.tree.flatten(tree)
-    return [structure.unflatten([x[i] for x in leaves]) for i in range(count)]
+def _seed(tree: Any, i: int) -> Any:
+    """One seed's part of a tree."""
+    return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 @jax.jit

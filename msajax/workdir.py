@@ -46,9 +46,21 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 
 
 def claim(
-    folder: pathlib.Path, config: configs.Config, spec: Spec, data_sha256: str
+    folder: pathlib.Path,
+    config: configs.Config,
+    spec: Spec,
+    data_sha256: str,
+    *,
+    write_files: bool = True,
 ) -> None:
     """Saves what the run is, or makes sure that it is what the folder holds.
+
+    Args:
+      folder: of the run.
+      config: of the run; the seeds that the folder holds join its own.
+      spec: of the data.
+      data_sha256: of the data.
+      write_files: False only checks and joins: of several processes one writes.
 
     Raises:
       ValueError: the folder holds a run of another config or other data.
@@ -70,8 +82,9 @@ def claim(
                 f"{folder} holds another run, with {'; '.join(changed)}. Take another "
                 "--workdir, or delete this one"
             )
-    write(folder / "config.json", configs.to_json(config))
-    write(folder / "spec.json", json.dumps(new, indent=2) + "\n")
+    if write_files:
+        write(folder / "config.json", configs.to_json(config))
+        write(folder / "spec.json", json.dumps(new, indent=2) + "\n")
 
 
 def load_config(folder: pathlib.Path) -> configs.Config:

@@ -74,7 +74,7 @@ def test_a_streamed_chunk_is_small(monkeypatch):
 
 
 def test_streaming_has_no_buckets():
-    with pytest.raises(ValueError, match="config.data.buckets is 2, but this split is"):
+    with pytest.raises(ValueError, match="config.data.buckets is 2, but the data is"):
         source(resident=False, buckets=2)
 
 

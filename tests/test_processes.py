@@ -146,7 +146,7 @@ def test_a_failure_of_one_ends_the_others(tmp_path):
     def mpirun(i, port):
         told = [f"--config.parallel.coordinator=localhost:{port}"]
         env = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": str(i)}
-        env |= {"OMPI_COMM_WORLD_LOCAL_RANK": str(i), "OMPI_MCA_orte_hnp_uri": "1.0;"}
+        env["OMPI_COMM_WORLD_LOCAL_RANK"] = str(i)
         return [*told, f"--config.train.epochs={2 + i}"], env
 
     for process in start(tmp_path / "two", how=mpirun):
@@ -168,6 +168,14 @@ def test_a_failure_of_one_ends_the_others(tmp_path):
 def test_values_that_do_not_fit(values, message):
     with pytest.raises(ValueError, match=message), processes.joined(*values):
         pass
+
+
+def test_mpirun_that_does_not_tell_where_to_meet(monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    monkeypatch.delenv("OMPI_MCA_orte_hnp_uri", raising=False)
+    with pytest.raises(ValueError, match="give config.parallel.coordinator=HOST:PORT"):
+        with processes.joined():
+            pass
 
 
 def test_a_process_that_stands_alone_agrees_with_itself(monkeypatch):

@@ -85,7 +85,7 @@ class Quiet:
     def begin(self, histories):
         """Starts."""
 
-    def steps(self, books, phase, done, steps):
+    def steps(self, books, phase, done, steps, *, active):
         """Moves."""
 
     def epoch(self, seed, book):

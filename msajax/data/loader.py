@@ -1,10 +1,11 @@
 """Batches: a pure function of (seed, cycle, phase, epoch, step); no iterator state exists."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from msajax.data.prepared import StoredSequences
 from msajax.data.spec import DATASETS, FIELDS, MODALITIES, Corpus, Spec, Split
 
 # The modality whose steps a field has on its second axis.
@@ -165,7 +166,7 @@ def parts(
             array = array if len(rows) == number else array[rows]
             modality = _LENGTH_OF.get(name)
             if cut and modality in steps:
-                array = array[:, : max(1, steps[modality][rows].max(initial=0))]
+                array = _resize(array, max(1, steps[modality][rows].max(initial=0)))
             part[name] = array
         made.append({**part, "index": rows.astype(np.int32)})
     return made
@@ -254,9 +255,18 @@ def _fit(
             f"{name} has {found} steps, but the system was made for at most {length}; "
             "set config.data.truncate=True to cut them"
         )
-    fitted = np.zeros((len(array), *shape), array.dtype)
-    fitted[:, : min(length, found)] = array[:, :length]
-    return fitted
+    return _resize(array, length)
+
+
+def _resize(array: Any, length: int) -> Any:
+    """[N, L, ...] -> [N, length, ...], cut or padded with zeros."""
+    if isinstance(array, StoredSequences):
+        return array.with_length(length)
+    if length <= array.shape[1]:
+        return array[:, :length]
+    padded = np.zeros((len(array), length, *array.shape[2:]), array.dtype)
+    padded[:, : array.shape[1]] = array
+    return padded
 
 
 def _width_error(name: str, found: int, expected: int) -> str:

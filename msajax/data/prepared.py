@@ -115,7 +115,7 @@ class StoredSequences:
     """Sequences in a store, as much of an array [N, L, D] as the loader needs.
 
     Taking rows reads them: `sequences[index]` is an array [..., L, D] of rows
-    padded with zeros. `sequences[:, :length]` is shorter and reads nothing.
+    padded with zeros. `with_length` reads nothing.
 
     Attributes:
       shape: (N, L, D).
@@ -135,16 +135,16 @@ class StoredSequences:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, tuple):
-            _, steps = key
-            length = len(range(self.shape[1])[steps])
-            shape = (self.shape[0], length, *self.shape[2:])
-            return StoredSequences(self._rows, self._field, shape, self.dtype)
         index = np.arange(len(self))[key]
         found = self._rows.__getitems__(index.ravel().tolist())
         values = [row[self._field][: self.shape[1]] for row in found]
         padded = _padded(values, self.shape[1:], self.dtype)
         return padded.reshape(*index.shape, *self.shape[1:])
+
+    def with_length(self, length: int) -> "StoredSequences":
+        """The same sequences, cut or padded to other steps."""
+        shape = (self.shape[0], length, *self.shape[2:])
+        return StoredSequences(self._rows, self._field, shape, self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)

@@ -66,8 +66,8 @@ class Model(nn.Module):
 
         Returns:
           (scalar loss, dict of scalar terms to log). The dict may hold 'pred',
-          what the phase's predict method returns under that name: evaluation
-          then takes it from here and need not run the network twice.
+          what `__call__` returns under that name: evaluation then takes it from
+          here and need not run the network twice.
         """
         del progress
         pred = self(batch, train=train)["pred"].astype(jnp.float32)

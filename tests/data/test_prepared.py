@@ -113,7 +113,13 @@ def test_sequences_that_stay_in_the_store_are_read_row_by_row(
             assert stored.nbytes == whole.nbytes and len(stored) == len(whole)
             index = np.array([[len(whole) - 1, 0], [0, 0]])
             np.testing.assert_array_equal(stored[index], whole[index])
-            np.testing.assert_array_equal(stored[:, :2][index], whole[:, :2][index])
+            np.testing.assert_array_equal(
+                stored.with_length(2)[index], whole[:, :2][index]
+            )
+            longer = stored.with_length(whole.shape[1] + 1)
+            assert longer.shape[1] == whole.shape[1] + 1
+            np.testing.assert_array_equal(longer[index][:, :, :-1], whole[index])
+            assert not longer[index][:, :, -1].any()
             np.testing.assert_array_equal(np.asarray(stored), whole)
         for key in set(split.arrays) - {"text", "audio", "vision"}:
             np.testing.assert_array_equal(arrays[key], split.arrays[key])
