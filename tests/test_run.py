@@ -138,7 +138,7 @@ def test_a_seed_that_is_not_finished_is_not_evaluated(
 
     monkeypatch.setattr(modes.Signals, "__call__", lambda self: True)
     monkeypatch.setattr(modes.Signals, "number", 2, raising=False)
-    assert run(tmp_path / "w", *SHORT, "--config.train.epochs=9") in (128, 130)
+    assert run(tmp_path / "w", *SHORT, "--config.train.epochs=9") in (130, 143)
     monkeypatch.undo()
     assert run(tmp_path / "w", "--mode", "evaluate", config=None) == 1
     message = capsys.readouterr().err
