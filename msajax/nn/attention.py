@@ -1,5 +1,7 @@
 """Multi-head attention with the parameters and initialisation of torch.nn.MultiheadAttention."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,40 @@ def masked_softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
     """
     weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))
     return jnp.where(mask, weights, 0)
+
+
+def attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    mask: jax.Array,
+    dropout: Callable[[jax.Array], jax.Array] | None = None,
+) -> jax.Array:
+    """Scaled dot-product attention.
+
+    Without dropout it is `jax.nn.dot_product_attention`: in bfloat16 on an NVIDIA
+    GPU, with heads of up to 128 in eights, cuDNN's kernel.
+
+    Args:
+      q: [B, Q, H, E].
+      k, v: [B, K, H, E].
+      mask: [B, 1, Q or 1, K] bool, True on visible keys.
+      dropout: of attention weights, in training.
+
+    Returns:
+      [B, Q, H, E]; zeros for a query that sees no key.
+    """
+    if dropout is None:
+        mask = jnp.broadcast_to(mask, (*mask.shape[:2], q.shape[1], k.shape[1]))
+        half = q.dtype == jnp.bfloat16 and q.shape[-1] <= 128 and q.shape[-1] % 8 == 0
+        kernel = "cudnn" if half and jax.default_backend() == "gpu" else "xla"
+        heads = jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=kernel)
+        seen = mask.any(axis=-1)[:, 0, :, None, None]
+        return jnp.where(seen, heads, 0)
+    scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)
+    weights = masked_softmax(scores * q.shape[-1] ** -0.5, mask)
+    return jnp.einsum("bhqk,bkhe->bqhe", dropout(weights.astype(v.dtype)), v)
 
 
 class MultiHeadAttention(nn.Module):
@@ -83,10 +119,9 @@ class MultiHeadAttention(nn.Module):
         else:
             inputs = (query, key, value)
             q, k, v = (h for i, x in enumerate(inputs) for h in project(x, i, i + 1))
-        scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)
-        weights = masked_softmax(scores * shape[-1] ** -0.5, mask[:, None])
-        dropout = Dropout(self.dropout, deterministic=not train)
-        heads = jnp.einsum("bhqk,bkhe->bqhe", dropout(weights.astype(v.dtype)), v)
+        drops = train and self.dropout > 0
+        dropout = Dropout(self.dropout, deterministic=False) if drops else None
+        heads = attend(q, k, v, mask=mask[:, None], dropout=dropout)
         # [B, Q, H, D/H] -> [B, Q, D]
         return nn.Dense(dim, kernel_init=nn.initializers.xavier_uniform(), name="out")(
             heads.reshape(query.shape)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax.nn.attention import MultiHeadAttention, masked_softmax
+from msajax.nn.attention import MultiHeadAttention, attend, masked_softmax
 
 rng = np.random.default_rng(0)
 QUERY = rng.normal(size=(2, 3, 8)).astype(np.float32)
@@ -93,3 +93,20 @@ def test_initial_scale_counts_the_three_projections_as_one():
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="3 heads do not divide a width of 8"):
         random_params(3, QUERY, KEY, VALUE, mask=MASK)
+
+
+@pytest.mark.parametrize("dtype,atol", [(jnp.float32, 2e-6), (jnp.bfloat16, 2e-2)])
+def test_attention_without_dropout_is_the_same_as_with_a_dropout_of_zero(dtype, atol):
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.normal(size=(2, n, 3, 8)), dtype) for n in (4, 5, 5))
+    mask = rng.random((2, 1, 4, 5)) < 0.5
+    mask[1, 0, 2] = False  # a query that sees no key
+    plain = attend(q, k, v, mask=jnp.asarray(mask))
+    dropped = attend(q, k, v, mask=jnp.asarray(mask), dropout=lambda weights: weights)
+    assert plain.dtype == dropped.dtype == dtype
+    assert not np.asarray(plain[1, 2], np.float32).any()
+    np.testing.assert_allclose(
+        np.asarray(plain, np.float32), np.asarray(dropped, np.float32), atol=atol
+    )
+    keys = attend(q, k, v, mask=jnp.asarray(mask[:, :, :1]))
+    assert keys.shape == q.shape

@@ -1,0 +1,71 @@
+"""What the log of a group of seeds says: rates of the seeds at work, one file for each seed."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from msajax import logs
+from msajax.book import Book, Phase
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    """A log of seeds 1 and 2, its clock and what it printed."""
+    clock, printed = [100.0], io.StringIO()
+    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+    folders = {seed: tmp_path / f"seed_{seed}" for seed in (1, 2)}
+    made = logs.Log(folders, title="toy", console=Console(file=printed, width=200))
+    yield made, clock, printed
+    made.close()
+
+
+def row(epoch, loss):
+    return {"epoch": epoch, "train_loss": loss, "valid_loss": loss, "best": True}
+
+
+def test_the_rate_counts_the_seeds_at_work(log):
+    made, clock, printed = log
+    books = [
+        Book(history=[row(0, 1.0)], best=0.5),
+        Book(history=[row(0, 3.0)], best=1.5),
+    ]
+    made.begin([book.history for book in books])
+    phase = Phase(epochs=10, batch_size=8)
+    made.steps(books, phase, 10, 10, active=1)  # holds the compilation
+    clock[0] += 10
+    made.steps(books, phase, 30, 10, active=1)
+    line = printed.getvalue().splitlines()[-1]
+    assert "toy seeds 1, 2: epoch 3/10  loss 2.0000  best 1.0000" in line
+    assert "16 samples/s  0:35 left" in line
+
+
+def test_a_place_before_begins_the_rate_anew(log):
+    made, clock, printed = log
+    books = [Book(), Book()]
+    made.begin([[], []])
+    phase = Phase(epochs=10, batch_size=8)
+    for done in (50, 60, 10, 20):  # the second cycle of one phase
+        made.steps(books, phase, done, 10, active=2)
+        clock[0] += 10
+    assert "-" not in printed.getvalue().split("samples/s")[-2].split()[-1]
+    assert "16 samples/s  1:20 left" in printed.getvalue().splitlines()[-1]
+
+
+def test_each_seed_has_its_file(log, tmp_path):
+    made, _, _ = log
+    made.begin([[row(0, 1.0)], []])
+    made.epoch(1, Book(history=[row(0, float("nan"))]))
+    paths = [tmp_path / f"seed_{seed}/log.jsonl" for seed in (1, 2)]
+    rows = [[json.loads(x) for x in path.read_text().splitlines()] for path in paths]
+    assert rows[0] == [row(0, 1.0)]
+    assert rows[1] == [row(0, None)]
+
+
+def test_compiling_is_told_where_it_is_long(log):
+    made, clock, printed = log
+    made.begin([[], []])
+    clock[0] += 75
+    made.steps([Book(), Book()], Phase(), 1, 10, active=2)
+    assert "toy seeds 1, 2: compiled in 1:15" in printed.getvalue()
