@@ -54,12 +54,17 @@ class TFN(Model):
         )(batch, train=train)
 
         # Tensor fusion (section 4.2): uni-, bi- and trimodal products
-        z = [_with_one(embeddings[m]) for m in ("audio", "vision", "text")]
-        fusion = jnp.einsum("ba,bv,bt->bavt", *z)
-        fusion = fusion.reshape(fusion.shape[0], -1)
+        audio, vision, text = (
+            _with_one(embeddings[m]) for m in ("audio", "vision", "text")
+        )
+        # Two products of two: the gradient of one of three copies the tensor twice.
+        pairs = jnp.einsum("ba,bv->bav", audio, vision)
+        pairs = pairs.reshape(pairs.shape[0], -1)  # [B, Da Dv]
+        fusion = jnp.einsum("bp,bt->bpt", pairs, text)
 
         # Sentiment inference subnetwork (section 4.3)
         h = Dropout(self.post_fusion_dropout)(fusion, deterministic=not train)
+        fusion, h = (x.reshape(x.shape[0], -1) for x in (fusion, h))
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_1")(h))
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_2")(h))
         pred = Linear(self.spec.num_outputs, name="post_fusion_3")(h)
