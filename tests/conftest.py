@@ -1,5 +1,6 @@
 """Strict tests: four virtual CPU devices, rank promotion raises, warnings are errors."""
 
+import gc
 import os
 import pathlib
 
@@ -22,6 +23,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 CACHE = ROOT / ".cache" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Drops the compiled programs of each file: the system allows a process about 65,000 mappings."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
