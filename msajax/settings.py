@@ -200,11 +200,11 @@ def sources(
         name: loader.parts(arrays, data.buckets, cut=cut)
         for name, arrays in splits.items()
     }
-    fits = data.on_device == "auto" and parallel.fit(parts, setting.devices)
-    # Machines with less memory than others decide for all.
-    (streamed,) = processes.agree(
-        data.on_device == "never" or not (fits or data.on_device == "always")
+    resident = data.on_device == "always" or (
+        data.on_device == "auto" and parallel.fit(parts, setting.devices)
     )
+    # Machines with less memory than others decide for all.
+    (streamed,) = processes.agree(not resident)
     return {
         name: feed.source(made, setting.devices, resident=not streamed)
         for name, made in parts.items()

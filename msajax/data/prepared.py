@@ -93,7 +93,11 @@ def load(folder: str | os.PathLike, *, limit: float = math.inf) -> Corpus:
         }
         shapes = {
             name: {
-                field: (len(made.as_data_source(names[name])), length, *features[1:])
+                field: (
+                    made.info.splits[names[name]].num_examples,
+                    length,
+                    *features[1:],
+                )
                 for field, length in steps.items()
                 for features in [made.info.features[field].shape]
             }
