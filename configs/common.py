@@ -53,7 +53,7 @@ def get_config(system: str, dataset: str) -> Any:
     config.cycles = 1  # > 1 alternates the phases
     config.precision = "float32"  # of the computation; 'bfloat16' for large encoders
     config.parallel = dict(
-        devices=0,  # of each process; 0 takes all
+        devices=0,  # of each process; 0 takes all GPUs, or the processor as one device
         coordinator="",  # HOST:PORT where several processes meet; '' asks the launcher
         num_processes=0,  # of the run; 0 asks the launcher (srun, mpirun), else 1
         process_id=0,  # of this process, where num_processes is given

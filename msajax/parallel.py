@@ -10,6 +10,7 @@ pmap takes and returns them so. Typed random keys do not cross its border there;
 their data does.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -90,6 +91,16 @@ def rngs(key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
 
 
 # Around the step -------------------------------------------------------------
+
+
+def split_processor(count: int) -> None:
+    """Lets the processor stand for `count` devices, where jax has not looked for devices yet.
+
+    XLA computes small products and elementwise loops on one core each: devices
+    that share a batch keep several cores busy. GPUs are as many as there are.
+    """
+    with contextlib.suppress(RuntimeError):  # jax knows its devices already
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def find_devices(limit: int = 0) -> Devices:

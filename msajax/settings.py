@@ -139,6 +139,8 @@ def set_up(config: configs.Config) -> None:
     if config.deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if config.parallel.devices > 1:
+        parallel.split_processor(config.parallel.devices)
     # On NVIDIA GPUs the default would round the factors of float32 products to TF32.
     jax.config.update("jax_default_matmul_precision", "float32")
     if jax.config.values["jax_compilation_cache_dir"] is None:

@@ -41,13 +41,11 @@ def start(folder, *args, how=None):
         ]
         told, env = (by_hand, {}) if how is None else how(i, port)
         env = os.environ | env
-        env["XLA_FLAGS"] = (
-            "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
-        )
+        env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
         env["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "processes")
         env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
         command = [sys.executable, "-m", "msajax.main", *ARGS, *args, *told]
-        command += ["--workdir", str(folder)]
+        command += ["--workdir", str(folder), "--config.parallel.devices=2"]
         pipe = subprocess.PIPE
         started.append(
             subprocess.Popen(

@@ -8,8 +8,24 @@ from msajax import feed, parallel, train
 from msajax.data import loader
 from msajax.data.spec import DATASETS, Corpus, Spec, Split
 from msajax.models.base import Model
+from msajax.nn.bert import BertConfig
+from msajax.nn.xlnet import XLNetConfig
 
 SPEC = Spec(dims=(3, 4, 5), lengths=(5, 7, 6), num_train=22)
+# Encoders of the two tokens that `Spec.example` makes; without dropout of their own.
+BERT = BertConfig(
+    vocab_size=2,
+    hidden_size=6,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=9,
+    max_position_embeddings=10,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
+XLNET = XLNetConfig(
+    vocab_size=2, d_model=6, n_layer=2, n_head=2, d_inner=9, dropout=0.0
+)
 
 
 class Toy(Model, kw_only=True):

@@ -27,10 +27,12 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import config as configs
-from msajax import models
+from msajax import models, parallel
 from msajax.book import Phase
 from msajax.data import loader, read
 from msajax.data.spec import DATASETS, MODALITIES, Spec, suggest
+from msajax.nn.bert import BertConfig
+from msajax.nn.xlnet import XLNetConfig
 from tools import bench_table
 from tools.bench_ours import Ours, step_flops
 from tools.timing import alternate, cpu_seconds, describe, steps_in, timed
@@ -38,6 +40,16 @@ from tools.timing import alternate, cpu_seconds, describe, steps_in, timed
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUM_ROWS = 1284  # of CMU-MOSI's training split
 BUCKETS = (2, 4)  # of --data
+# Of the sizes that people fine-tune, all-MiniLM-L6's and BERT's base; random weights.
+ENCODERS: dict[str, dict[type, Any]] = {
+    "minilm": {
+        BertConfig: BertConfig(
+            hidden_size=384, num_hidden_layers=6, intermediate_size=1536
+        ),
+        XLNetConfig: XLNetConfig(d_model=384, n_layer=6, d_inner=1536),
+    },
+    "base": {BertConfig: BertConfig(), XLNetConfig: XLNetConfig()},
+}
 
 
 class Shape(NamedTuple):
@@ -58,9 +70,45 @@ SHAPES = {
 
 def mmsa_form(system: str) -> dict[str, Any]:
     """Model keys with which a system of ours does the same work as mmsa's."""
+    if configs.encoder_kinds(system):  # hides padding there too
+        return {}
     return {"padded": True} | (
         {"position_embedding": False} if system == "mult" else {}
     )
+
+
+def example(
+    system: str, shape: Shape, rows: int, encoder: str
+) -> tuple[Spec, dict[str, np.ndarray], Any]:
+    """Random data of a shape for a system.
+
+    Args:
+      system: a name in configs/.
+      shape: of the data.
+      rows: of the split.
+      encoder: size of the text's, a key of `ENCODERS`.
+
+    Returns:
+      The spec, the arrays of a split, and the config of the encoder that reads
+      its word pieces, None for a system that takes features.
+    """
+    known = ENCODERS[encoder]
+    kinds = [kind for kind in configs.encoder_kinds(system) if kind in known]
+    fields = (*Spec.fields, *(("text_ids", "text_type") if kinds else ()))
+    scale = DATASETS[shape.dataset].label_range
+    spec = Spec(shape.dims, shape.lengths, rows, scale, fields=fields)
+    arrays = spec.example(rows)
+    del arrays["index"], arrays["valid"]
+    if not kinds:
+        return spec, arrays, None
+    config = known[kinds[0]]
+    del arrays["text"]
+    ids = np.random.default_rng(1).integers(
+        0, config.vocab_size, (rows, spec.lengths[0])
+    )
+    arrays["text_ids"] = ids.astype(np.int32)
+    arrays["text_type"] = np.zeros_like(arrays["text_ids"])
+    return spec, arrays, config
 
 
 def measure(
@@ -79,12 +127,10 @@ def measure(
     """
     shape = SHAPES[shape_name]
     config, phase = _recipe(system, shape.dataset, args)
-    spec = Spec(
-        shape.dims, shape.lengths, NUM_ROWS, DATASETS[shape.dataset].label_range
-    )
-    arrays = spec.example(NUM_ROWS)
-    del arrays["index"], arrays["valid"]
-    model = configs.build(config, spec)
+    spec, arrays, encoder = example(system, shape, NUM_ROWS, args.encoder)
+    if system.startswith("mag_") and len(set(shape.lengths)) > 1:
+        config.model.align = True  # audio and vision have no row for each piece
+    model = configs.build(config, spec, encoder)
 
     def ours(phase: Phase, **options) -> Ours:
         rows = _whole_batches(phase)
@@ -97,15 +143,20 @@ def measure(
         sides["seeds"] = ours(phase, seeds=args.seeds)
         large = dataclasses.replace(phase, batch_size=args.seeds * phase.batch_size)
         sides["large_batch"] = ours(large)
+    if args.devices > 1:
+        sides["devices"] = ours(phase, devices=args.devices)
     if args.against:
-        sides |= _torch_sides(system, spec, config.model, arrays, phase, args.precision)
+        given = config.model if encoder is None else model
+        sides |= _torch_sides(system, spec, given, arrays, phase, args.precision)
     result: dict[str, Any] = {
         "system": system,
         "shape": shape_name,
         "batch": phase.batch_size,
-        "form": "padded" if args.padded else "masked",
+        "form": "padded" if config.model.get("padded") else "masked",
+        **({"encoder": args.encoder} if encoder else {}),
         "precision": args.precision,
         **({"seeds": args.seeds} if args.seeds > 1 else {}),
+        **({"devices": args.devices} if args.devices > 1 else {}),
         **_speeds(sides, args),
         "flops_per_step": step_flops(model, phase, arrays),
         "compile_seconds": {name: s.compile_seconds for name, s in sides.items()},
@@ -123,12 +174,16 @@ def measure(
 
 
 def _recipe(system: str, dataset: str, args: argparse.Namespace) -> tuple[Any, Phase]:
-    config = configs.load(str(ROOT / "configs" / f"{system}_{dataset}.py"))
+    config = configs.load(str(_recipe_file(system, dataset)))
     config.train.batch_size = args.batch or config.train.batch_size
     if args.padded:
         config.model.update(mmsa_form(system))
     (phase,) = configs.phases(config)
     return config, phase
+
+
+def _recipe_file(system: str, dataset: str) -> pathlib.Path:
+    return ROOT / "configs" / f"{system}_{dataset}.py"
 
 
 def _whole_batches(phase: Phase) -> int:
@@ -251,6 +306,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.example:
         write_example(SHAPES[args.shapes[0]], args.example)
         return 0
+    parallel.split_processor(args.devices)
     machine = describe(
         torch=bool(args.against),
         precision=args.precision,
@@ -259,13 +315,17 @@ def main(argv: list[str] | None = None) -> int:
     )
     print(", ".join(f"{k} {v}" for k, v in machine.items() if v), flush=True)
     if args.data:
-        todo = {s: functools.partial(measure_padding, s, args) for s in args.systems}
+        todo = {
+            system: functools.partial(measure_padding, system, args)
+            for system in args.systems or _default_systems(args)
+        }
     else:
         rate = machine["matmul_gflops"] * 1e9
         todo = {
             f"{system} {shape}": functools.partial(measure, system, shape, args, rate)
             for shape in args.shapes
-            for system in args.systems
+            for system in args.systems or _default_systems(args)
+            if _recipe_file(system, SHAPES[shape].dataset).exists()
         }
     results = []
     for name, run in todo.items():
@@ -282,6 +342,16 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _default_systems(args: argparse.Namespace) -> list[str]:
+    if args.against:
+        from tools import mmsa_torch
+
+        return list(mmsa_torch.SYSTEMS)
+    if args.data:  # word pieces come from a tokenizer, not from a file
+        return [name for name in models.names() if not configs.encoder_kinds(name)]
+    return list(models.names())
+
+
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     def names(known):
         def parse(text: str) -> list[str]:
@@ -296,20 +366,26 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         return parse
 
     parser = argparse.ArgumentParser(description="Measure speed, against mmsa too.")
-    every, shapes = list(models.names()), list(SHAPES)
+    every, shapes = models.names(), list(SHAPES)
     precisions = ["float32", "bfloat16"]
     add = parser.add_argument
-    add("--systems", type=names(every), default=every)
+    add(
+        "--systems", type=names(every), help="a,b,c; otherwise all that can be measured"
+    )
     add("--shapes", type=names(shapes), default=shapes)
     add("--against", choices=["mmsa"], help="also time this package's modules")
     add("--padded", action="store_true", help="work on padding, as mmsa does")
     add("--seeds", type=int, default=1, help="also time so many seeds at once")
+    add("--devices", type=int, default=1, help="also time so many devices, or cores")
     add("--precision", choices=precisions, default="float32", help="of both sides")
     add("--tf32", action="store_true", help="allow it for float32 products on a GPU")
     add("--nondeterministic", action="store_true", help="allow such kernels on a GPU")
     add("--batch", type=int, default=0, help="0: the recipe's")
     add("--rounds", type=int, default=5)
     add("--seconds", type=float, default=1.0, help="of a side's round")
+    add(
+        "--encoder", choices=list(ENCODERS), default="minilm", help="size of the text's"
+    )
     add("--data", metavar="FILE", help="time less padding on this file instead")
     add("--dataset", choices=sorted(DATASETS), default="mosi", help="of --data")
     add(
@@ -317,8 +393,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--json", metavar="FILE", help="write the results there too")
     args = parser.parse_args(argv)
-    if args.data and (args.against or args.padded or args.seeds > 1):
-        parser.error("--data is for ours alone: without --against, --padded, --seeds")
+    if args.data and (
+        args.against or args.padded or args.seeds > 1 or args.devices > 1
+    ):
+        options = "--against, --padded, --seeds, --devices"
+        parser.error(f"--data is for ours alone: without {options}")
     return args
 
 

@@ -36,6 +36,7 @@ class Ours:
         seeds: int = 1,
         precision: str = "float32",
         resident: bool = True,
+        devices: int = 1,
     ):
         """Compiles the loop.
 
@@ -47,11 +48,12 @@ class Ours:
           seeds: trained at once.
           precision: of the computation.
           resident: False streams the batches from the host.
+          devices: that share a batch.
         """
-        devices = parallel.find_devices(1)
-        self._put = functools.partial(parallel.replicate, devices=devices)
+        found = parallel.find_devices(devices)
+        self._put = functools.partial(parallel.replicate, devices=found)
         self._parts = parts
-        self._source = feed.source(parts, devices, resident=resident)
+        self._source = feed.source(parts, found, resident=resident)
         self._split = self._source
         self._program = step.Program(
             model,

@@ -25,7 +25,10 @@ others: processor cores that other programs kept busy meanwhile; anything far fr
 ratios, since threads that wait for each other (PyTorch's) lose more to it.
 form padded: both sides do the same work; masked: ours hides padding, mmsa works on it.
 tfn, lmf, lf_dnn: mmsa averages audio and vision over time once, when it loads them; ours in every
-step. mmsa's batches are rows of resident arrays here, without its loader's worker processes."""
+step. mmsa's batches are rows of resident arrays here, without its loader's worker processes.
+text_only: the encoder that mmsa wraps, transformers' BertModel; half of the pieces are padding.
+on n devices: a processor that stands for n of them, which share a batch (config.parallel.devices);
+PyTorch has the same cores as threads."""
 
 _SEEDS = """\
 Training, the rows of all seeds together. one: a seed alone (so fast are seeds one after the
@@ -46,9 +49,14 @@ def show(results: Sequence[dict[str, Any]]) -> None:
     """Prints what was measured: speeds, and where they are known, ratios and seeds."""
     _print("Speed", _speed(results), _SPEED)
     if any("eager" in r["train_ratio"] for r in results):
-        for method, name in (("train", "Training"), ("evaluate", "Evaluation")):
-            title = f"{name} against mmsa"
-            _print(title, _against(results, method), _AGAINST if name[0] == "E" else "")
+        sides = {"msajax": ""}
+        if "devices" in results[0]:
+            sides["devices"] = f", on {results[0]['devices']} devices"
+        for ours, where in sides.items():
+            for method, name in (("train", "Training"), ("evaluate", "Evaluation")):
+                title = f"{name} against mmsa{where}"
+                _print(title, _against(results, method, ours), "")
+        print(_AGAINST, flush=True)
     if any("seeds" in r for r in results):
         _print(f"{results[0]['seeds']} seeds", _seeds(results), _SEEDS)
 
@@ -115,20 +123,21 @@ def _speed(results: Sequence[dict[str, Any]]) -> tuple[list, list]:
     return [*_KEYS, *columns], lines
 
 
-def _against(results: Sequence[dict[str, Any]], method: str) -> tuple[list, list]:
+def _against(
+    results: Sequence[dict[str, Any]], method: str, ours: str
+) -> tuple[list, list]:
     names = ("eager", "compiled")
     columns = [(name, "rows/s") for name in ("msajax", *names)]
     columns += [("times", name) for name in names] + [("others", "cores")]
-    lines = []
+    lines, logs = [], []
     for r in results:
-        speeds, ratios = r["samples_per_second"][method], r[f"{method}_ratio"]
-        line = [*_keys(r), *(f"{speeds[name]:.0f}" for name in ("msajax", *names))]
-        line += [f"{ratios[name]:.2f}" for name in names]
+        speeds = r["samples_per_second"][method]
+        ratios = [speeds[ours] / speeds[name] for name in names]
+        line = [*_keys(r), *(f"{speeds[name]:.0f}" for name in (ours, *names))]
+        line += [f"{ratio:.2f}" for ratio in ratios]
         lines.append([*line, f"{r['others_cores']:.2f}"])
-    means = [
-        math.exp(sum(math.log(r[f"{method}_ratio"][n]) for r in results) / len(results))
-        for n in names
-    ]
+        logs.append([math.log(ratio) for ratio in ratios])
+    means = [math.exp(sum(of) / len(of)) for of in zip(*logs, strict=True)]
     blank = [""] * (len(_KEYS) + 1)
     lines.append(["geometric", "mean", *blank, *(f"{mean:.2f}" for mean in means), ""])
     return [*_KEYS, *columns], lines

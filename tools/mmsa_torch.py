@@ -1,5 +1,9 @@
-"""The PyTorch systems of the package `mmsa`, trained as that package trains them, for tools/bench.py."""
+"""The PyTorch systems of the package `mmsa`, trained as that package trains them, for tools/bench.py.
 
+For text_only it is the encoder that mmsa wraps, `BertModel` of the package transformers.
+"""
+
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -24,6 +28,7 @@ _CLASSES = {
     "mult": ("MULT", "MULT"),
 }
 VERSION = torch.__version__
+SYSTEMS = (*_CLASSES, "text_only")
 # Whose audio and vision the package's loader averages over time, once.
 AVERAGED = ("tfn", "lmf", "lf_dnn")
 
@@ -45,20 +50,23 @@ def build(system: str, spec: Spec, settings: Any) -> nn.Module:
     """The package's module of a system.
 
     Args:
-      system: a key of `_CLASSES`.
+      system: one of `SYSTEMS`.
       spec: dims and lengths of the data.
-      settings: our hyperparameters, `config.model`.
+      settings: our hyperparameters, `config.model`; for text_only our system.
 
     Returns:
-      A module from (text, audio, vision) to a dict with 'M', [B, 1].
+      A module from (text, audio, vision), or from word pieces, their mask and
+      segments, to a dict with 'M', [B, 1].
 
     Raises:
       ValueError: the package is not installed, or lacks the system.
     """
-    if system not in _CLASSES:
+    if system not in SYSTEMS:
         raise ValueError(
-            f'mmsa has no counterpart of "{system}" here; systems: {", ".join(_CLASSES)}'
+            f'mmsa has no counterpart of "{system}" here; systems: {", ".join(SYSTEMS)}'
         )
+    if system == "text_only":
+        return _TextOnly(settings)
     _stub_packages()
     file, name = _CLASSES[system]
     module = importlib.import_module(f"MMSA.models.singleTask.{file}")
@@ -145,6 +153,25 @@ class _Aligned(nn.Module):
         return self.system(*self.align(text, audio, vision))
 
 
+class _TextOnly(nn.Module):
+    """`BertModel`, the mean over real tokens, dropout and a linear head."""
+
+    def __init__(self, ours: Any):
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(**dataclasses.asdict(ours.encoder))
+        self.encoder = BertModel(config, add_pooling_layer=False)
+        self.dropout = nn.Dropout(ours.dropout)
+        self.head = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, ids, mask, segments):
+        encoded = self.encoder(ids, attention_mask=mask, token_type_ids=segments)
+        real = mask[..., None].to(encoded.last_hidden_state.dtype)
+        text = (encoded.last_hidden_state * real).sum(1) / real.sum(1).clamp(min=1)
+        return {"M": self.head(self.dropout(text))}
+
+
 class Torch:
     """One side of the benchmark: a PyTorch module on arrays that lie on the device.
 
@@ -177,15 +204,18 @@ class Torch:
         # Else the programs of earlier shapes count to a limit, after which it runs eagerly.
         torch.compiler.reset()
         self._forward: Callable = torch.compile(module) if compiled else module
-        inputs = {name: torch.from_numpy(arrays[name]) for name in MODALITIES}
+        pieces = ("text_ids", "text_mask", "text_type")
+        names = pieces if "text_ids" in arrays else MODALITIES
+        inputs = {name: torch.from_numpy(arrays[name]) for name in names}
         if averaged:
             for name in ("audio", "vision"):
                 inputs[name] = inputs[name].mean(dim=1, keepdim=True)
-        self._inputs = [inputs[name].to(self._device) for name in MODALITIES]
+        self._inputs = [inputs[name].to(self._device) for name in names]
         label = torch.from_numpy(arrays["label"]).to(self._device)
         self._label, self._loss = label[:, None], nn.L1Loss()
         self._rows = torch.from_numpy(rows.astype(np.int64)).to(self._device)
-        self._optimizer = _adam(module, phase)
+        make = _adamw if phase.optimizer.name == "adamw" else _adam
+        self._optimizer = make(module, phase)
         self.compile_seconds, _ = timed(functools.partial(self.train, 1))
         if self._device.type == "cuda":
             self.train(phase.accumulate)  # Adam's averages too
@@ -259,4 +289,20 @@ def _adam(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
         [group for group in groups if group["params"]],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
+    )
+
+
+def _adamw(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
+    """The groups of `configs.common.fine_tune`, at their peak rates."""
+    settings = phase.optimizer
+    encoder: Any = dict(settings.groups)[r"encoder/.*"]
+    groups: dict[tuple[float, float], list] = {}
+    for name, parameter in module.named_parameters():
+        own = encoder if name.startswith("encoder") else {}
+        decays = not (name.endswith("bias") or "LayerNorm" in name)
+        rate = own.get("learning_rate", settings.learning_rate)
+        group = rate, settings.weight_decay if decays else 0.0
+        groups.setdefault(group, []).append(parameter)
+    return torch.optim.AdamW(
+        [dict(params=p, lr=lr, weight_decay=w) for (lr, w), p in groups.items()]
     )

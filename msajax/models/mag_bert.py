@@ -6,11 +6,14 @@ code and in thuiar/MMSA. Unlike theirs, data without a row per word piece can be
 pooled to the pieces in each sample by itself (`align`).
 """
 
+from typing import Any
+
 import flax.linen as nn
 
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.align import to_text
 from msajax.nn.bert import BertConfig
+from msajax.nn.dropout import Dropout
 from msajax.nn.gates import MAGGate
 from msajax.nn.linear import Linear
 
@@ -46,7 +49,8 @@ class MAGBert(Model):
             inject_after=0,
             inject=lambda text: gate(text, audio, vision, train=train),
         )
-        h = nn.Dropout(self.dropout)(encoded.pooled, deterministic=not train)
+        fusion: Any = encoded.pooled  # never None: the encoder has its pooler
+        h = Dropout(self.dropout)(fusion, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
         pred = pred if self.spec.classes else pred[:, 0]
-        return {"pred": pred, "fusion": encoded.pooled, "hidden": encoded.hidden}
+        return {"pred": pred, "fusion": fusion, "hidden": encoded.hidden}

@@ -10,6 +10,7 @@ import flax.linen as nn
 
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.align import to_text
+from msajax.nn.dropout import Dropout
 from msajax.nn.gates import MAGGate
 from msajax.nn.linear import Linear
 from msajax.nn.xlnet import XLNetConfig
@@ -48,7 +49,7 @@ class MAGXLNet(Model):
         )
         summary = Linear(self.encoder.d_model, name="summary")
         text = nn.tanh(summary(encoded.pooled))  # pyright: ignore
-        h = nn.Dropout(self.dropout)(text, deterministic=not train)
+        h = Dropout(self.dropout)(text, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
         pred = pred if self.spec.classes else pred[:, 0]
         return {"pred": pred, "fusion": text, "hidden": encoded.hidden}

@@ -10,6 +10,7 @@ import jax
 
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.bert import BertConfig
+from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.pooling import mean_pool
 from msajax.nn.xlnet import XLNetConfig
@@ -41,7 +42,7 @@ class TextOnly(Model):
                 f"{', '.join(_POOLINGS)}"
             )
         text = self._pooled(batch, train)
-        h = nn.Dropout(self.dropout)(text, deterministic=not train)
+        h = Dropout(self.dropout)(text, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
         return {"pred": pred if self.spec.classes else pred[:, 0], "text": text}
 

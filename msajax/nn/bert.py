@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msajax.nn.attention import attend, masked_softmax
+from msajax.nn.attention import attend
 from msajax.nn.dropout import Dropout
 from msajax.nn.encoder import (
     ACTIVATIONS,
@@ -218,14 +218,16 @@ class _SelfAttention(nn.Module):
 
         q, k, v = project("query"), project("key"), project("value")
         rate = self.config.attention_probs_dropout_prob
-        shows = self.is_mutable_collection("intermediates")
-        if not shows and not (train and rate):
-            return attend(q, k, v, mask=mask[:, None, None]).reshape(x.shape)
-        scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)
-        weights = masked_softmax(scores * q.shape[-1] ** -0.5, mask[:, None, None])
-        self.sow("intermediates", "attention", weights)
-        weights = Dropout(rate)(weights.astype(self.dtype), deterministic=not train)
-        return jnp.einsum("bhqk,bkhe->bqhe", weights, v).reshape(x.shape)
+
+        def drop(weights: jax.Array) -> jax.Array:
+            self.sow("intermediates", "attention", weights)
+            return Dropout(rate)(weights, deterministic=not train)
+
+        touched = train and rate or self.is_mutable_collection("intermediates")
+        dropout = drop if touched else None
+        return attend(q, k, v, mask=mask[:, None, None], dropout=dropout).reshape(
+            x.shape
+        )
 
 
 class _Intermediate(nn.Module):

@@ -7,18 +7,9 @@ import pytest
 from msajax.data.spec import Spec
 from msajax.models.mag_bert import MAGBert
 from msajax.models.mag_xlnet import MAGXLNet
-from msajax.nn.bert import BertConfig
-from msajax.nn.xlnet import XLNetConfig
+from tests.toys import BERT, XLNET
 
 SPEC = Spec((1, 3, 4), (5, 5, 5), 4, fields=(*Spec.fields, "text_ids", "text_type"))
-BERT = BertConfig(
-    vocab_size=2,
-    hidden_size=6,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=9,
-)
-XLNET = XLNetConfig(vocab_size=2, d_model=6, n_layer=2, n_head=2, d_inner=9)
 SYSTEMS = [(MAGBert, BERT, 0), (MAGXLNet, XLNET, 1)]
 
 

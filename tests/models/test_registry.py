@@ -14,9 +14,8 @@ from msajax import feed, models, optim, parallel, step, train
 from msajax.book import Phase
 from msajax.data import loader
 from msajax.data.spec import Spec
-from msajax.nn.bert import BertConfig
-from msajax.nn.xlnet import XLNetConfig
 from msajax.optim import Optimizer
+from tests.toys import BERT, XLNET
 
 # All dims and lengths differ, so that a swapped axis shows.
 FIELDS = (*Spec.fields, "text_ids", "text_type")
@@ -24,20 +23,6 @@ SPEC = Spec(dims=(8, 3, 4), lengths=(5, 7, 6), num_train=12, fields=FIELDS)
 CLASSES = dataclasses.replace(SPEC, label_range=None, classes=("a", "b", "c"))
 BATCH = 4
 PROGRESS = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
-
-BERT = BertConfig(
-    vocab_size=2,
-    hidden_size=6,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=9,
-    max_position_embeddings=10,
-    hidden_dropout_prob=0.0,
-    attention_probs_dropout_prob=0.0,
-)
-XLNET = XLNetConfig(
-    vocab_size=2, d_model=6, n_layer=2, n_head=2, d_inner=9, dropout=0.0
-)
 
 # Widths that keep a system small; every field not named here has its default.
 TINY = {

@@ -6,18 +6,9 @@ import pytest
 
 from msajax.data.spec import Spec
 from msajax.models.text_only import TextOnly
-from msajax.nn.bert import BertConfig
-from msajax.nn.xlnet import XLNetConfig
+from tests.toys import BERT, XLNET
 
 SPEC = Spec((6, 1, 1), (5, 1, 1), 4, fields=(*Spec.fields, "text_ids", "text_type"))
-BERT = BertConfig(
-    vocab_size=2,
-    hidden_size=6,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intermediate_size=9,
-)
-XLNET = XLNetConfig(vocab_size=2, d_model=6, n_layer=1, n_head=2, d_inner=9)
 
 
 def run(batch, **fields):

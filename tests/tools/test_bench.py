@@ -14,6 +14,7 @@ from msajax import config as configs
 from msajax import interop
 from msajax.data import loader, read
 from msajax.data.spec import MODALITIES, Spec
+from tests import toys
 from tools import bench, bench_ours, timing
 
 TINY = bench.Shape("mosi", (6, 3, 4), (7, 9, 8))
@@ -58,6 +59,34 @@ def test_the_command_prints_and_writes_the_tables(tiny, tmp_path, capsys):
     shown = capsys.readouterr().out.splitlines()
     assert max(map(len, shown[1:])) <= 132
     assert sum(line.startswith("lmf     mosi ") for line in shown) == 2
+
+
+def test_several_devices_are_timed_too(tiny, tmp_path):
+    path = tmp_path / "results.json"
+    assert bench.main([*tiny, "--devices", "2", "--json", str(path)]) == 0
+    (row,) = json.loads(path.read_text())["results"]
+    assert row["devices"] == 2
+    speeds = row["samples_per_second"]["train"]
+    assert row["train_ratio"]["devices"] == speeds["msajax"] / speeds["devices"]
+
+
+def test_devices_that_share_a_batch_predict_as_one():
+    one, two = (_ours("lmf", TINY, devices=count) for count in (1, 2))
+    np.testing.assert_allclose(one.evaluate(3), two.evaluate(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("system", ["text_only", "mag_bert", "mag_xlnet"])
+def test_systems_with_an_encoder_are_timed_with_random_weights(
+    system, tiny, tmp_path, monkeypatch
+):
+    tiny_encoders = {type(config): config for config in (toys.BERT, toys.XLNET)}
+    monkeypatch.setitem(bench.ENCODERS, "base", tiny_encoders)
+    path = tmp_path / "results.json"
+    options = ["--systems", system, "--encoder", "base", "--json", str(path)]
+    assert bench.main([*tiny, *options]) == 0
+    (row,) = json.loads(path.read_text())["results"]
+    assert (row["encoder"], row["form"]) == ("base", "masked")
+    assert row["flops_per_step"] > 0
 
 
 def test_the_command_times_less_padding_on_a_file(quick, tmp_path, capsys, monkeypatch):
