@@ -1,4 +1,4 @@
-"""Everything that knows about devices: the only file that says pmap, mesh or axis.
+"""Everything that knows about devices: the only file that says pmap or axis.
 
 The step always runs under the mapped axis, over one device as over many, so
 that reductions over the global batch exist in one form. Outside of it (a
@@ -94,13 +94,17 @@ def rngs(key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
 
 
 def split_processor(count: int) -> None:
-    """Lets the processor stand for `count` devices, where jax has not looked for devices yet.
+    """Lets the processor stand for `count` devices, at most one for each core.
 
     XLA computes small products and elementwise loops on one core each: devices
     that share a batch keep several cores busy. GPUs are as many as there are.
+    Nothing happens where jax has looked for its devices already, or XLA_FLAGS
+    say how many there are.
     """
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
     with contextlib.suppress(RuntimeError):  # jax knows its devices already
-        jax.config.update("jax_num_cpu_devices", count)
+        jax.config.update("jax_num_cpu_devices", min(count, os.cpu_count() or 1))
 
 
 def find_devices(limit: int = 0) -> Devices:

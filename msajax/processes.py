@@ -72,8 +72,8 @@ def joined(
         process_id if num_processes else None,
         initialization_timeout=patience,
     )
-    lifeline = _Lifeline(coordinator.rpartition(":")[0])
     try:
+        lifeline = _Lifeline(coordinator.rpartition(":")[0])
         yield
         multihost_utils.sync_global_devices("end")
     except BaseException as error:
@@ -82,8 +82,9 @@ def joined(
         if isinstance(error, jax.errors.JaxRuntimeError):
             time.sleep(5)  # of a lost process, which the lifeline tells better
         raise
-    lifeline.leave()
-    jax.distributed.shutdown()
+    else:
+        lifeline.leave()
+        jax.distributed.shutdown()
 
 
 def is_first() -> bool:
@@ -97,6 +98,11 @@ def agree(*flags: bool) -> tuple[bool, ...]:
         return flags
     found = multihost_utils.process_allgather(np.array(flags))
     return tuple(bool(flag) for flag in found.any(axis=0))
+
+
+def least(value: int) -> int:
+    """The smallest value of all processes. All have to ask."""
+    return int(_of_each(value).min())
 
 
 def from_first(value: int) -> int:
@@ -189,7 +195,8 @@ class _Lifeline:
             except OSError as error:
                 raise ValueError(
                     f"process 0 cannot be reached at {host}:{port} ({error}); if its name "
-                    "is not known here, give config.parallel.coordinator=ADDRESS:PORT"
+                    "is not known here, give config.parallel.coordinator=ADDRESS:PORT; a "
+                    "firewall has to let all ports through between the processes"
                 ) from error
         self._left = False
         threading.Thread(target=self._watch, daemon=True).start()
@@ -220,8 +227,15 @@ def _accept(server: socket.socket, count: int, token: str) -> list[socket.socket
     server.settimeout(60)
     peers = []
     while len(peers) < count:
-        peer, _ = server.accept()
-        peer.settimeout(60)
+        try:
+            peer, _ = server.accept()
+        except TimeoutError as error:
+            raise ValueError(
+                f"{len(peers)} of {count} other processes have connected to port "
+                f"{server.getsockname()[1]} of process 0 in 60 s; a firewall has to let "
+                "all ports through between the processes"
+            ) from error
+        peer.settimeout(5)
         with contextlib.suppress(OSError):
             if peer.recv(64) == token.encode():
                 peers.append(peer)

@@ -162,6 +162,11 @@ def trained(args: argparse.Namespace, pairs: Pairs) -> Setting:
     for key, value in pairs:
         configs.override(config, key, value)
     configs.check(config)
+    if config.parallel.coordinator or config.parallel.num_processes > 1:
+        raise ValueError(
+            "only training runs in several processes; leave config.parallel.coordinator "
+            "and num_processes away"
+        )
     if args.config:
         changed = configs.differences(configs.load(args.config, pairs), config)
         if changed:
@@ -231,7 +236,8 @@ def seeds_at_once(setting: Setting) -> int:
     )
     size = 4 * sum(4 * leaf.size for leaf in jax.tree.leaves(shapes))
     fitting = parallel.memory(setting.devices) // 2 // size
-    return max(1, min(len(setting.config.train.seeds), fitting))
+    # Machines with less memory than others decide for all.
+    return processes.least(max(1, min(len(setting.config.train.seeds), fitting)))
 
 
 def initial(setting: Setting) -> dict[str, np.ndarray]:

@@ -42,6 +42,7 @@ def start(folder, *args, how=None):
         told, env = (by_hand, {}) if how is None else how(i, port)
         env = os.environ | env
         env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+        del env["NPROC"]  # users have none
         env["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "processes")
         env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
         command = [sys.executable, "-m", "msajax.main", *ARGS, *args, *told]

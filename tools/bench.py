@@ -19,7 +19,7 @@ import functools
 import json
 import pathlib
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,42 +30,15 @@ from msajax import config as configs
 from msajax import models, parallel
 from msajax.book import Phase
 from msajax.data import loader, read
-from msajax.data.spec import DATASETS, MODALITIES, Spec, suggest
-from msajax.nn.bert import BertConfig
-from msajax.nn.xlnet import XLNetConfig
+from msajax.data.spec import DATASETS, MODALITIES, suggest
 from tools import bench_table
+from tools.bench_data import ENCODERS, SHAPES, example, write_example
 from tools.bench_ours import Ours, step_flops
 from tools.timing import alternate, cpu_seconds, describe, steps_in, timed
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUM_ROWS = 1284  # of CMU-MOSI's training split
 BUCKETS = (2, 4)  # of --data
-# Of the sizes that people fine-tune, all-MiniLM-L6's and BERT's base; random weights.
-ENCODERS: dict[str, dict[type, Any]] = {
-    "minilm": {
-        BertConfig: BertConfig(
-            hidden_size=384, num_hidden_layers=6, intermediate_size=1536
-        ),
-        XLNetConfig: XLNetConfig(d_model=384, n_layer=6, d_inner=1536),
-    },
-    "base": {BertConfig: BertConfig(), XLNetConfig: XLNetConfig()},
-}
-
-
-class Shape(NamedTuple):
-    """A dataset's name in configs/, its feature widths and its padded lengths."""
-
-    dataset: str
-    dims: tuple[int, int, int]
-    lengths: tuple[int, int, int]
-
-
-SHAPES = {
-    "mosi_aligned": Shape("mosi", (768, 5, 20), (50, 50, 50)),
-    "mosi": Shape("mosi", (768, 5, 20), (50, 375, 500)),
-    "mosei": Shape("mosei", (768, 74, 35), (50, 500, 500)),
-    "simsv2": Shape("simsv2", (768, 25, 177), (50, 925, 232)),
-}
 
 
 def mmsa_form(system: str) -> dict[str, Any]:
@@ -75,40 +48,6 @@ def mmsa_form(system: str) -> dict[str, Any]:
     return {"padded": True} | (
         {"position_embedding": False} if system == "mult" else {}
     )
-
-
-def example(
-    system: str, shape: Shape, rows: int, encoder: str
-) -> tuple[Spec, dict[str, np.ndarray], Any]:
-    """Random data of a shape for a system.
-
-    Args:
-      system: a name in configs/.
-      shape: of the data.
-      rows: of the split.
-      encoder: size of the text's, a key of `ENCODERS`.
-
-    Returns:
-      The spec, the arrays of a split, and the config of the encoder that reads
-      its word pieces, None for a system that takes features.
-    """
-    known = ENCODERS[encoder]
-    kinds = [kind for kind in configs.encoder_kinds(system) if kind in known]
-    fields = (*Spec.fields, *(("text_ids", "text_type") if kinds else ()))
-    scale = DATASETS[shape.dataset].label_range
-    spec = Spec(shape.dims, shape.lengths, rows, scale, fields=fields)
-    arrays = spec.example(rows)
-    del arrays["index"], arrays["valid"]
-    if not kinds:
-        return spec, arrays, None
-    config = known[kinds[0]]
-    del arrays["text"]
-    ids = np.random.default_rng(1).integers(
-        0, config.vocab_size, (rows, spec.lengths[0])
-    )
-    arrays["text_ids"] = ids.astype(np.int32)
-    arrays["text_type"] = np.zeros_like(arrays["text_ids"])
-    return spec, arrays, config
 
 
 def measure(
@@ -287,24 +226,11 @@ def _real_share(parts: list[dict[str, np.ndarray]]) -> float:
     return float(sum(m.sum() for m in masks) / sum(m.size for m in masks))
 
 
-def write_example(shape: Shape, path: str) -> None:
-    """Writes an .npz of random features in a shape and in CMU-MOSI's splits."""
-    sizes = {"train": NUM_ROWS, "valid": 229, "test": 686}
-    total = sum(sizes.values())
-    arrays: dict[str, Any] = Spec(shape.dims, shape.lengths, total).example(total)
-    np.savez(
-        path,
-        id=np.arange(total).astype(str),
-        split=np.repeat(list(sizes), list(sizes.values())),
-        **{name: arrays[name] for name in (*MODALITIES, "label")},
-    )
-
-
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     args = _parse(argv)
     if args.example:
-        write_example(SHAPES[args.shapes[0]], args.example)
+        write_example(SHAPES[args.shapes[0]], NUM_ROWS, args.example)
         return 0
     parallel.split_processor(args.devices)
     machine = describe(
@@ -314,18 +240,17 @@ def main(argv: list[str] | None = None) -> int:
         deterministic=not args.nondeterministic,
     )
     print(", ".join(f"{k} {v}" for k, v in machine.items() if v), flush=True)
+    rate = machine["matmul_gflops"] * 1e9
+    datasets = {name: SHAPES[name].dataset for name in args.shapes}
+    todo = {
+        f"{system} {shape}": functools.partial(measure, system, shape, args, rate)
+        for shape, dataset in datasets.items()
+        for system in args.systems or _systems(dataset, args)
+    }
     if args.data:
         todo = {
             system: functools.partial(measure_padding, system, args)
-            for system in args.systems or _default_systems(args)
-        }
-    else:
-        rate = machine["matmul_gflops"] * 1e9
-        todo = {
-            f"{system} {shape}": functools.partial(measure, system, shape, args, rate)
-            for shape in args.shapes
-            for system in args.systems or _default_systems(args)
-            if _recipe_file(system, SHAPES[shape].dataset).exists()
+            for system in args.systems or _systems(args.dataset, args)
         }
     results = []
     for name, run in todo.items():
@@ -342,14 +267,16 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _default_systems(args: argparse.Namespace) -> list[str]:
+def _systems(dataset: str, args: argparse.Namespace) -> list[str]:
+    """All that have a recipe for a dataset, and what the command line asks for."""
+    found = [name for name in models.names() if _recipe_file(name, dataset).exists()]
     if args.against:
         from tools import mmsa_torch
 
-        return list(mmsa_torch.SYSTEMS)
-    if args.data:  # word pieces come from a tokenizer, not from a file
-        return [name for name in models.names() if not configs.encoder_kinds(name)]
-    return list(models.names())
+        return [name for name in found if name in mmsa_torch.SYSTEMS]
+    if args.data:  # without a tokenizer a file has no word pieces
+        return [name for name in found if not configs.encoder_kinds(name)]
+    return found
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -393,6 +320,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--json", metavar="FILE", help="write the results there too")
     args = parser.parse_args(argv)
+    datasets = [args.dataset] if args.data else [SHAPES[s].dataset for s in args.shapes]
+    for system in args.systems or ():
+        for dataset in datasets:
+            if not _recipe_file(system, dataset).exists():
+                parser.error(f"there is no recipe configs/{system}_{dataset}.py")
+        if args.data and configs.encoder_kinds(system):
+            parser.error(f"{system} reads word pieces, which --data does not make")
     if args.data and (
         args.against or args.padded or args.seeds > 1 or args.devices > 1
     ):

@@ -23,12 +23,12 @@ times: how many times as fast as mmsa's module in eager PyTorch (what it ships) 
 torch.compile; same arrays, batch size, hyperparameters and device, medians of alternating rounds.
 others: processor cores that other programs kept busy meanwhile; anything far from 0 spoils the
 ratios, since threads that wait for each other (PyTorch's) lose more to it.
-form padded: both sides do the same work; masked: ours hides padding, mmsa works on it.
+form padded: both sides do the same work; masked: ours hides padding, mmsa works on it (not in
+text_only, which is transformers' BertModel there: the encoder that mmsa wraps).
 tfn, lmf, lf_dnn: mmsa averages audio and vision over time once, when it loads them; ours in every
 step. mmsa's batches are rows of resident arrays here, without its loader's worker processes.
-text_only: the encoder that mmsa wraps, transformers' BertModel; half of the pieces are padding.
-on n devices: a processor that stands for n of them, which share a batch (config.parallel.devices);
-PyTorch has the same cores as threads."""
+on n devices: they share a batch (config.parallel.devices). On a processor each stands for a core,
+and PyTorch has the same cores as threads; of GPUs PyTorch has one."""
 
 _SEEDS = """\
 Training, the rows of all seeds together. one: a seed alone (so fast are seeds one after the

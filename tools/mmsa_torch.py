@@ -28,7 +28,8 @@ _CLASSES = {
     "mult": ("MULT", "MULT"),
 }
 VERSION = torch.__version__
-SYSTEMS = (*_CLASSES, "text_only")
+# text_only where its package is there.
+SYSTEMS = (*_CLASSES, *["text_only"] * bool(importlib.util.find_spec("transformers")))
 # Whose audio and vision the package's loader averages over time, once.
 AVERAGED = ("tfn", "lmf", "lf_dnn")
 

@@ -26,6 +26,7 @@ class MAGXLNet(Model):
       beta: the gate's longest shift, as a share of the text vector's length.
       gate_dropout: behind the gate.
       dropout: before the head.
+      remat, scan: of the encoder's layers, as in `TextOnly`.
     """
 
     encoder: XLNetConfig = XLNetConfig()
@@ -33,13 +34,16 @@ class MAGXLNet(Model):
     beta: float = 1.0
     gate_dropout: float = 0.5
     dropout: float = 0.1
+    remat: bool = False
+    scan: bool = False
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions; also the summary of the sequence and the hidden states."""
         audio, vision = to_text(batch, self.spec.lengths, pool=self.align)
         gate = MAGGate(self.beta, self.gate_dropout, name="gate")
-        encoded = self.encoder.encoder(dtype=None, name="encoder")(
+        settings = dict(dtype=None, remat=self.remat, scan=self.scan)
+        encoded = self.encoder.encoder(**settings, name="encoder")(
             batch["text_ids"],
             mask=batch["text_mask"],
             segments=batch["text_type"],

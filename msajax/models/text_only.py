@@ -27,11 +27,16 @@ class TextOnly(Model):
       pooling: 'mean' of the real tokens, or 'cls', the encoder's vector of the
         sequence (features: the first step).
       dropout: before the head.
+      remat: compute the activations of the encoder's layers again in the backward
+        pass: less memory.
+      scan: compile one layer of the encoder for all.
     """
 
     encoder: BertConfig | XLNetConfig | None = None
     pooling: str = "mean"
     dropout: float = 0.1
+    remat: bool = False
+    scan: bool = False
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -51,7 +56,8 @@ class TextOnly(Model):
         cls, mask = self.pooling == "cls", batch["text_mask"]
         if self.encoder is None:
             return batch["text"][:, 0] if cls else mean_pool(batch["text"], mask)
-        encoded = self.encoder.encoder(pooler=cls, dtype=None, name="encoder")(
+        settings = dict(dtype=None, remat=self.remat, scan=self.scan)
+        encoded = self.encoder.encoder(pooler=cls, **settings, name="encoder")(
             batch["text_ids"], mask=mask, segments=batch["text_type"], train=train
         )
         if encoded.pooled is not None:

@@ -1,3 +1,4 @@
+import argparse
 import importlib.util
 import json
 import os
@@ -11,13 +12,14 @@ import optax
 import pytest
 
 from msajax import config as configs
-from msajax import interop
+from msajax import interop, pretrained
 from msajax.data import loader, read
 from msajax.data.spec import MODALITIES, Spec
+from msajax.nn.bert import Bert
 from tests import toys
-from tools import bench, bench_ours, timing
+from tools import bench, bench_data, bench_ours, timing
 
-TINY = bench.Shape("mosi", (6, 3, 4), (7, 9, 8))
+TINY = bench_data.Shape("mosi", (6, 3, 4), (7, 9, 8))
 # Importing the package itself fails: it needs a dead one.
 MMSA = all(importlib.util.find_spec(name) for name in ("torch", "MMSA"))
 # What a machine for GPUs does not have.
@@ -25,7 +27,7 @@ ABSENT = (
     *("tensorflow_datasets", "array_record", "librosa", "transformers", "sklearn"),
     *("orbax", "tensorboardX", "torch", "MMSA"),
 )
-ALIGNED = bench.Shape("mosi", (6, 3, 4), (7, 7, 7))
+ALIGNED = bench_data.Shape("mosi", (6, 3, 4), (7, 7, 7))
 
 
 @pytest.fixture
@@ -137,6 +139,27 @@ def test_an_unknown_name_gets_the_nearest(capsys):
     assert 'did you mean "tfn"' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command,message",
+    [
+        ("--systems mag_xlnet --shapes simsv2", "configs/mag_xlnet_simsv2.py"),
+        ("--systems text_only --data clips.npz", "reads word pieces"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(command, message, capsys):
+    with pytest.raises(SystemExit):
+        bench.main(command.split())
+    assert message in capsys.readouterr().err
+
+
+def test_by_default_all_with_a_recipe_are_measured():
+    args = argparse.Namespace(against=None, data=None)
+    assert {"mag_bert", "text_only", "mult"} <= set(bench._systems("mosi", args))
+    assert bench._systems("simsv2", args) == ["ef_lstm", "lf_dnn", "lmf", "mult", "tfn"]
+    args.data = "clips.npz"
+    assert "text_only" not in bench._systems("mosi", args)
+
+
 def test_runs_without_the_packages_for_data(tmp_path):
     """On a GPU machine that has jax, flax, optax and ml_collections, as the script that it is."""
     path = tmp_path / "results.json"
@@ -146,7 +169,8 @@ for name in {ABSENT}:
     sys.modules[name] = None
 sys.path[:] = [p for p in sys.path if p not in ("", {str(bench.ROOT)!r})]
 script = runpy.run_path({str(bench.ROOT / "tools" / "bench.py")!r})
-script["SHAPES"]["mosi"] = script["Shape"](*{tuple(TINY)})
+import tools.bench_data
+script["SHAPES"]["mosi"] = tools.bench_data.Shape(*{tuple(TINY)})
 main = script["main"]
 main.__globals__["NUM_ROWS"] = 12
 import tools.timing
@@ -296,6 +320,35 @@ def test_mmsa_computes_what_ours_does(system, shape):
     variables = interop.load(model, weights)
     ours = model.apply(variables, arrays, train=False)["pred"]
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.skipif(not MMSA, reason="the extra bench (mmsa, torch) is not installed")
+def test_transformers_computes_what_text_only_does(tmp_path):
+    import torch
+
+    from tools import mmsa_torch
+
+    spec, arrays, _ = bench.example("text_only", TINY, 4, "minilm")
+    arrays["text_ids"] %= 2
+    config = configs.load(str(bench.ROOT / "configs" / "text_only_mosi.py"))
+    model = configs.build(config, spec, toys.BERT)
+    module = mmsa_torch.build("text_only", spec, model).eval()
+    names = ("text_ids", "text_mask", "text_type")
+    with torch.no_grad():
+        theirs = module(*(torch.from_numpy(arrays[name]) for name in names))["M"]
+        head = {k: v.numpy() for k, v in module.head.state_dict().items()}
+    module.encoder.save_pretrained(tmp_path)
+    made = model.init(jax.random.key(0), arrays, train=False)["params"]
+    loaded = pretrained.load(tmp_path, Bert(toys.BERT, pooler=False), made["encoder"])
+    weights = {"kernel": head["weight"].T, "bias": head["bias"]}
+    params = {"encoder": loaded[0], "head": weights}
+    ours = model.apply({"params": params}, arrays, train=False)["pred"]
+    np.testing.assert_allclose(ours, theirs.numpy()[:, 0], atol=1e-5)
+    (phase,) = configs.phases(config)
+    groups = mmsa_torch._adamw(module, phase).param_groups
+    found = {(g["lr"], g["weight_decay"]): len(g["params"]) for g in groups}
+    assert found[1e-3, 0.01] == found[1e-3, 0] == 1  # the head's
+    assert found[5e-5, 0.01] == 3 + 2 * 6  # the embeddings', six kernels a layer
 
 
 @pytest.mark.skipif(not MMSA, reason="the extra bench (mmsa, torch) is not installed")

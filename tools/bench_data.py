@@ -1,0 +1,84 @@
+"""The data that tools/bench.py measures on: random, in the shapes of the field's files."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from msajax import config as configs
+from msajax.data.spec import DATASETS, MODALITIES, Spec
+from msajax.nn.bert import BertConfig
+from msajax.nn.xlnet import XLNetConfig
+
+# Of the sizes that people fine-tune, all-MiniLM-L6's and BERT's base; random weights.
+ENCODERS: dict[str, dict[type, Any]] = {
+    "minilm": {
+        BertConfig: BertConfig(
+            hidden_size=384, num_hidden_layers=6, intermediate_size=1536
+        ),
+        XLNetConfig: XLNetConfig(d_model=384, n_layer=6, d_inner=1536),
+    },
+    "base": {BertConfig: BertConfig(), XLNetConfig: XLNetConfig()},
+}
+
+
+class Shape(NamedTuple):
+    """A dataset's name in configs/, its feature widths and its padded lengths."""
+
+    dataset: str
+    dims: tuple[int, int, int]
+    lengths: tuple[int, int, int]
+
+
+SHAPES = {
+    "mosi_aligned": Shape("mosi", (768, 5, 20), (50, 50, 50)),
+    "mosi": Shape("mosi", (768, 5, 20), (50, 375, 500)),
+    "mosei": Shape("mosei", (768, 74, 35), (50, 500, 500)),
+    "simsv2": Shape("simsv2", (768, 25, 177), (50, 925, 232)),
+}
+
+
+def example(
+    system: str, shape: Shape, rows: int, encoder: str
+) -> tuple[Spec, dict[str, np.ndarray], Any]:
+    """Random data of a shape for a system.
+
+    Args:
+      system: a name in configs/.
+      shape: of the data.
+      rows: of the split.
+      encoder: size of the text's, a key of `ENCODERS`.
+
+    Returns:
+      The spec, the arrays of a split, and the config of the encoder that reads
+      its word pieces, None for a system that takes features.
+    """
+    known = ENCODERS[encoder]
+    kinds = [kind for kind in configs.encoder_kinds(system) if kind in known]
+    fields = (*Spec.fields, *(("text_ids", "text_type") if kinds else ()))
+    scale = DATASETS[shape.dataset].label_range
+    spec = Spec(shape.dims, shape.lengths, rows, scale, fields=fields)
+    arrays = spec.example(rows)
+    del arrays["index"], arrays["valid"]
+    if not kinds:
+        return spec, arrays, None
+    config = known[kinds[0]]
+    del arrays["text"]
+    ids = np.random.default_rng(1).integers(
+        0, config.vocab_size, (rows, spec.lengths[0])
+    )
+    arrays["text_ids"] = ids.astype(np.int32)
+    arrays["text_type"] = np.zeros_like(arrays["text_ids"])
+    return spec, arrays, config
+
+
+def write_example(shape: Shape, rows: int, path: str) -> None:
+    """Writes an .npz of random features in a shape, with so many rows to train on."""
+    sizes = {"train": rows, "valid": 229, "test": 686}
+    total = sum(sizes.values())
+    arrays: dict[str, Any] = Spec(shape.dims, shape.lengths, total).example(total)
+    np.savez(
+        path,
+        id=np.arange(total).astype(str),
+        split=np.repeat(list(sizes), list(sizes.values())),
+        **{name: arrays[name] for name in (*MODALITIES, "label")},
+    )
