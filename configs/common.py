@@ -71,11 +71,11 @@ def fine_tune(
     learning_rate: float,
     head: float,
     weight_decay: float = 0.01,
-    frozen_layers: int = 0,
+    frozen_layers: int | None = 0,
 ) -> None:
     """Sets AdamW with a rate of its own for the encoder, warmed up over a tenth of the updates.
 
-    Biases and the norms of the encoder do not decay.
+    Biases and norms do not decay.
 
     Args:
       config: changed in place.
@@ -83,19 +83,25 @@ def fine_tune(
       head: learning rate of all else.
       weight_decay: of both.
       frozen_layers: first layers that stay as they are, and the embeddings with
-        them; 0 trains all.
+        them; 0 trains all, None nothing of the encoder.
     """
     frozen = []
-    if frozen_layers:
+    if frozen_layers is None:
+        frozen = [(r"encoder/.*", None)]
+    elif frozen_layers:
         layers = "|".join(map(str, range(frozen_layers)))
         embeddings = "embeddings|word_embedding"
         frozen = [(rf"encoder/(({embeddings})|(encoder/)?layer/({layers}))/.*", None)]
     rate = {"learning_rate": learning_rate}
+    no_decay = {"weight_decay": 0.0}
+    trained = [
+        (r"encoder/.*(bias|[nN]orm/scale)", {**rate, **no_decay}),
+        (r"encoder/.*", rate),
+    ]
     groups = (
         *frozen,
-        (r"encoder/.*(bias|[nN]orm/scale)", {**rate, "weight_decay": 0.0}),
-        (r"encoder/.*", rate),
-        (r".*bias", {"weight_decay": 0.0}),
+        *(() if frozen_layers is None else trained),
+        (r".*(bias|[nN]orm/scale)", no_decay),
         (r".*", {}),
     )
     config.optimizer.update(

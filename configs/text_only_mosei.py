@@ -8,7 +8,6 @@ from configs import common
 
 def get_config(encoder="bert-base-uncased"):
     config = common.get_config("text_only", "mosei")
-    # Of MOSI 1.5 steps for each real one, not 3.4.
     config.data.update(modalities=("text",), buckets=4)
     config.text.encoder = encoder
     config.train.update(epochs=4, patience=0, batch_size=32, select="mae")

@@ -90,7 +90,10 @@ def test_recipe_with_an_encoder(system, dataset):
 
 
 @pytest.mark.parametrize("encoder", [BertConfig(), XLNetConfig()])
-@pytest.mark.parametrize("layers,frozen", [(0, set()), (2, {"0", "1"})])
+@pytest.mark.parametrize(
+    "layers,frozen",
+    [(0, set()), (2, {"0", "1"}), (None, set(map(str, range(12))))],
+)
 def test_fine_tuning(encoder, layers, frozen):
     config = importlib.import_module("configs.text_only_mosi").get_config()
     common.fine_tune(config, learning_rate=5e-5, head=1e-3, frozen_layers=layers)
@@ -102,10 +105,12 @@ def test_fine_tuning(encoder, layers, frozen):
         jax.random.key(0),
     )["params"]
     paths = [f"encoder/{k}" for k in traverse_util.flatten_dict(params, sep="/")]
-    groups = assign(optimizer, [*paths, "head/kernel", "head/bias"])
+    others = ("head/kernel", "head/bias", "gate/norm/scale")
+    groups = assign(optimizer, [*paths, *others])
     kept = {k for k, group in groups.items() if group is None}
     assert {re.search(r"layer/(\d+)/", k)[1] for k in kept if "layer/" in k} == frozen
-    assert any("embedding" in k for k in kept) == bool(layers)
+    assert any("embedding" in k for k in kept) == (layers != 0)
+    assert layers is not None or kept == set(paths)
     for path in set(groups) - kept:
         settings = optimizer.groups[groups[path]][1]
         small = re.search("bias$|[nN]orm/scale$", path) is not None

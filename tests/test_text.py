@@ -167,20 +167,25 @@ def test_any_system_trains_on_frozen_features(place, tmp_path):
 
 
 def test_word_pieces_of_the_file(place, tmp_path, capsys):
+    vocabulary = (place / "bert" / "vocab.txt").read_text("utf-8").splitlines()
+    first, second = map(vocabulary.index, "不错")
+    told = dict(raw_text=lambda rows: ["不错"] * rows)
+
     def pieces(last):
         def make(rows):
-            row = [[2, 7, 8, last, 0], [1, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
+            row = [[2, first, second, last, 0], [1, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
             return np.array([row] * rows, np.float32)
 
         return make
 
-    sims(tmp_path / "sims.pkl", text_bert=pieces(3))
+    sims(tmp_path / "sims.pkl", text_bert=pieces(3), **told)
     shutil.copytree(place / "bert", tmp_path / "bert")
     config = recipe(tmp_path)
     corpus = settings.read_corpus(config, tmp_path / "w")
-    assert corpus.splits["train"].arrays["text_ids"].tolist() == [[2, 7, 8, 3, 0]] * 6
+    found = corpus.splits["train"].arrays["text_ids"]
+    assert found.tolist() == [[2, first, second, 3, 0]] * 6
     assert settings.make_spec(config, corpus).lengths[0] == 5
-    sims(tmp_path / "sims.pkl", text_bert=pieces(99))
+    sims(tmp_path / "sims.pkl", text_bert=pieces(99), **told)
     with pytest.raises(ValueError, match="end with the id 99"):
         settings.read_corpus(config, tmp_path / "w")
     raw = settings.read_corpus(recipe(tmp_path, raw=True), tmp_path / "w")
@@ -191,7 +196,7 @@ def test_word_pieces_of_the_file(place, tmp_path, capsys):
         made[1, 0, 1] = 900
         return made
 
-    sims(tmp_path / "sims.pkl", text_bert=beyond)
+    sims(tmp_path / "sims.pkl", text_bert=beyond, **told)
     with pytest.raises(ValueError, match='split "train".*id 900.*words'):
         settings.read_corpus(config, tmp_path / "w")
 

@@ -31,6 +31,7 @@ FILES = (
 
 # Raise it when the result changes: older entries of the cache are then left.
 _VERSION = 1
+_COMPARED = 50  # texts, to see whose word pieces a file has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ def word_pieces(
     for name, split in corpus.splits.items():
         arrays = {k: v for k, v in split.arrays.items() if k != "text"}
         if "text_ids" in arrays and not raw:
-            _check_vocabulary(name, arrays, tokenizer)
+            _check_vocabulary(name, split, tokenizer)
         else:
             blank += _blank(name, split)
             pieces = tokenizer(split.raw_text)
@@ -210,23 +211,42 @@ def _blank(name: str, split: Split) -> int:
     return count
 
 
-def _check_vocabulary(
-    name: str, arrays: dict[str, np.ndarray], tokenizer: _Tokenizer
-) -> None:
-    """Refuses word pieces that do not end as the tokenizer's; most of them, as they may be cut."""
-    ids, mask = arrays["text_ids"], arrays["text_mask"]
-    rows = mask.any(axis=1)
-    if not rows.any():
+def _check_vocabulary(name: str, split: Split, tokenizer: _Tokenizer) -> None:
+    """Refuses word pieces that are not the tokenizer's.
+
+    Most sequences end as its do (not all: they may be cut), and where there is
+    raw text, most of the first ones' pieces are those that it makes: models share
+    special tokens, but not vocabularies.
+    """
+    ids, mask = split.arrays["text_ids"], split.arrays["text_mask"]
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
         return
-    last = ids[np.arange(len(ids)), np.maximum(mask.sum(axis=1) - 1, 0)][rows]
+    last = ids[rows, mask[rows].sum(axis=1) - 1]
+    wrong = ""
     if 2 * np.count_nonzero(last == tokenizer.last_id) < len(last):
-        raise DataError(
-            f'the word pieces of the split "{name}" end with the id '
-            f"{np.bincount(last).argmax()}, but those of config.text.encoder with "
-            f"{tokenizer.last_id}: they were made by the tokenizer of another model. "
-            "Choose the encoder that they were made for, or set config.text.raw=True to "
-            "tokenize the raw text"
+        wrong = f"end with the id {np.bincount(last).argmax()}, but those of "
+        wrong += f"config.text.encoder with {tokenizer.last_id}"
+    elif _agreement(split, rows, tokenizer) < 0.5:
+        wrong = (
+            "are not those that config.text.encoder's tokenizer makes of the raw text"
         )
+    if wrong:
+        raise DataError(
+            f'the word pieces of the split "{name}" {wrong}: they were made by the '
+            "tokenizer of another model. Choose the encoder that they were made for, or "
+            "set config.text.raw=True to tokenize the raw text"
+        )
+
+
+def _agreement(split: Split, rows: np.ndarray, tokenizer: _Tokenizer) -> float:
+    """Share of the pieces, special ones left out, that the tokenizer makes at the same place."""
+    some = [i for i in rows.tolist() if str(split.raw_text[i]).strip()][:_COMPARED]
+    made = tokenizer(split.raw_text[some])
+    length = min(made.ids.shape[1], split.arrays["text_ids"].shape[1])
+    theirs = split.arrays["text_ids"][some, :length]
+    both = split.arrays["text_mask"][some, :length] & (made.word[:, :length] >= 0)
+    return float((theirs == made.ids[:, :length])[both].mean()) if both.any() else 1.0
 
 
 def _by_piece(name: str, split: Split, pieces: Pieces) -> dict[str, np.ndarray]:

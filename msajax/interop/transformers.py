@@ -7,6 +7,12 @@ from typing import Any, TypeVar
 from msajax.nn.bert import BertConfig
 from msajax.nn.xlnet import XLNetConfig
 
+# Absent from old files; transformers takes the same defaults.
+_OPTIONAL = {
+    *("layer_norm_eps", "type_vocab_size", "hidden_act", "ff_activation", "dropout"),
+    *("hidden_dropout_prob", "attention_probs_dropout_prob"),
+}
+
 Config = TypeVar("Config", BertConfig, XLNetConfig)
 
 
@@ -32,7 +38,8 @@ def read_config(
       ValueError: a setting is missing, or has a value that our encoder does not.
     """
     defaults = dataclasses.asdict(cls())
-    names = [name for name in defaults if name not in given]
+    absent = _OPTIONAL - facts.keys()
+    names = [name for name in defaults if name not in given and name not in absent]
     wrong = [name for name in names if not _like(facts.get(name), defaults[name])]
     if wrong:
         raise ValueError(

@@ -92,7 +92,7 @@ class Bert(nn.Module):
         """Encodes word pieces.
 
         Args:
-          ids: [B, L] int32; one that is not in the vocabulary makes NaN.
+          ids: [B, L] int32; one beyond the vocabulary makes NaN.
           mask: [B, L] bool, real tokens.
           segments: [B, L] int32; None is segment 0.
           train: apply dropout.

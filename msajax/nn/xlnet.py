@@ -79,7 +79,7 @@ class XLNet(nn.Module):
         """Encodes word pieces.
 
         Args:
-          ids: [B, L] int32; one that is not in the vocabulary makes NaN.
+          ids: [B, L] int32; one beyond the vocabulary makes NaN.
           mask: [B, L] bool, real tokens; padding may be on either side.
           segments: [B, L] int32, of which only equality matters; without them
             there is no term of segments.

@@ -96,7 +96,14 @@ def read_config(folder: pathlib.Path) -> BertConfig | XLNetConfig:
 
 
 def _by_class(facts: dict[str, Any]) -> str:
-    """The type by the class that was saved, for files from before model_type."""
+    """The type by the class that was saved, for files from before model_type.
+
+    The first ones, bert_config.json, say neither.
+    """
+    if "architectures" not in facts and {"hidden_size", "type_vocab_size"} <= set(
+        facts
+    ):
+        return "bert"
     name = str((facts.get("architectures") or ["unknown"])[0])
     return re.sub(r"(Model|For\w+|LMHeadModel)$", "", name).lower()
 

@@ -114,16 +114,17 @@ def _fetch_weights(name: str, folder: pathlib.Path) -> None:
         # A snapshot's folder is named as its revision.
         return huggingface_hub.hf_hub_download(name, file, revision=folder.name)
 
-    if any((folder / file).exists() for file in WEIGHTS):
-        return
-    for file in WEIGHTS:
+    # An index may have come without its parts: a download that was broken off.
+    there = [file for file in WEIGHTS if (folder / file).exists()]
+    for file in there[:1] or WEIGHTS:
         try:
-            path = fetch(file)
+            path = folder / file if there else fetch(file)
         except errors.LocalEntryNotFoundError:
             raise
         except errors.EntryNotFoundError:
             continue
         if file.endswith(".index.json"):
             for part in parts(pathlib.Path(path)):
-                fetch(part)
+                if not (folder / part).exists():
+                    fetch(part)
         return

@@ -14,7 +14,7 @@ from msajax.data.spec import Corpus, Split
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ENGLISH = [*SPECIAL, "a", "lot", "of", "fun", "##ny", "##s", "not", "!"]
 CHINESE = [*SPECIAL, *"我很高兴这电影不好看，。"]
-CLS, SEP = 2, 3
+CLS, SEP, FUN = 2, 3, ENGLISH.index("fun")
 
 
 @pytest.fixture(autouse=True)
@@ -151,10 +151,10 @@ def test_other_rows_than_words(tmp_path):
         tokenize.word_pieces(given, tokenizer(tmp_path / "t"), max_length=8, words=True)
 
 
-def _with_pieces(last):
-    ids = np.array([[CLS, 5, last], [CLS, last, 0]], np.int32)
+def _with_pieces(last, piece=FUN):
+    ids = np.array([[CLS, piece, last], [CLS, last, 0]], np.int32)
     arrays = dict(text_ids=ids, text_type=ids * 0, text_mask=ids > 0)
-    return corpus(["fun !", "fun"], **arrays, text=np.ones((2, 3, 4), np.float32))
+    return corpus(["fun", ""], **arrays, text=np.ones((2, 3, 4), np.float32))
 
 
 def test_pieces_of_the_file_are_used_as_they_are(tmp_path):
@@ -170,6 +170,12 @@ def test_pieces_of_the_file_are_used_as_they_are(tmp_path):
 def test_pieces_of_another_tokenizer(tmp_path):
     with pytest.raises(DataError, match=r"id 7, but .* 3: .*another model"):
         tokenize.word_pieces(_with_pieces(7), tokenizer(tmp_path / "t"), max_length=8)
+
+
+def test_pieces_of_another_vocabulary_with_the_same_special_tokens(tmp_path):
+    given = _with_pieces(SEP, piece=6)
+    with pytest.raises(DataError, match="are not those that .* makes of the raw text"):
+        tokenize.word_pieces(given, tokenizer(tmp_path / "t"), max_length=8)
 
 
 def test_no_raw_text(tmp_path):

@@ -80,6 +80,13 @@ def test_a_setting_that_is_missing(config, facts):
         config({k: v for k, v in facts.items() if k != "vocab_size"})
 
 
+def test_old_files_lack_what_has_a_default():
+    names = ("layer_norm_eps", "hidden_act", "attention_probs_dropout_prob")
+    made = bert.config({k: v for k, v in BERT.items() if k not in names})
+    assert (made.layer_norm_eps, made.hidden_act) == (1e-12, "gelu")
+    assert made.vocab_size == BERT["vocab_size"]
+
+
 def test_a_changed_weight_shows(shared):
     (folder,) = (shared / "golden" / "xlnet").iterdir()
     case = read_case(folder)

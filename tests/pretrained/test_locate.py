@@ -106,6 +106,12 @@ def test_the_preferred_weights_are_fetched(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     assert locate("someone/bert").name == "1" * 40
     assert fetched == ["model.safetensors.index.json", "a.safetensors"]
+    # One that was broken off goes on; a whole one asks for nothing.
+    fetched.clear()
+    (tmp_path / ("1" * 40) / "a.safetensors").unlink()
+    for _ in range(2):
+        locate("someone/bert")
+    assert fetched == ["a.safetensors"]
 
 
 def test_a_name_that_is_no_id(hub):
