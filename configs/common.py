@@ -85,25 +85,18 @@ def fine_tune(
       frozen_layers: first layers that stay as they are, and the embeddings with
         them; 0 trains all, None nothing of the encoder.
     """
-    frozen = []
-    if frozen_layers is None:
-        frozen = [(r"encoder/.*", None)]
-    elif frozen_layers:
-        layers = "|".join(map(str, range(frozen_layers)))
-        embeddings = "embeddings|word_embedding"
-        frozen = [(rf"encoder/(({embeddings})|(encoder/)?layer/({layers}))/.*", None)]
-    rate = {"learning_rate": learning_rate}
-    no_decay = {"weight_decay": 0.0}
-    trained = [
+    rate, no_decay = {"learning_rate": learning_rate}, {"weight_decay": 0.0}
+    encoder: list[tuple[str, Any]] = [
         (r"encoder/.*(bias|[nN]orm/scale)", {**rate, **no_decay}),
         (r"encoder/.*", rate),
     ]
-    groups = (
-        *frozen,
-        *(() if frozen_layers is None else trained),
-        (r".*(bias|[nN]orm/scale)", no_decay),
-        (r".*", {}),
-    )
+    if frozen_layers is None:
+        encoder = [(r"encoder/.*", None)]
+    elif frozen_layers:
+        layers = "|".join(map(str, range(frozen_layers)))
+        first = rf"((embeddings|word_embedding)|(encoder/)?layer/({layers}))"
+        encoder.insert(0, (rf"encoder/{first}/.*", None))
+    groups = (*encoder, (r".*(bias|[nN]orm/scale)", no_decay), (r".*", {}))
     config.optimizer.update(
         name="adamw",
         learning_rate=head,

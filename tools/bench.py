@@ -240,17 +240,17 @@ def main(argv: list[str] | None = None) -> int:
         deterministic=not args.nondeterministic,
     )
     print(", ".join(f"{k} {v}" for k, v in machine.items() if v), flush=True)
-    rate = machine["matmul_gflops"] * 1e9
-    datasets = {name: SHAPES[name].dataset for name in args.shapes}
-    todo = {
-        f"{system} {shape}": functools.partial(measure, system, shape, args, rate)
-        for shape, dataset in datasets.items()
-        for system in args.systems or _systems(dataset, args)
-    }
     if args.data:
         todo = {
             system: functools.partial(measure_padding, system, args)
             for system in args.systems or _systems(args.dataset, args)
+        }
+    else:
+        rate = machine["matmul_gflops"] * 1e9
+        todo = {
+            f"{system} {shape}": functools.partial(measure, system, shape, args, rate)
+            for shape in args.shapes
+            for system in args.systems or _systems(SHAPES[shape].dataset, args)
         }
     results = []
     for name, run in todo.items():
