@@ -1,6 +1,5 @@
 """Multi-head attention with the parameters and initialisation of torch.nn.MultiheadAttention."""
 
-import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -10,9 +9,9 @@ import jax.numpy as jnp
 from msajax.nn.dropout import Dropout
 from msajax.nn.long_attention import attend_long
 
-# Attention weights that a processor's cache holds, 4 MB. Beyond that to keep them for
-# the backward pass costs more than to compute them again, head by head.
-LONG = 2**20
+# Weights of one head from which it costs more to keep them for the backward pass than
+# to compute them again: 128 x 128 steps.
+LONG = 2**14
 
 
 def masked_softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
@@ -41,21 +40,22 @@ def attend(
     """Scaled dot-product attention.
 
     `jax.nn.dot_product_attention` is not used: cuDNN's kernel has no gradient for odd
-    lengths and takes few masks with an axis of seeds in front, XLA's form is slower.
+    lengths and takes few masks with an axis of seeds in front, XLA's gradient is slower.
 
     Args:
       q: [B, Q, H, E].
       k, v: [B, K, H, E].
       mask: [B, 1, Q or 1, K] bool, True on visible keys.
-      dropout: of attention weights, in training.
+      dropout: of attention weights, of a rate below 1.
       see: is given the weights, [B, H, Q, K] float32, before dropout.
 
     Returns:
       [B, Q, H, E]; zeros for a query that sees no key.
     """
-    if see is None and math.prod(q.shape[:3]) * k.shape[1] > LONG:
-        rate = dropout.rate if dropout else 0.0
-        words = dropout.words() if dropout else jnp.zeros(2, jnp.uint32)
+    if see is None and q.shape[1] * k.shape[1] > LONG:
+        drops = dropout is not None and not dropout.deterministic
+        rate = dropout.rate if drops else 0.0
+        words = dropout.words() if rate else jnp.zeros(2, jnp.uint32)
         by_head = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
         return jnp.swapaxes(attend_long(*by_head, mask, words, rate), 1, 2)
     scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)

@@ -25,7 +25,7 @@ def attend_long(
     words: jax.Array,
     rate: float,
 ) -> jax.Array:
-    """Scaled dot-product attention that keeps no weights.
+    """Scaled dot-product attention that keeps no weights; by position, for `custom_vjp`.
 
     Args:
       q: [B, H, Q, E].
@@ -58,8 +58,8 @@ def _forward(q, k, v, mask, words, rate):
     return heads, (q, k, v, mask, words, heads, log_total)
 
 
-def _backward(rate, kept, gradient):
-    *inputs, mask, words, heads, log_total = kept
+def _backward(rate, saved, gradient):
+    *inputs, mask, words, heads, log_total = saved
 
     # All [.., K, Q]: two of the three products then need no transposed copy.
     def block(q, k, v, heads, log_total, gradient, mask, start):
@@ -69,7 +69,7 @@ def _backward(rate, kept, gradient):
             kept = keep(words, start + _numbers(weights.shape, transposed=True), rate)
             by_weight = jnp.where(kept, by_weight * (1 / (1 - rate)), 0)
             dropped = jnp.where(kept, weights * (1 / (1 - rate)), 0)
-        mean = jnp.sum(gradient * heads, axis=-1, dtype=jnp.float32)[..., None, :]
+        mean = jnp.sum(gradient.astype(jnp.float32) * heads, axis=-1)[..., None, :]
         by_score = weights * (by_weight - mean) * q.shape[-1] ** -0.5
         by_score = by_score.astype(q.dtype)
         return (
@@ -101,7 +101,7 @@ def _numbers(shape: tuple[int, ...], *, transposed: bool = False) -> jax.Array:
     """Numbers of the weights [..., Q, K], or of [..., K, Q] with those of [..., Q, K]."""
     axes = list(range(len(shape)))
     if transposed:
-        axes[-2:] = axes[:-3:-1]
+        axes[-2], axes[-1] = axes[-1], axes[-2]
     numbers, stride = jnp.uint32(0), 1
     for axis in reversed(axes):
         index = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
@@ -113,11 +113,12 @@ def _blocks(block, size: int, mask: jax.Array, *arrays: jax.Array):
     """block(*arrays, mask, number of the first weight), of all or of one head at a time."""
     if jax.default_backend() != "cpu":
         return block(*arrays, mask, jnp.uint32(0))
-    rows, heads = arrays[0].shape[:2]
-    starts = jnp.arange(rows * heads, dtype=jnp.uint32).reshape(rows, heads) * size
+    first = arrays[0]
+    starts = jnp.arange(first.shape[0] * first.shape[1], dtype=jnp.uint32) * size
+    starts = starts.reshape(first.shape[:2])
 
-    def row(x):
-        *arrays, mask, starts = x
-        return jax.lax.map(lambda x: block(*x[:-1], mask, x[-1]), (*arrays, starts))
+    def of_row(row):
+        *heads, mask, starts = row
+        return jax.lax.map(lambda x: block(*x[:-1], mask, x[-1]), (*heads, starts))
 
-    return jax.lax.map(row, (*arrays, mask[:, 0], starts))
+    return jax.lax.map(of_row, (*arrays, mask[:, 0], starts))

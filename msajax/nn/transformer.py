@@ -141,6 +141,7 @@ class CrossmodalEncoder(nn.Module):
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             length=self.layers,
+            # The check would hoist a layer's constants, iotas of the weights' size too.
             check_constancy_invariants=False,
         )
         layer = CrossmodalLayer(

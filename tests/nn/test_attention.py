@@ -1,4 +1,5 @@
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -112,11 +113,12 @@ class Attend(nn.Module):
     """`attend` with dropout, as a module that has its key."""
 
     rate: float
+    see: Callable | None = None
 
     @nn.compact
     def __call__(self, q, k, v, mask):
         dropout = Dropout(self.rate, deterministic=False) if self.rate else None
-        return attend(q, k, v, mask=mask, dropout=dropout)
+        return attend(q, k, v, mask=mask, dropout=dropout, see=self.see)
 
 
 def outputs_and_gradients(qkv, mask, rate):
@@ -165,8 +167,10 @@ def test_long_attention_draws_another_mask_for_each_row_and_head(monkeypatch):
     assert len(masks) == 6
 
 
-def test_long_attention_of_seeds_at_once(monkeypatch):
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_long_attention_of_seeds_at_once(monkeypatch, backend):
     monkeypatch.setattr("msajax.nn.attention.LONG", 0)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     qkv, mask = random_attention(jnp.float32)
     keys = jax.random.split(jax.random.key(0), 3)
 
@@ -183,13 +187,25 @@ def test_long_attention_of_seeds_at_once(monkeypatch):
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
-def test_weights_are_seen_before_dropout():
+@pytest.mark.parametrize("long", [2**14, 0])
+def test_deterministic_dropout_drops_nothing(monkeypatch, long):
+    monkeypatch.setattr("msajax.nn.attention.LONG", long)
+    qkv, mask = random_attention(jnp.float32)
+    found = attend(*qkv, mask=mask, dropout=Dropout(0.5, deterministic=True))
+    np.testing.assert_array_equal(found, attend(*qkv, mask=mask))
+
+
+@pytest.mark.parametrize("long", [2**14, 0])
+def test_weights_are_seen_before_dropout(monkeypatch, long):
+    monkeypatch.setattr("msajax.nn.attention.LONG", long)
     qkv, mask = random_attention(jnp.float32)
     seen = []
-    heads = attend(*qkv, mask=mask, see=seen.append)
-    (weights,) = seen
-    np.testing.assert_allclose(
-        jnp.einsum("bhqk,bkhe->bqhe", weights, qkv[2]), heads, atol=1e-6
+    dropped = Attend(0.5, see=seen.append).apply(
+        {}, *qkv, mask, rngs={"dropout": jax.random.key(0)}
     )
+    (weights,) = seen
+    heads = jnp.einsum("bhqk,bkhe->bqhe", weights, qkv[2])
+    np.testing.assert_allclose(heads, attend(*qkv, mask=mask), atol=1e-6)
+    assert np.abs(heads - dropped).max() > 0.1
     sums = np.broadcast_to(mask.any(-1), weights.shape[:-1])
     np.testing.assert_allclose(weights.sum(-1), sums, atol=1e-6)

@@ -99,7 +99,9 @@ def test_a_missing_source_gives_finite_gradients():
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
 
 
-def test_rematerialising_changes_no_gradient():
+@pytest.mark.parametrize("long", [2**14, 0])
+def test_rematerialising_changes_no_gradient(monkeypatch, long):
+    monkeypatch.setattr("msajax.nn.attention.LONG", long)
     dropout = dict(attention_dropout=0.3, residual_dropout=0.2, embed_dropout=0.1)
 
     def gradients(remat):

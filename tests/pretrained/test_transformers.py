@@ -9,7 +9,7 @@ import pytest
 
 from msajax import pretrained
 
-torch = pytest.importorskip("torch", reason="needs torch, which no extra installs")
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install torch")
 
 
 @pytest.fixture(scope="module")
