@@ -44,7 +44,7 @@ class MulT(Model):
       padded: take padding for real steps.
       fairseq_zero_pos: no position vector where feature 0 is exactly 0.
       remat: compute the activations of a layer again in the backward pass: less
-        memory.
+        memory, and on a CPU no slower.
     """
 
     dim: int = 30
@@ -62,7 +62,7 @@ class MulT(Model):
     output_dropout: float = 0.0
     padded: bool = False
     fairseq_zero_pos: bool = False
-    remat: bool = False
+    remat: bool = True
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:

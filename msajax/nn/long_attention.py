@@ -10,9 +10,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from msajax.nn.dropout import keep
 
+# Name of what a rematerialised layer should keep: small, and the costliest to compute.
+SAVED = "attend_long"
 _LEAST = float(jnp.finfo(jnp.float32).min)
 
 
@@ -54,7 +57,8 @@ def _forward(q, k, v, mask, words, rate):
         heads = (weights.astype(v.dtype) @ v) / (total * (1 - rate))
         return heads.astype(v.dtype), high + jnp.log(total)
 
-    heads, log_total = _blocks(block, q.shape[2] * k.shape[2], mask, q, k, v)
+    made = _blocks(block, q.shape[2] * k.shape[2], mask, q, k, v)
+    heads, log_total = (checkpoint_name(x, SAVED) for x in made)
     return heads, (q, k, v, mask, words, heads, log_total)
 
 

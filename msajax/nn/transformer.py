@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.dropout import Dropout
+from msajax.nn.long_attention import SAVED
 from msajax.nn.masks import visible
 from msajax.nn.norm import LayerNorm
 from msajax.nn.positions import position_vectors
@@ -134,7 +135,8 @@ class CrossmodalEncoder(nn.Module):
             return layer(h, keys_values, mask=visible_keys, train=train), None
 
         if self.remat:  # the scan keeps the compiler from merging the two passes
-            apply = nn.remat(apply, prevent_cse=False)
+            policy = jax.checkpoint_policies.save_only_these_names(SAVED)
+            apply = nn.remat(apply, prevent_cse=False, policy=policy)
         # Compiled once, not once a layer: parameters have a leading axis [layers].
         stack = nn.scan(
             apply,
