@@ -114,10 +114,11 @@ class Attend(nn.Module):
 
     rate: float
     see: Callable | None = None
+    deterministic: bool = False
 
     @nn.compact
     def __call__(self, q, k, v, mask):
-        dropout = Dropout(self.rate, deterministic=False) if self.rate else None
+        dropout = Dropout(self.rate, self.deterministic) if self.rate else None
         return attend(q, k, v, mask=mask, dropout=dropout, see=self.see)
 
 
@@ -191,7 +192,7 @@ def test_long_attention_of_seeds_at_once(monkeypatch, backend):
 def test_deterministic_dropout_drops_nothing(monkeypatch, long):
     monkeypatch.setattr("msajax.nn.attention.LONG", long)
     qkv, mask = random_attention(jnp.float32)
-    found = attend(*qkv, mask=mask, dropout=Dropout(0.5, deterministic=True))
+    found = Attend(0.5, deterministic=True).apply({}, *qkv, mask)
     np.testing.assert_array_equal(found, attend(*qkv, mask=mask))
 
 

@@ -2,6 +2,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.transformer import CrossmodalEncoder
