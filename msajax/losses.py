@@ -23,3 +23,41 @@ def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), label
     )
+
+
+def softmax_kl(p: jax.Array, q: jax.Array) -> jax.Array:
+    """KL(softmax(p) || softmax(q)) in nats over the last axis: [B, D], [B, D] -> [B]."""
+    log_p, log_q = (jax.nn.log_softmax(x.astype(jnp.float32)) for x in (p, q))
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def info_nce(
+    x: jax.Array,
+    positive: jax.Array,
+    candidates: jax.Array,
+    *,
+    where: jax.Array,
+    temperature: float = 1.0,
+) -> jax.Array:
+    """InfoNCE: minus the log-probability of the positive among all candidates, by cosine.
+
+    Args:
+      x, positive: [B, D], pairs.
+      candidates: [N, D], the positives among them.
+      where: [N] bool, False on candidates that do not count.
+      temperature: divides the cosines.
+
+    Returns:
+      [B] float32.
+    """
+    x, positive, candidates = (_unit(v) for v in (x, positive, candidates))
+    scores = jnp.einsum("bd,nd->bn", x, candidates) / temperature
+    total = jax.nn.logsumexp(scores, axis=1, where=where[None])
+    return total - jnp.sum(x * positive, axis=-1) / temperature
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    """Vectors of length 1; the zero vector stays, with a finite gradient."""
+    x = x.astype(jnp.float32)
+    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24))

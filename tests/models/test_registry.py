@@ -31,6 +31,7 @@ TINY = {
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
     "mag_bert": dict(encoder=BERT, align=True),
     "mag_xlnet": dict(encoder=XLNET, align=True),
+    "mfon": dict(encoder=BERT, dim=8, heads=2, layers=(1, 2), teacher_layers=(2, 1)),
     "mult": dict(dim=6, heads=2, layers=1),
     "tfn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
 }
