@@ -1,5 +1,6 @@
 """Every recipe of the public systems fits its system, at full size."""
 
+import functools
 import importlib
 import itertools
 import re
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from configs import common
+from configs import _mfon, common
 from msajax import config as config_module
-from msajax import models
+from msajax import models, step
 from msajax.data.spec import DATASETS, Spec
 from msajax.nn.bert import BertConfig
 from msajax.nn.xlnet import XLNetConfig
@@ -87,6 +88,33 @@ def test_recipe_with_an_encoder(system, dataset):
     assert out["pred"].shape == (2,)
     paths = traverse_util.flatten_dict(variables["params"], sep="/")
     assign(Optimizer(**config.optimizer), paths)  # every group covers something
+
+
+MFON = (*itertools.product(SIZES, ("mfon",)), *(("sims", row) for row in _mfon.ROWS))
+MFON = [pair for pair in dict.fromkeys(MFON) if pair[0] != "simsv2"]
+
+
+@pytest.mark.parametrize("dataset,row", MFON)
+def test_recipe_of_mfon(dataset, row):
+    config = importlib.import_module(f"configs.mfon_{dataset}").get_config(row)
+    config_module.check(config)
+    dims, lengths = SIZES[dataset]
+    assert (config.data.dims, config.data.lengths) == (dims, lengths)
+    fields = (*Spec.fields, "text_ids", "text_type")
+    spec = Spec(dims, lengths, 1284, DATASETS[dataset].label_range, fields=fields)
+    model = config_module.build(config, spec, ENCODERS.get(config.text.encoder))
+    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    # Every parameter is trained, by one phase alone.
+    trained = []
+    for phase in config_module.phases(config):
+        paths = [k for k in shapes.params if re.fullmatch(phase.train, k)]
+        assert None not in assign(phase.optimizer, paths).values()
+        assert callable(getattr(model, phase.loss))
+        assert callable(getattr(model, phase.predict))
+        updates = (phase.batch_size, phase.accumulate, phase.epochs, phase.patience)
+        assert updates == (32, 4, 25, 0)
+        trained += paths
+    assert sorted(trained) == sorted(shapes.params)
 
 
 @pytest.mark.parametrize("encoder", [BertConfig(), XLNetConfig()])

@@ -10,7 +10,7 @@ import numpy as np
 
 from msajax.interop import bert, blocks
 from msajax.interop.case import Case
-from msajax.interop.replay import padded_batch, spec_of, template
+from msajax.interop.replay import COMPILER, padded_batch, spec_of, template
 from msajax.interop.table import Rule, Table, copy
 from msajax.models.base import Batch
 from msajax.models.mfon import MFON
@@ -85,18 +85,28 @@ def reproduce(case: Case) -> dict[str, Any]:
 
 
 class _Run(NamedTuple):
-    """One pass without dropout: outputs, loss and its terms, gradients, the encoder's states."""
+    """One pass without dropout.
+
+    Attributes:
+      outputs: of the model.
+      loss, terms: as `MFON.loss` returns them.
+      captured: outputs of the encoder and of `features`.
+      gradients: of the loss; None if not asked for.
+    """
 
     outputs: dict[str, jax.Array]
     loss: jax.Array
     terms: dict[str, jax.Array]
+    captured: Any
     gradients: Any
-    encoded: Any
 
 
-def _run(model: MFON, variables: Any, batch: Batch) -> _Run:
+def _run(
+    model: MFON, variables: Any, batch: Batch, *, differentiate: bool = True
+) -> _Run:
     def captured(module: nn.Module, method: str) -> bool:
-        return method == "__call__" and module.name in (None, "encoder")
+        whole = module.name is None and method in ("__call__", "features")
+        return whole or (module.name == "encoder" and method == "__call__")
 
     def loss_of(params):
         (loss, terms), state = model.apply(
@@ -110,11 +120,15 @@ def _run(model: MFON, variables: Any, batch: Batch) -> _Run:
         )
         return loss, (terms, state["intermediates"])
 
-    compute = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
-    (loss, (terms, found)), gradients = compute(variables["params"])
-    (outputs,) = found["__call__"]
-    encoded = found.get("encoder", {}).get("__call__")
-    return _Run(outputs, loss, terms, {"params": gradients}, encoded)
+    def compute(params):
+        if differentiate:
+            return jax.value_and_grad(loss_of, has_aux=True)(params)
+        return loss_of(params), None
+
+    (loss, (terms, found)), gradients = jax.jit(compute, compiler_options=COMPILER)(
+        variables["params"]
+    )
+    return _Run(found["__call__"][0], loss, terms, found, {"params": gradients})
 
 
 def _main(case: Case) -> dict[str, Any]:
@@ -123,10 +137,12 @@ def _main(case: Case) -> dict[str, Any]:
     variables = rules.variables(
         case.group("param/main."), template(model, batch, train=False)
     )
-    outputs, loss, terms, gradients, (encoded,) = _run(model, variables, batch)
-    unmasked = _run(model.clone(mask="none"), variables, batch)
-    causal = _run(model.clone(causal_teachers=True), variables, batch)
-    f: Any = model.apply(variables, batch, train=False, method="features")
+    outputs, loss, terms, captured, gradients = _run(model, variables, batch)
+    (encoded,), (f,) = captured["encoder"]["__call__"], captured["features"]
+    unmasked, causal = (
+        _run(model.clone(**changes), variables, batch, differentiate=False)
+        for changes in ({"mask": "none"}, {"causal_teachers": True})
+    )
     results = {
         "out/pred": outputs["pred"],
         "out/bert_last_hidden": encoded.last,
@@ -163,22 +179,25 @@ def _all_queries(model: MFON, params: Any, x: jax.Array, source: jax.Array):
         fairseq_zero_pos=True,
     )
     mask, source_mask = (jnp.ones(v.shape[:2], bool) for v in (x, source))
-    options = dict(mask=mask, source_mask=source_mask, train=False)
-    return encoder.apply({"params": params}, x, source, **options)
+
+    def encode(params, x, source):
+        options = dict(mask=mask, source_mask=source_mask, train=False)
+        return encoder.apply({"params": params}, x, source, **options)
+
+    return jax.jit(encode, compiler_options=COMPILER)(params, x, source)
 
 
 def _pretraining(case: Case, modality: str) -> dict[str, Any]:
     name, batch = f"{modality}_pretrain", _batch(case)
     results: dict[str, Any] = {}
     for suffix in ("", "_causal"):
-        model = _model(case).clone(
-            modality=modality, **({"causal_teachers": True} if suffix else {})
-        )
+        model = _model(case).clone(modality=modality)
+        model = model.clone(causal_teachers=True) if suffix else model
         rules = table(model)
         variables = rules.variables(
             case.group(f"param/{name}."), template(model, batch, train=False)
         )
-        run = _run(model, variables, batch)
+        run = _run(model, variables, batch, differentiate=not suffix)
         results |= {
             f"out/{name}{suffix}/pred": run.outputs["pred"],
             f"out/{name}{suffix}/feature": run.outputs[modality],

@@ -155,7 +155,9 @@ class MFON(Model):
         """
         f: dict[str, jax.Array] = {}
         for m in self.project:
-            f[m] = self.project[m](self._text(batch, train) if m == "text" else batch[m])
+            f[m] = self.project[m](
+                self._text(batch, train) if m == "text" else batch[m]
+            )
         if "text" in f:
             f["text"] = self.drop_text(f["text"], deterministic=not train)
         if self.prompts:
@@ -176,7 +178,9 @@ class MFON(Model):
         Returns:
           {modality: [B, dim]}, the guide's query itself among them.
         """
-        masks = dict(zip(MODALITIES, step_masks(batch, padded=self.padded), strict=True))
+        masks = dict(
+            zip(MODALITIES, step_masks(batch, padded=self.padded), strict=True)
+        )
         guide = self._guide
         if self.pooling == "mean":
             query = mean_pool(f[guide], batch[f"{guide}_mask"])

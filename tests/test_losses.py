@@ -1,0 +1,48 @@
+"""Losses against hand numbers and scipy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+
+from msajax import losses
+
+rng = np.random.default_rng(0)
+
+
+def test_softmax_kl():
+    p, q = rng.normal(0, 2, (2, 5, 7)).astype(np.float32)
+    softmaxes = (scipy.special.softmax(x.astype(np.float64), axis=1) for x in (p, q))
+    wanted = scipy.special.rel_entr(*softmaxes).sum(axis=1)
+    np.testing.assert_allclose(losses.softmax_kl(p, q), wanted, rtol=1e-5)
+    np.testing.assert_allclose(losses.softmax_kl(p, p + 3), np.zeros(5), atol=1e-6)
+    assert np.abs(losses.softmax_kl(q, p) - wanted).min() > 1e-3
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("rows", [2, 5])
+def test_info_nce_of_orthonormal_vectors(rows, temperature):
+    x = 3 * np.eye(rows, 6, dtype=np.float32)  # lengths do not matter
+    options = dict(where=np.ones(rows, bool), temperature=temperature)
+    found = losses.info_nce(x, 2 * x, 2 * x, **options)
+    wanted = -1 / temperature + np.log(np.exp(1 / temperature) + rows - 1)
+    np.testing.assert_allclose(found, np.full(rows, wanted), rtol=1e-6)
+
+
+def test_info_nce_leaves_out_candidates_that_do_not_count():
+    x, y = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    where = np.arange(4) < 3
+    found = losses.info_nce(x, y, y, where=where)[:3]
+    every = np.ones(3, bool)
+    few = losses.info_nce(x[:3], y[:3], y[:3], where=every)
+    np.testing.assert_allclose(found, few, rtol=1e-6)
+
+
+def test_info_nce_of_zero_vectors_has_finite_gradients():
+    y, where = rng.normal(size=(2, 3)).astype(np.float32), np.ones(2, bool)
+
+    def loss(x):
+        return jnp.sum(losses.info_nce(x, y, y, where=where))
+
+    assert np.isfinite(jax.grad(loss)(jnp.zeros((2, 3)))).all()
