@@ -119,6 +119,8 @@ def test_a_sample_with_its_own_mask_is_the_authors_on_it_alone():
     tokens = 3
     row = {k: v[:1] for k, v in BATCH.items()}
     row["text_mask"] = np.arange(5)[None] < tokens
+    for m in ("audio", "vision"):
+        row[f"{m}_mask"] = np.ones_like(row[f"{m}_mask"])
     ours = forward(mask="sample")(parameters(), row)["pred"]
     alone = {**row, "text": row["text"][:, :tokens], "text_mask": row["text_mask"]}
     alone["text_mask"] = alone["text_mask"][:, :tokens]
