@@ -28,7 +28,7 @@ def get_config(system="lf_dnn"):
     config.model.update(_MODELS.get(system, {}))
     config.train.update(seeds=(1, 2, 3), epochs=30, batch_size=32)
     if system == "mfon":
-        adam = {"learning_rate": 1e-3}
-        parts = dict.fromkeys(("text", "audio", "vision", "other"), adam)
+        names = "text", "audio", "vision", "other"
+        parts = {name: {"learning_rate": 1e-3} for name in names}
         _mfon.set_row(config, "mfon", teachers=parts, groups=parts)
     return config

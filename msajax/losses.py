@@ -32,28 +32,22 @@ def softmax_kl(p: jax.Array, q: jax.Array) -> jax.Array:
 
 
 def info_nce(
-    x: jax.Array,
-    positive: jax.Array,
-    candidates: jax.Array,
-    *,
-    where: jax.Array,
-    temperature: float = 1.0,
+    x: jax.Array, positive: jax.Array, candidates: jax.Array, *, where: jax.Array
 ) -> jax.Array:
-    """InfoNCE: minus the log-probability of the positive among all candidates, by cosine.
+    """InfoNCE without temperature: minus the log-probability of the positive among all candidates, by cosine.
 
     Args:
       x, positive: [B, D], pairs.
       candidates: [N, D], the positives among them.
       where: [N] bool, False on candidates that do not count.
-      temperature: divides the cosines.
 
     Returns:
       [B] float32.
     """
     x, positive, candidates = (_unit(v) for v in (x, positive, candidates))
-    scores = jnp.einsum("bd,nd->bn", x, candidates) / temperature
+    scores = jnp.einsum("bd,nd->bn", x, candidates)
     total = jax.nn.logsumexp(scores, axis=1, where=where[None])
-    return total - jnp.sum(x * positive, axis=-1) / temperature
+    return total - jnp.sum(x * positive, axis=-1)
 
 
 def _unit(x: jax.Array) -> jax.Array:

@@ -163,7 +163,7 @@ def _rule(o: Optimizer, updates: int) -> optax.GradientTransformation:
 
 
 class _AmsgradState(NamedTuple):
-    adam: optax.ScaleByAdamState
+    adam: Any
     largest: Any
 
 
@@ -175,17 +175,17 @@ def _scale_by_amsgrad(*, b1: float, b2: float, eps: float):
     """
     adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
 
-    def init(params):
+    def init(params: Any) -> _AmsgradState:
         return _AmsgradState(adam.init(params), jax.tree.map(jnp.zeros_like, params))
 
-    def update(grads, state, params=None):
-        _, new = adam.update(grads, state.adam, params)
-        largest = jax.tree.map(jnp.maximum, state.largest, new.nu)
-        first, second = (1 - b**new.count for b in (b1, b2))
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        moments: Any = adam.update(updates, state.adam, params)[1]
+        largest = jax.tree.map(jnp.maximum, state.largest, moments.nu)
+        first, second = (1 - b**moments.count for b in (b1, b2))
         steps = jax.tree.map(
-            lambda m, v: m / first / (jnp.sqrt(v / second) + eps), new.mu, largest
+            lambda m, v: m / first / (jnp.sqrt(v / second) + eps), moments.mu, largest
         )
-        return steps, _AmsgradState(new, largest)
+        return steps, _AmsgradState(moments, largest)
 
     return optax.GradientTransformation(init, update)
 

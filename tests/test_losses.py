@@ -20,13 +20,11 @@ def test_softmax_kl():
     assert np.abs(losses.softmax_kl(q, p) - wanted).min() > 1e-3
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("rows", [2, 5])
-def test_info_nce_of_orthonormal_vectors(rows, temperature):
+def test_info_nce_of_orthonormal_vectors(rows):
     x = 3 * np.eye(rows, 6, dtype=np.float32)  # lengths do not matter
-    options = dict(where=np.ones(rows, bool), temperature=temperature)
-    found = losses.info_nce(x, 2 * x, 2 * x, **options)
-    wanted = -1 / temperature + np.log(np.exp(1 / temperature) + rows - 1)
+    found = losses.info_nce(x, 2 * x, 2 * x, where=np.ones(rows, bool))
+    wanted = -1 + np.log(np.e + rows - 1)
     np.testing.assert_allclose(found, np.full(rows, wanted), rtol=1e-6)
 
 

@@ -140,8 +140,8 @@ def _main(case: Case) -> dict[str, Any]:
     outputs, loss, terms, captured, gradients = _run(model, variables, batch)
     (encoded,), (f,) = captured["encoder"]["__call__"], captured["features"]
     unmasked, causal = (
-        _run(model.clone(**changes), variables, batch, differentiate=False)
-        for changes in ({"mask": "none"}, {"causal_teachers": True})
+        _run(changed, variables, batch, differentiate=False)
+        for changed in (model.clone(mask="none"), model.clone(causal_teachers=True))
     )
     results = {
         "out/pred": outputs["pred"],
@@ -181,8 +181,8 @@ def _all_queries(model: MFON, params: Any, x: jax.Array, source: jax.Array):
     mask, source_mask = (jnp.ones(v.shape[:2], bool) for v in (x, source))
 
     def encode(params, x, source):
-        options = dict(mask=mask, source_mask=source_mask, train=False)
-        return encoder.apply({"params": params}, x, source, **options)
+        masks: Any = dict(mask=mask, source_mask=source_mask)
+        return encoder.apply({"params": params}, x, source, **masks, train=False)
 
     return jax.jit(encode, compiler_options=COMPILER)(params, x, source)
 

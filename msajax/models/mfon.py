@@ -23,7 +23,6 @@ from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.bert import BertConfig
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
-from msajax.nn.masks import step_masks
 from msajax.nn.pooling import mean_pool
 from msajax.nn.transformer import CrossmodalEncoder
 
@@ -65,7 +64,6 @@ class MFON(Model):
       distillation, contrast: weights of the two losses; 0 leaves one out, and
         without distillation there are no teachers.
       reverse_kl: KL as equation (6) prints it; the authors' code swaps its sides.
-      temperature: of the contrastive loss.
       own_labels: train the teachers on the labels of their modalities.
       modality: the network of one modality alone.
       padded: take padded audio and vision for real steps.
@@ -92,7 +90,6 @@ class MFON(Model):
     distillation: float = 0.5
     contrast: float = 0.5
     reverse_kl: bool = False
-    temperature: float = 1.0
     own_labels: bool = False
     modality: str = ""
     padded: bool = False
@@ -153,11 +150,9 @@ class MFON(Model):
         Returns:
           {modality: [B, L, dim]}.
         """
-        f: dict[str, jax.Array] = {}
-        for m in self.project:
-            f[m] = self.project[m](
-                self._text(batch, train) if m == "text" else batch[m]
-            )
+        f = {}
+        for m, project in self.project.items():
+            f[m] = project(self._text(batch, train) if m == "text" else batch[m])
         if "text" in f:
             f["text"] = self.drop_text(f["text"], deterministic=not train)
         if self.prompts:
@@ -178,37 +173,27 @@ class MFON(Model):
         Returns:
           {modality: [B, dim]}, the guide's query itself among them.
         """
-        masks = dict(
-            zip(MODALITIES, step_masks(batch, padded=self.padded), strict=True)
-        )
-        guide = self._guide
+        guide, query = self._guide, f[self._guide][:, 0]
         if self.pooling == "mean":
             query = mean_pool(f[guide], batch[f"{guide}_mask"])
-        else:
-            query = f[guide][:, 0]
-        x = {guide: query}
+        x, one = {guide: query}, jnp.ones((len(query), 1), bool)
         for m, attend in self.mpa.items():
-            z = attend(
-                query[:, None],
-                f[m],
-                mask=jnp.ones_like(masks[m][:, :1]),
-                source_mask=masks[m] & self._visible(m, batch),
-                train=train,
-            )
-            x[m] = z[:, 0]
+            keys = self._steps(m, batch) & self._visible(m, batch)
+            masks = dict(mask=one, source_mask=keys)
+            x[m] = attend(query[:, None], f[m], **masks, train=train)[:, 0]
         return x
 
     def _text(self, batch: Batch, train: bool) -> jax.Array:
         """The last hidden states of the text: [B, L, D]."""
         if self.encoder is None:
             return batch["text"]
-        encoded = self.bert(
-            batch["text_ids"],
-            mask=batch["text_mask"],
-            segments=batch["text_type"],
-            train=train,
-        )
-        return encoded.last
+        masks: Any = dict(mask=batch["text_mask"], segments=batch["text_type"])
+        return self.bert(batch["text_ids"], **masks, train=train).last
+
+    def _steps(self, m: str, batch: Batch) -> jax.Array:
+        """Steps of modality m that count as real: [B, L] bool."""
+        mask = batch[f"{m}_mask"]
+        return jnp.ones_like(mask) if self.padded else mask
 
     def _visible(self, m: str, batch: Batch) -> jax.Array:
         """Keys of modality m that the causal mask shows to query 0: [B or 1, L] bool."""
@@ -253,9 +238,7 @@ class MFON(Model):
         self, m: str, batch: Batch, train: bool
     ) -> tuple[jax.Array, jax.Array]:
         """Vector [B, dim] and predictions of a modality alone."""
-        mask = batch[f"{m}_mask"]
-        mask = jnp.ones_like(mask) if self.padded else mask
-        x, pred = self.teacher[m](batch[m], mask=mask, train=train)
+        x, pred = self.teacher[m](batch[m], mask=self._steps(m, batch), train=train)
         return x, self._shaped(pred)
 
     # The losses (sections 3.4 and 3.5) -----------------------------------------
@@ -285,13 +268,8 @@ class MFON(Model):
     def _contrast(self, out: Outputs, m: str, batch: Batch) -> jax.Array:
         """Equations (7) and (8): the guide of each sample among those of the global batch."""
         guide = out[self._guide]
-        values = losses.info_nce(
-            out[m],
-            guide,
-            parallel.gather(guide),
-            where=parallel.gather(batch["valid"]),
-            temperature=self.temperature,
-        )
+        candidates, where = map(parallel.gather, (guide, batch["valid"]))
+        values = losses.info_nce(out[m], guide, candidates, where=where)
         return parallel.batch_mean(values, where=batch["valid"])
 
     # The parts -----------------------------------------------------------------
