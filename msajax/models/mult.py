@@ -43,8 +43,8 @@ class MulT(Model):
       output_dropout: before the output.
       padded: take padding for real steps.
       fairseq_zero_pos: no position vector where feature 0 is exactly 0.
-      remat: keep no activations inside of the layers for the backward pass, which
-        on a CPU is also faster than to keep them.
+      remat: compute the activations of a layer again in the backward pass: less
+        memory.
     """
 
     dim: int = 30
@@ -62,7 +62,7 @@ class MulT(Model):
     output_dropout: float = 0.0
     padded: bool = False
     fairseq_zero_pos: bool = False
-    remat: bool = True
+    remat: bool = False
 
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:

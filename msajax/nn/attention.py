@@ -1,5 +1,6 @@
 """Multi-head attention with the parameters and initialisation of torch.nn.MultiheadAttention."""
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -7,6 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from msajax.nn.dropout import Dropout
+from msajax.nn.long_attention import attend_long
+
+# Attention weights that a processor's cache holds, 4 MB. Beyond that to keep them for
+# the backward pass costs more than to compute them again, head by head.
+LONG = 2**20
 
 
 def masked_softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
@@ -29,31 +35,37 @@ def attend(
     v: jax.Array,
     *,
     mask: jax.Array,
-    dropout: Callable[[jax.Array], jax.Array] | None = None,
+    dropout: Dropout | None = None,
+    see: Callable[[jax.Array], object] | None = None,
 ) -> jax.Array:
     """Scaled dot-product attention.
 
-    Without dropout it is `jax.nn.dot_product_attention`, but not with cuDNN's kernel:
-    that has no gradient for odd lengths, and with an axis of seeds in front it takes
-    masks of other shapes only.
+    `jax.nn.dot_product_attention` is not used: cuDNN's kernel has no gradient for odd
+    lengths and takes few masks with an axis of seeds in front, XLA's form is slower.
 
     Args:
       q: [B, Q, H, E].
       k, v: [B, K, H, E].
       mask: [B, 1, Q or 1, K] bool, True on visible keys.
       dropout: of attention weights, in training.
+      see: is given the weights, [B, H, Q, K] float32, before dropout.
 
     Returns:
       [B, Q, H, E]; zeros for a query that sees no key.
     """
-    if dropout is None:
-        mask = jnp.broadcast_to(mask, (*mask.shape[:2], q.shape[1], k.shape[1]))
-        heads = jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="xla")
-        seen = mask.any(axis=-1)[:, 0, :, None, None]
-        return jnp.where(seen, heads, 0)
+    if see is None and math.prod(q.shape[:3]) * k.shape[1] > LONG:
+        rate = dropout.rate if dropout else 0.0
+        words = dropout.words() if dropout else jnp.zeros(2, jnp.uint32)
+        by_head = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
+        return jnp.swapaxes(attend_long(*by_head, mask, words, rate), 1, 2)
     scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)
     weights = masked_softmax(scores * q.shape[-1] ** -0.5, mask)
-    return jnp.einsum("bhqk,bkhe->bqhe", dropout(weights.astype(v.dtype)), v)
+    if see is not None:
+        see(weights)
+    weights = weights.astype(v.dtype)
+    if dropout is not None:
+        weights = dropout(weights)
+    return jnp.einsum("bhqk,bkhe->bqhe", weights, v)
 
 
 def attend_alone(

@@ -7,6 +7,7 @@ from its padding id.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -218,16 +219,12 @@ class _SelfAttention(nn.Module):
 
         q, k, v = project("query"), project("key"), project("value")
         rate = self.config.attention_probs_dropout_prob
-
-        def drop(weights: jax.Array) -> jax.Array:
-            self.sow("intermediates", "attention", weights)
-            return Dropout(rate)(weights, deterministic=not train)
-
-        touched = train and rate or self.is_mutable_collection("intermediates")
-        dropout = drop if touched else None
-        return attend(q, k, v, mask=mask[:, None, None], dropout=dropout).reshape(
-            x.shape
-        )
+        dropout = Dropout(rate, deterministic=False) if train and rate else None
+        see = functools.partial(self.sow, "intermediates", "attention")
+        if not self.is_mutable_collection("intermediates"):
+            see = None
+        h = attend(q, k, v, mask=mask[:, None, None], dropout=dropout, see=see)
+        return h.reshape(x.shape)
 
 
 class _Intermediate(nn.Module):

@@ -6,7 +6,6 @@ each mask, and a hash of them and of an element's number decides over the elemen
 """
 
 import functools
-import math
 
 import flax.linen as nn
 import jax
@@ -34,19 +33,36 @@ class Dropout(nn.Module):
         )
         if deterministic or self.rate == 0:
             return x
-        words = jax.random.bits(self.make_rng("dropout"), (2,), jnp.uint32)
-        return _drop(x, words, self.rate)
+        return _drop(x, self.words(), self.rate)
+
+    def words(self) -> jax.Array:
+        """The words that decide a mask, for `keep`: [2] uint32."""
+        return jax.random.bits(self.make_rng("dropout"), (2,), jnp.uint32)
+
+
+def keep(words: jax.Array, numbers: jax.Array, rate: float) -> jax.Array:
+    """Which elements dropout leaves.
+
+    Args:
+      words: [2] uint32, from `Dropout.words`.
+      numbers: uint32, of the elements.
+      rate: probability of a zero, below 1.
+
+    Returns:
+      bool, True on elements that stay.
+    """
+    below = min(round((1 - rate) * 2**32), 2**32 - 1)
+    return random_bits(words, numbers) < jnp.uint32(below)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _drop(x: jax.Array, words: jax.Array, rate: float) -> jax.Array:
     if rate >= 1:
         return jnp.zeros_like(x)
-    below = min(round((1 - rate) * 2**32), 2**32 - 1)
-    keep = random_bits(words, x.shape) < jnp.uint32(below)
+    numbers = jax.lax.iota(jnp.uint32, x.size).reshape(x.shape)
     # In float32: the scale itself would lose digits in bfloat16.
     scaled = x.astype(jnp.float32) * (1 / (1 - rate))
-    return jnp.where(keep, scaled, 0).astype(x.dtype)
+    return jnp.where(keep(words, numbers, rate), scaled, 0).astype(x.dtype)
 
 
 # The mask is made again in the backward pass: cheaper than to keep it.
@@ -56,22 +72,21 @@ _drop.defvjp(
 )
 
 
-def random_bits(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """32 random bits for each element, a function of its number and of two random words.
+def random_bits(words: jax.Array, numbers: jax.Array) -> jax.Array:
+    """32 random bits for each number, a function of it and of two random words.
 
     Args:
       words: [2] uint32.
-      shape: of the result.
+      numbers: uint32.
 
     Returns:
-      An array of uint32.
+      An array of uint32, like numbers.
 
     Source: the integer hash 'triple32' of Chris Wellons' hash-prospector (public
     domain), with a word added before each of its first two rounds.
     """
-    bits = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
-    first, second = words.reshape((2,) + (1,) * len(shape))
-    bits = _mix(bits + first, 17, 0xED5AD4BB)
+    first, second = words.reshape((2,) + (1,) * numbers.ndim)
+    bits = _mix(numbers + first, 17, 0xED5AD4BB)
     bits = _mix(bits + second, 11, 0xAC4C1B51)
     bits = _mix(bits, 15, 0x31848BAB)
     return bits ^ (bits >> 14)

@@ -141,6 +141,7 @@ class CrossmodalEncoder(nn.Module):
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             length=self.layers,
+            check_constancy_invariants=False,
         )
         layer = CrossmodalLayer(
             heads=self.heads,

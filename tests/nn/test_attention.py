@@ -1,3 +1,6 @@
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +12,7 @@ from msajax.nn.attention import (
     attend_alone,
     masked_softmax,
 )
+from msajax.nn.dropout import Dropout
 
 rng = np.random.default_rng(0)
 QUERY = rng.normal(size=(2, 3, 8)).astype(np.float32)
@@ -129,18 +133,97 @@ def test_heads_must_divide_the_width():
         random_params(3, QUERY, KEY, VALUE, mask=MASK)
 
 
-@pytest.mark.parametrize("dtype,atol", [(jnp.float32, 2e-6), (jnp.bfloat16, 2e-2)])
-def test_attention_without_dropout_is_the_same_as_with_a_dropout_of_zero(dtype, atol):
+def random_attention(dtype):
+    """Queries, keys and values, and a mask under which one query sees no key."""
     rng = np.random.default_rng(0)
-    q, k, v = (jnp.asarray(rng.normal(size=(2, n, 3, 8)), dtype) for n in (4, 5, 5))
+    qkv = tuple(jnp.asarray(rng.normal(size=(2, n, 3, 8)), dtype) for n in (4, 5, 5))
     mask = rng.random((2, 1, 4, 5)) < 0.5
-    mask[1, 0, 2] = False  # a query that sees no key
-    plain = attend(q, k, v, mask=jnp.asarray(mask))
-    dropped = attend(q, k, v, mask=jnp.asarray(mask), dropout=lambda weights: weights)
-    assert plain.dtype == dropped.dtype == dtype
-    assert not np.asarray(plain[1, 2], np.float32).any()
-    np.testing.assert_allclose(
-        np.asarray(plain, np.float32), np.asarray(dropped, np.float32), atol=atol
+    mask[1, 0, 2] = False
+    return qkv, jnp.asarray(mask)
+
+
+class Attend(nn.Module):
+    """`attend` with dropout, as a module that has its key."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, q, k, v, mask):
+        dropout = Dropout(self.rate, deterministic=False) if self.rate else None
+        return attend(q, k, v, mask=mask, dropout=dropout)
+
+
+def outputs_and_gradients(qkv, mask, rate):
+    def loss(qkv, key):
+        rngs = {"dropout": key}
+        heads = Attend(rate).apply({}, *qkv, mask, rngs=rngs).astype(jnp.float32)
+        return jnp.sum(heads * jnp.cos(jnp.arange(heads.size).reshape(heads.shape)))
+
+    value = functools.partial(Attend(rate).apply, {}, *qkv, mask)
+    gradients = jax.jit(jax.grad(loss))(qkv, jax.random.key(3))
+    return value(rngs={"dropout": jax.random.key(3)}), *gradients
+
+
+@pytest.mark.parametrize("keys_only", [False, True])
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+@pytest.mark.parametrize("dtype,atol", [(jnp.float32, 2e-6), (jnp.bfloat16, 5e-2)])
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_long_attention_computes_the_same(
+    monkeypatch, keys_only, rate, dtype, atol, backend
+):
+    qkv, mask = random_attention(dtype)
+    mask = mask[:, :, :1] if keys_only else mask
+    kept = outputs_and_gradients(qkv, mask, rate)
+    monkeypatch.setattr("msajax.nn.attention.LONG", 0)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    long = outputs_and_gradients(qkv, mask, rate)
+    assert "custom_vjp" in str(
+        jax.make_jaxpr(lambda q: attend(q, *qkv[1:], mask=mask))(qkv[0])
     )
-    keys = attend(q, k, v, mask=jnp.asarray(mask[:, :, :1]))
-    assert keys.shape == q.shape
+    for x, y in zip(kept, long, strict=True):
+        assert x.dtype == y.dtype == dtype
+        np.testing.assert_allclose(
+            np.asarray(x, np.float32), np.asarray(y, np.float32), atol=atol
+        )
+    if not keys_only:
+        assert not np.asarray(long[0][1, 2], np.float32).any()
+
+
+def test_long_attention_draws_another_mask_for_each_row_and_head(monkeypatch):
+    monkeypatch.setattr("msajax.nn.attention.LONG", 0)
+    same = jnp.ones((3, 16, 2, 4))
+    mask = jnp.ones((3, 1, 1, 16), bool)
+    rngs = {"dropout": jax.random.key(0)}
+    heads = np.asarray(Attend(0.5).apply({}, same, same, same, mask, rngs=rngs))
+    masks = {heads[row, :, head].tobytes() for row in range(3) for head in range(2)}
+    assert len(masks) == 6
+
+
+def test_long_attention_of_seeds_at_once(monkeypatch):
+    monkeypatch.setattr("msajax.nn.attention.LONG", 0)
+    qkv, mask = random_attention(jnp.float32)
+    keys = jax.random.split(jax.random.key(0), 3)
+
+    def gradient(key):
+        def loss(q):
+            return jnp.sum(
+                Attend(0.3).apply({}, q, *qkv[1:], mask, rngs={"dropout": key}) ** 2
+            )
+
+        return jax.grad(loss)(qkv[0])
+
+    together = jax.vmap(gradient)(keys)
+    alone = jnp.stack([gradient(key) for key in keys])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_weights_are_seen_before_dropout():
+    qkv, mask = random_attention(jnp.float32)
+    seen = []
+    heads = attend(*qkv, mask=mask, see=seen.append)
+    (weights,) = seen
+    np.testing.assert_allclose(
+        jnp.einsum("bhqk,bkhe->bqhe", weights, qkv[2]), heads, atol=1e-6
+    )
+    sums = np.broadcast_to(mask.any(-1), weights.shape[:-1])
+    np.testing.assert_allclose(weights.sum(-1), sums, atol=1e-6)

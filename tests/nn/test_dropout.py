@@ -1,5 +1,8 @@
 """Dropout, and the statistics of the hash behind its masks, in standard deviations of fair bits."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,13 @@ from msajax.nn.dropout import Dropout, random_bits
 
 X = np.random.default_rng(0).normal(size=(4, 6, 5)).astype(np.float32)
 KEYS = jax.random.split(jax.random.key(0), 64)
-BITS = jax.jit(random_bits, static_argnums=1)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def bits_of(words, shape):
+    return random_bits(
+        words, jnp.arange(math.prod(shape), dtype="uint32").reshape(shape)
+    )
 
 
 def drop(x, key, rate=0.25):
@@ -90,7 +99,7 @@ def test_keep_rate(rate, shape):
 
 
 def test_all_32_bits_are_fair_and_independent_of_each_other():
-    bits = each_bit(BITS(words(KEYS[2]), (1 << 17,))).astype(np.int64)
+    bits = each_bit(bits_of(words(KEYS[2]), (1 << 17,))).astype(np.int64)
     n = bits.shape[1]
     assert np.abs(deviations(bits.sum(1), n)).max() < 4.5
     agree = (2 * bits - 1) @ (2 * bits - 1).T / np.sqrt(n)
@@ -99,7 +108,7 @@ def test_all_32_bits_are_fair_and_independent_of_each_other():
 
 @pytest.mark.parametrize("lag", [1, 2, 3, 5, 8, 32, 50, 64, 768, 1024, 4096, 1 << 15])
 def test_neighbours_and_rows_are_independent(lag):
-    flat = np.asarray(BITS(words(KEYS[3]), (1 << 17,)))
+    flat = np.asarray(bits_of(words(KEYS[3]), (1 << 17,)))
     n = len(flat) - lag
     differ = each_bit(flat[lag:] ^ flat[:-lag])
     assert np.abs(deviations(differ.sum(1), n)).max() < 4.5
@@ -112,25 +121,25 @@ def test_neighbours_and_rows_are_independent(lag):
 
 @pytest.mark.parametrize("place", [0, 12, 24, 31], ids="bit {}".format)
 def test_patterns_of_neighbouring_bits_are_equally_frequent(place):
-    bits = np.asarray(BITS(words(KEYS[4]), (1 << 16, 8))) >> np.uint32(place) & 1
+    bits = np.asarray(bits_of(words(KEYS[4]), (1 << 16, 8))) >> np.uint32(place) & 1
     patterns = bits @ (1 << np.arange(8, dtype=np.uint32))
     assert 1e-3 < uneven(patterns, 256) < 1 - 1e-3
 
 
 @pytest.mark.parametrize("shift", [0, 8, 16, 24])
 def test_bytes_are_equally_frequent(shift):
-    flat = np.asarray(BITS(words(KEYS[5]), (1 << 18,)))
+    flat = np.asarray(bits_of(words(KEYS[5]), (1 << 18,)))
     assert 1e-3 < uneven((flat >> np.uint32(shift)) & 255, 256) < 1 - 1e-3
 
 
 def test_words_that_differ_by_one_bit_give_unrelated_masks():
     base = words(KEYS[6])
     n = 1 << 13
-    first = np.asarray(BITS(base, (n,)))
+    first = np.asarray(bits_of(base, (n,)))
     flips = np.concatenate(
         [np.eye(2, dtype=np.uint32) << np.uint32(i) for i in range(32)]
     )
-    others = jax.vmap(lambda flip: random_bits(base ^ flip, (n,)))(flips)
+    others = jax.vmap(lambda flip: bits_of(base ^ flip, (n,)))(flips)
     differ = each_bit(np.asarray(others) ^ first[None]).sum(-1)  # [32, 64]
     z = deviations(differ, n)
     assert np.abs(z).max() < 5
@@ -140,7 +149,7 @@ def test_words_that_differ_by_one_bit_give_unrelated_masks():
 def test_consecutive_keys_give_unrelated_masks():
     keys = jax.vmap(lambda i: jax.random.fold_in(KEYS[7], i))(np.arange(65))
     n = 1 << 13
-    bits = np.asarray(jax.vmap(lambda k: random_bits(words(k), (n,)))(keys))
+    bits = np.asarray(jax.vmap(lambda k: bits_of(words(k), (n,)))(keys))
     differ = each_bit(bits[1:] ^ bits[:-1]).sum(-1)
     z = deviations(differ, n)
     assert np.abs(z).max() < 5
