@@ -31,6 +31,8 @@ TINY = {
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
     "mag_bert": dict(encoder=BERT, align=True),
     "mag_xlnet": dict(encoder=XLNET, align=True),
+    # A small bound: mu has a gradient only where it binds.
+    "msg_mba": dict(encoder=BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7),
     "mult": dict(dim=6, heads=2, layers=1),
     "tfn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
 }
