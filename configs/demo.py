@@ -7,6 +7,7 @@ _MODELS = {
     "ef_lstm": dict(hidden_dim=64, layers=1),
     "lf_dnn": dict(hidden_dims=(32, 16, 16), text_out=32, post_fusion_dim=32),
     "lmf": dict(hidden_dims=(32, 16, 16)),
+    "msg_mba": dict(align=True, pooling="mean", dim=16, fusion_dim=32),
     "mult": dict(dim=16, heads=2, layers=2),
     "tfn": dict(hidden_dims=(32, 16, 16), text_out=16, post_fusion_dim=32),
 }

@@ -65,7 +65,7 @@ ENCODERS = {  # source: config.json of the released models
 }
 WITH_ENCODER = (
     *itertools.product(("text_only", "mag_bert"), ("mosi", "mosei", "sims")),
-    *itertools.product(("mag_xlnet",), ("mosi", "mosei")),
+    *itertools.product(("mag_xlnet", "msg_mba"), ("mosi", "mosei")),
 )
 
 
