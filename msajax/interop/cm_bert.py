@@ -50,14 +50,16 @@ class _Block(nn.Module):
             return convolution(x, all_real)[0]
 
         def weight(name: str) -> jax.Array:
-            return self.param(f"{name}_weight", nn.initializers.ones, (1,))[:, None]
+            return self.param(f"{name}_weight", nn.initializers.ones, (1,))[
+                :, None, None
+            ]
 
         projected = project("text", text)
         norm = jax.lax.stop_gradient(l2_norm(projected, axis=(0, 1, 2)))
         text_att = nn.relu(similarity(projected, norm))
         audio_att = nn.relu(similarity(project("audio", audio), jnp.ones((1, 1, 1))))
         scores = weight("text") * text_att + weight("audio") * audio_att
-        scores += self.param("bias", nn.initializers.zeros, (1,))[:, None]
+        scores += self.param("bias", nn.initializers.zeros, (1,))[:, None, None]
         fused, attention = adjust(text, scores, mask)
         h = Linear(text.shape[-1], name="dense")(fused)
         return {
