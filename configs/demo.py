@@ -18,6 +18,7 @@ _MODELS = {
         contrast=0.1,
         own_labels=True,
     ),
+    "msg_mba": dict(align=True, pooling="mean", dim=16, fusion_dim=32),
     "mult": dict(dim=16, heads=2, layers=2),
     "tfn": dict(hidden_dims=(32, 16, 16), text_out=16, post_fusion_dim=32),
 }

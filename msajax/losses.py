@@ -1,4 +1,4 @@
-"""Losses as pure functions: arrays in, one value per sample out; reductions are the caller's.
+"""Losses as pure functions: arrays in, one value per sample (or element) out; reductions are the caller's.
 
 Predictions of any float type; the values are float32.
 """
@@ -16,6 +16,11 @@ def l1(pred: jax.Array, label: jax.Array) -> jax.Array:
 def mse(pred: jax.Array, label: jax.Array) -> jax.Array:
     """Squared error: [B], [B] -> [B]."""
     return jnp.square(pred.astype(jnp.float32) - label)
+
+
+def huber(x: jax.Array, *, delta: float) -> jax.Array:
+    """x²/2 of each element up to |x| = delta, and linear beyond: [...] -> [...]."""
+    return optax.huber_loss(x.astype(jnp.float32), delta=delta)
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:

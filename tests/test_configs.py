@@ -66,7 +66,7 @@ ENCODERS = {  # source: config.json of the released models
 }
 WITH_ENCODER = (
     *itertools.product(("text_only", "mag_bert"), ("mosi", "mosei", "sims")),
-    *itertools.product(("mag_xlnet",), ("mosi", "mosei")),
+    *itertools.product(("mag_xlnet", "msg_mba"), ("mosi", "mosei")),
 )
 
 
@@ -115,6 +115,25 @@ def test_recipe_of_mfon(dataset, row):
         assert updates == (32, 4, 25, 0)
         trained += paths
     assert sorted(trained) == sorted(shapes.params)
+
+
+@pytest.mark.parametrize("modalities", [("audio", "vision"), ("vision",)])
+def test_recipe_without_text(modalities):
+    config = importlib.import_module("configs.msg_mba_mosei").get_config("none")
+    config.data.modalities = modalities
+    config_module.check(config)
+    assert config.train.epochs == 20 and not config.data.lengths
+    found = [m in modalities for m in ("text", "audio", "vision")]
+    dims, lengths = (tuple(np.where(found, x, 1)) for x in ((1, 74, 35), (60,) * 3))
+    spec = Spec(dims, lengths, 16326)
+    model = config_module.build(config, spec)
+    batch = spec.example(2)
+    params = jax.eval_shape(
+        lambda key: model.init(key, batch, train=False), jax.random.key(0)
+    )["params"]
+    width = sum(dim for dim in dims if dim > 1)
+    assert params["fusion"]["kernel"].shape == (width, 768)
+    assign(Optimizer(**config.optimizer), traverse_util.flatten_dict(params, sep="/"))
 
 
 @pytest.mark.parametrize("encoder", [BertConfig(), XLNetConfig()])
