@@ -56,5 +56,4 @@ class MAGBert(Model):
         fusion: Any = encoded.pooled  # never None: the encoder has its pooler
         h = Dropout(self.dropout)(fusion, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
-        pred = pred if self.spec.classes else pred[:, 0]
-        return {"pred": pred, "fusion": fusion, "hidden": encoded.hidden}
+        return {"pred": self.shaped(pred), "fusion": fusion, "hidden": encoded.hidden}

@@ -55,5 +55,4 @@ class MAGXLNet(Model):
         text = nn.tanh(summary(encoded.pooled))  # pyright: ignore
         h = Dropout(self.dropout)(text, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
-        pred = pred if self.spec.classes else pred[:, 0]
-        return {"pred": pred, "fusion": text, "hidden": encoded.hidden}
+        return {"pred": self.shaped(pred), "fusion": text, "hidden": encoded.hidden}

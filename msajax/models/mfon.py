@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from msajax import losses, parallel
-from msajax.data.spec import MODALITIES, suggest
+from msajax.data.spec import MODALITIES
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.bert import BertConfig
 from msajax.nn.dropout import Dropout
@@ -99,11 +99,7 @@ class MFON(Model):
 
     def setup(self):
         """Makes the parts that the fields ask for."""
-        for key, known in _CHOICES.items():
-            if (value := getattr(self, key)) not in known:
-                raise ValueError(
-                    f'config.model.{key} is "{value}"{suggest(value, known)}'
-                )
+        self.check_choices(_CHOICES)
         alone = self.modality in _TAUGHT
         taught = _TAUGHT if self.distillation and not self.modality else ()
         taught = (self.modality,) if alone else taught
@@ -140,7 +136,7 @@ class MFON(Model):
             f"teacher_{m}": jax.lax.stop_gradient(self._unimodal(m, batch, False)[0])
             for m in self.teacher
         }
-        return {"pred": self._shaped(pred), **x, **taught}
+        return {"pred": self.shaped(pred), **x, **taught}
 
     # Modal Prompt Attention (section 3.2) ------------------------------------
 
@@ -239,7 +235,7 @@ class MFON(Model):
     ) -> tuple[jax.Array, jax.Array]:
         """Vector [B, dim] and predictions of a modality alone."""
         x, pred = self.teacher[m](batch[m], mask=self._steps(m, batch), train=train)
-        return x, self._shaped(pred)
+        return x, self.shaped(pred)
 
     # The losses (sections 3.4 and 3.5) -----------------------------------------
 
@@ -311,9 +307,6 @@ class MFON(Model):
     def _widths(self) -> tuple[int, ...]:
         """Of the last layers of every predictor."""
         return self.dim // 2, self.dim // 8, self.spec.num_outputs
-
-    def _shaped(self, pred: jax.Array) -> jax.Array:
-        return pred if self.spec.classes else pred[:, 0]
 
 
 class _Unimodal(nn.Module):

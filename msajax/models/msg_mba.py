@@ -141,9 +141,14 @@ class MSGMBA(Model):
         fusion = Linear(self.fusion_dim, name="fusion")(self._pool(fusion, steps))
         h = Dropout(self.dropout)(fusion, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
-        pred = pred if self.spec.classes else pred[:, 0]
         parts = dict(features=f, shifts=shifts, attention=attention, weights=weights)
-        return {"pred": pred, "fusion": fusion, **m, **parts, "masks": masks}
+        return {
+            "pred": self.shaped(pred),
+            "fusion": fusion,
+            **m,
+            **parts,
+            "masks": masks,
+        }
 
     def loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
@@ -166,11 +171,7 @@ class MSGMBA(Model):
         return total, terms
 
     def _check(self) -> None:
-        for field, known in _CHOICES.items():
-            if (value := getattr(self, field)) not in known:
-                raise ValueError(
-                    f'config.model.{field} is "{value}"; give one of {", ".join(known)}'
-                )
+        self.check_choices(_CHOICES)
         if unknown := set(self.gates) - set(MODALITIES):
             raise ValueError(
                 f"config.model.gates has {sorted(unknown)}; choose from "

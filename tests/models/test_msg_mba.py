@@ -365,9 +365,9 @@ def test_the_encoders_attention_can_be_captured():  # Fig. 6
 @pytest.mark.parametrize(
     "fields,message",
     [
-        (dict(recurrent="LSTM"), 'recurrent is "LSTM"; give one of sLSTM, bLSTM'),
-        (dict(routing="straight"), "give one of matched, crossed"),
-        (dict(pooling="max"), "give one of cls, mean"),
+        (dict(recurrent="LSTM"), 'recurrent is "LSTM"; did you mean "sLSTM"'),
+        (dict(routing="straight"), "Known: crossed, matched"),
+        (dict(pooling="max"), "Known: cls, mean"),
         (dict(gates=("text", "video")), r"gates has \['video'\]; choose from text"),
     ],
 )
