@@ -281,7 +281,9 @@ class MFON(Model):
     def _teacher(self, m: str) -> "_Unimodal":
         i = _TAUGHT.index(m)
         encoder = self._encoder(self.teacher_layers[i], self.teacher_dropouts[i])
-        return _Unimodal(encoder, self.dim, self._widths, self.causal_teachers)
+        return _Unimodal(
+            encoder, self.dim, widths=self._widths, causal=self.causal_teachers
+        )
 
     def _attention(self, m: str) -> nn.Module:
         place = self.query if m == "text" else m

@@ -204,9 +204,11 @@ class MSGMBA(Model):
         return x, masks, steps
 
     def _recurrent(self, modality: str) -> Recurrent:
-        cell, both = _RECURRENT[self.recurrent]
+        cell, bidirectional = _RECURRENT[self.recurrent]
         hidden = self.spec.dims[MODALITIES.index(modality)]
-        return Recurrent(hidden, cell, both, name=f"{modality}_rnn")
+        return Recurrent(
+            hidden, cell, bidirectional=bidirectional, name=f"{modality}_rnn"
+        )
 
     def _gate(self, modality: str) -> MSG:
         text = modality == "text"
@@ -222,8 +224,8 @@ class MSGMBA(Model):
         return MBA(
             self.spec.lengths[0],
             self.dim,
-            (sizes["text"], sizes[modality]),
-            self.scalar_weights,
+            kernel_sizes=(sizes["text"], sizes[modality]),
+            scalar=self.scalar_weights,
             name=f"mba_{modality}",
         )
 

@@ -103,22 +103,22 @@ def _gated(
 
 
 def bounded(
-    displacement: jax.Array, text: jax.Array, *, beta: float | jax.Array
+    displacement: jax.Array, main: jax.Array, *, beta: float | jax.Array
 ) -> jax.Array:
     """alpha H: a displacement no longer than beta times the vector that it moves.
 
     Args:
       displacement: H, [..., D] float32.
-      text: [..., D], what it moves.
+      main: [..., D], what it moves.
       beta: a scalar.
 
     Returns:
-      [..., D] float32; alpha = min(beta |text| / |H|, 1).
+      [..., D] float32; alpha = min(beta |main| / |H|, 1).
 
     Source: the constant 1e-6 is the authors'.
     """
     displacement = displacement.astype(jnp.float32)
     length = l2_norm(displacement)
     length = jnp.where(length > 0, length, 1) + 1e-6
-    limit = beta * l2_norm(text.astype(jnp.float32))
+    limit = beta * l2_norm(main.astype(jnp.float32))
     return jnp.minimum(limit / length, 1) * displacement

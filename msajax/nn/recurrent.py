@@ -108,21 +108,21 @@ class Recurrent(nn.Module):
     Attributes:
       hidden: width of a direction's state.
       cell: 'lstm' or 'gru'.
-      both: read backwards too.
+      bidirectional: read backwards too.
     """
 
     hidden: int
     cell: str = "lstm"
-    both: bool = False
+    bidirectional: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """[B, L, D], mask [B, L] bool -> [B, L, hidden], twice as wide with `both`; 0 on padding."""
+        """[B, L, D], mask [B, L] bool -> [B, L, hidden], twice as wide if bidirectional; 0 on padding."""
         cell = CELLS[self.cell]
         # Time goes first from here on: [L, B, D], and [L, B, 1] for the mask
         x, real = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)[..., None]
         h, _ = cell(self.hidden, name="forward")(x, real)
-        if self.both:
+        if self.bidirectional:
             back, _ = cell(self.hidden, name="backward")(x[::-1], real[::-1])
             h = jnp.concatenate([h, back[::-1]], axis=-1)
         return jnp.swapaxes(jnp.where(real, h, 0), 0, 1)

@@ -207,7 +207,7 @@ def test_stages_by_hand(routing):
         msg("text", batch["text"], f)
         for name, other in (("audio", "vision"), ("vision", "audio")):
             source = name if routing == "matched" else other
-            mba = MBA(5, 5, (1, {"audio": 3, "vision": 5}[source]))
+            mba = MBA(5, 5, kernel_sizes=(1, {"audio": 3, "vision": 5}[source]))
             variables = {"params": params[f"mba_{source}"]}
             text, p_att[source], x_att[source] = mba.apply(
                 variables, m["text"], f[source], mask

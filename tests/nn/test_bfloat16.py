@@ -52,7 +52,7 @@ BLOCKS = {
     "layer_norm": (LayerNorm(), (X + 30,), {}),
     "linear": (Linear(8), (X,), {}),
     "lstm": (LSTM(32, 2), (X, MASK), dict(train=False)),
-    "gru": (Recurrent(32, "gru", both=True), (X, MASK), {}),
+    "gru": (Recurrent(32, "gru", bidirectional=True), (X, MASK), {}),
     "msg": (MSG(mu=0.5), (X, {"audio": AUDIO}), dict(train=False)),
     "mean_pool": (Function(mean_pool), (np.tile(X, (1, 25, 1)), np.tile(MASK, 25)), {}),
     "subnet": (SubNet(8), (X[:, 0],), dict(valid=VALID, train=False)),

@@ -127,7 +127,7 @@ def gru_layer(x, p):
 def test_both_directions_against_a_loop_over_time(cell, side):
     mask = MASK if side == "right" else MASK[:, ::-1]
     noisy = np.where(mask[..., None], X, 9.0)
-    layer = Recurrent(6, cell, both=True)
+    layer = Recurrent(6, cell, bidirectional=True)
     outputs, variables = layer.init_with_output(jax.random.key(0), noisy, mask)
     p = jax.tree.map(np.asarray, variables["params"])
 
