@@ -1,23 +1,19 @@
-"""MSG/MBA on CMU-MOSI, a row per word: `configs/msg_mba_mosi.py:ENCODER`.
+"""MSG/MBA on CMU-MOSI, a row per word: `configs/msg_mba_mosi.py:ROW`.
 
 Hyperparameters: Lin & Hu, IEEE TMM 2023, section IV-E; where it gives none, a comment
-says "open". The encoder is BERT or XLNet; `none` reads no text (Table IV, A and V).
+says "open". ROW is one of the paper's Tables III and IV, a name in `configs._msg_mba.ROWS`.
+Tables V and VI are also on XLNet: --config.text.encoder=xlnet-base-cased.
 """
 
-from configs import common
+from configs import _msg_mba, common
 
 
-def get_config(encoder="bert-base-uncased"):
+def get_config(row="msg_mba"):
     config = common.get_config("msg_mba", "mosi")
     # MMSA's aligned file: variant="aligned", dims=(768, 5, 20), and words=False below.
     config.data.update(variant="mag", dims=(1, 74, 47), lengths=(50, 50, 50))
-    # Table IV, single and paired modalities: ("text",), ("text", "audio"), ...
-    config.data.modalities = ("text", "audio", "vision")
-    config.text.update(encoder=encoder, max_length=50, words=True)
+    config.text.update(encoder="bert-base-uncased", max_length=50, words=True)
     config.model.update(
-        # Tables III and V. No modules: gates=(), mba=False and no shift_weights. Each
-        # further row: ("text",), ("text", "audio"), ("text", "vision"), all three;
-        # then mba; then shift_weights.
         gates=("text", "audio", "vision"),
         mba=True,
         shift_weights=(0.1, 0.1, 0.1),  # alpha, beta, gamma: open
@@ -36,9 +32,5 @@ def get_config(encoder="bert-base-uncased"):
     )
     config.train.update(batch_size=48, epochs=40, patience=0, select="loss")
     common.fine_tune(config, learning_rate=2e-5, head=2e-5)
-    if encoder == "none":
-        config.data.update(modalities=("audio", "vision"), lengths=())
-        config.text.update(encoder="", words=False)
-        groups = config.optimizer.groups
-        config.optimizer.groups = tuple(g for g in groups if "encoder" not in g[0])
+    _msg_mba.set_row(config, row)
     return config

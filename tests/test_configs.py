@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from configs import _mfon, common
+from configs import _mfon, _msg_mba, common
 from msajax import config as config_module
 from msajax import models, step
-from msajax.data.spec import DATASETS, Spec
+from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.nn.bert import BertConfig
 from msajax.nn.xlnet import XLNetConfig
 from msajax.optim import Optimizer, assign
@@ -64,15 +64,17 @@ ENCODERS = {  # source: config.json of the released models
     "bert-base-chinese": BertConfig(vocab_size=21128),
     "xlnet-base-cased": XLNetConfig(),
 }
-WITH_ENCODER = (
-    *itertools.product(("text_only", "mag_bert"), ("mosi", "mosei", "sims")),
-    *itertools.product(("mag_xlnet", "msg_mba"), ("mosi", "mosei")),
+WITH_ENCODER = (  # '': the recipe's
+    *itertools.product(("text_only", "mag_bert"), ("mosi", "mosei", "sims"), ("",)),
+    *itertools.product(("mag_xlnet", "msg_mba"), ("mosi", "mosei"), ("",)),
+    ("msg_mba", "mosi", "xlnet-base-cased"),
 )
 
 
-@pytest.mark.parametrize("system,dataset", WITH_ENCODER)
-def test_recipe_with_an_encoder(system, dataset):
+@pytest.mark.parametrize("system,dataset,encoder", WITH_ENCODER)
+def test_recipe_with_an_encoder(system, dataset, encoder):
     config = importlib.import_module(f"configs.{system}_{dataset}").get_config()
+    config.text.encoder = encoder or config.text.encoder
     assert (config.system, config.data.dataset) == (system, dataset)
     config_module.check(config)
     dims = config.data.dims or (1, 1, 1)
@@ -117,23 +119,45 @@ def test_recipe_of_mfon(dataset, row):
     assert sorted(trained) == sorted(shapes.params)
 
 
-@pytest.mark.parametrize("modalities", [("audio", "vision"), ("vision",)])
-def test_recipe_without_text(modalities):
-    config = importlib.import_module("configs.msg_mba_mosei").get_config("none")
-    config.data.modalities = modalities
-    config_module.check(config)
-    assert config.train.epochs == 20 and not config.data.lengths
-    found = [m in modalities for m in ("text", "audio", "vision")]
-    dims, lengths = (tuple(np.where(found, x, 1)) for x in ((1, 74, 35), (60,) * 3))
-    spec = Spec(dims, lengths, 16326)
-    model = config_module.build(config, spec)
-    batch = spec.example(2)
+def rows_of_msg_mba():
+    """(dataset, row, what else is set) of the paper's Tables III to VI and Fig. 5."""
+    for dataset, row in itertools.product(("mosi", "mosei"), _msg_mba.ROWS):  # III, IV
+        yield dataset, row, []
+    for encoder in ("bert-base-uncased", "xlnet-base-cased"):
+        text = ("text.encoder", encoder)
+        for row in ("no_modules", "msg_tav", "no_shift_loss", "msg_mba"):  # V
+            yield "mosi", row, [text]
+        for name in ("sLSTM", "bLSTM", "sGRU", "bGRU"):  # VI
+            yield "mosi", "msg_mba", [text, ("model.recurrent", name)]
+        for layer in range(13):  # Fig. 5
+            yield "mosi", "msg_mba", [text, ("model.layer", str(layer))]
+
+
+@pytest.mark.parametrize("dataset,row,overrides", rows_of_msg_mba())
+def test_rows_of_msg_mba(dataset, row, overrides):
+    path = f"configs/msg_mba_{dataset}.py:{row}"
+    # One layer of the encoder is traced for all.
+    config = config_module.load(path, [*overrides, ("model.scan", "True")])
+    found = [m in config.data.modalities for m in MODALITIES]
+    lengths = config.data.lengths or (60, 60, 60)
+    dims, lengths = (tuple(np.where(found, x, 1)) for x in (config.data.dims, lengths))
+    fields = (*Spec.fields, "text_ids", "text_type")
+    spec = Spec(dims, lengths, 1284, fields=fields if found[0] else Spec.fields)
+    model = config_module.build(config, spec, ENCODERS.get(config.text.encoder))
+    assert (model.encoder is not None) == found[0] == config.text.words
     params = jax.eval_shape(
-        lambda key: model.init(key, batch, train=False), jax.random.key(0)
-    )["params"]
-    width = sum(dim for dim in dims if dim > 1)
-    assert params["fusion"]["kernel"].shape == (width, 768)
-    assign(Optimizer(**config.optimizer), traverse_util.flatten_dict(params, sep="/"))
+        functools.partial(step.init, model), jax.random.key(0)
+    ).params
+    times = 2 if config.model.recurrent.startswith("b") else 1
+    width = 768 * found[0] + times * (dims[1] * found[1] + dims[2] * found[2])
+    assert params["fusion/kernel"].shape == (width, 768)
+    assign(Optimizer(**config.optimizer), params)
+    assert config.train.epochs == (40 if dataset == "mosi" else 20)
+
+
+def test_an_encoder_is_no_row():
+    with pytest.raises(ValueError, match="give one of msg_mba, .*config.text.encoder"):
+        config_module.load("configs/msg_mba_mosi.py:xlnet-base-cased")
 
 
 @pytest.mark.parametrize("encoder", [BertConfig(), XLNetConfig()])

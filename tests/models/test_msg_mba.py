@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import _msg_mba
 from msajax.data.spec import MODALITIES, Spec
 from msajax.models.msg_mba import MSGMBA
 from msajax.nn.gates import MSG
@@ -76,36 +77,28 @@ def made(spec=SPEC, **fields):
 
 # Each row of the tables -----------------------------------------------------------
 
-NO_HUBER = dict(shift_weights=(0.0, 0.0, 0.0))
-ALL = ("text", "audio", "vision")
 RNNS = ("audio_rnn", "vision_rnn")
 MSGS = ("msg_text", "msg_audio", "msg_vision")
 MBAS = ("mba_audio", "mba_vision")
-ROWS = {  # Table III: fields, and the modules besides text, fusion and head
-    "none": (dict(gates=(), mba=False, **NO_HUBER), RNNS),
-    "T": (dict(gates=("text",), mba=False, **NO_HUBER), (*RNNS, MSGS[0])),
-    "T&A": (dict(gates=ALL[:2], mba=False, **NO_HUBER), (*RNNS, *MSGS[:2])),
-    "T&V": (
-        dict(gates=("text", "vision"), mba=False, **NO_HUBER),
-        (*RNNS, MSGS[0], MSGS[2]),
-    ),
-    "T&A&V": (dict(mba=False, **NO_HUBER), (*RNNS, *MSGS)),
-    "+MBA": (NO_HUBER, (*RNNS, *MSGS, *MBAS)),
-    "+Huber": ({}, (*RNNS, *MSGS, *MBAS)),
-    # Tables V and VI
-    **{
-        f"{text} {rnn}": (
-            dict(encoder=encoder, recurrent=rnn),
-            (*RNNS, *MSGS, *MBAS),
-        )
-        for text, encoder in (
-            ("BERT", ONE_LAYER),
-            ("XLNet", dataclasses.replace(XLNET, n_layer=1)),
-        )
-        for rnn in ("sLSTM", "bLSTM", "sGRU", "bGRU")
-    },
+MODULES = {  # Table III, besides text, fusion and head
+    "no_modules": RNNS,
+    "msg_t": (*RNNS, MSGS[0]),
+    "msg_ta": (*RNNS, *MSGS[:2]),
+    "msg_tv": (*RNNS, MSGS[0], MSGS[2]),
+    "msg_tav": (*RNNS, *MSGS),
+    "no_shift_loss": (*RNNS, *MSGS, *MBAS),
+    "msg_mba": (*RNNS, *MSGS, *MBAS),
 }
-ROWS.pop("BERT sLSTM")  # is "+Huber"
+XL = dict(encoder=dataclasses.replace(XLNET, n_layer=1))
+TABLES = (
+    *((row, {}) for row in MODULES),  # III
+    *((row, XL) for row in ("no_modules", "msg_tav", "no_shift_loss", "msg_mba")),  # V
+    *(  # VI
+        ("msg_mba", {**text, "recurrent": name})
+        for text in ({}, XL)
+        for name in ("bLSTM", "sGRU", "bGRU")
+    ),
+)
 
 
 def step(spec=SPEC, **fields):
@@ -128,34 +121,34 @@ def step(spec=SPEC, **fields):
     return variables["params"], gradients["params"]
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_rows_of_tables_3_5_and_6(row):
-    fields, modules = ROWS[row]
-    params, gradients = step(**fields)
-    assert set(params) == {"encoder", "fusion", "head", *modules}
+@pytest.mark.parametrize("row,fields", TABLES)
+def test_rows_of_tables_3_5_and_6(row, fields):
+    params, gradients = step(**_msg_mba.ROWS[row], **fields)
+    assert set(params) == {"encoder", "fusion", "head", *MODULES[row]}
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
     width = 6 + 7 * (2 if fields.get("recurrent", "s")[0] == "b" else 1)
     assert params["fusion"]["kernel"].shape == (width, 7)
 
 
-MODALITY_ROWS = {  # Table IV: what is there, and the modules besides fusion and head
-    ("audio",): ("audio_rnn",),
-    ("vision",): ("vision_rnn",),
-    ("text",): ("encoder",),
-    ("audio", "vision"): (*RNNS, "msg_audio", "msg_vision"),
-    ("text", "audio"): ("encoder", RNNS[0], *MSGS[:2], MBAS[0]),
-    ("text", "vision"): ("encoder", RNNS[1], MSGS[0], MSGS[2], MBAS[1]),
+MODALITY_ROWS = {  # Table IV: the modules besides fusion and head
+    "audio": ("audio_rnn",),
+    "vision": ("vision_rnn",),
+    "text": ("encoder",),
+    "audio_vision": (*RNNS, "msg_audio", "msg_vision"),
+    "text_audio": ("encoder", RNNS[0], *MSGS[:2], MBAS[0]),
+    "text_vision": ("encoder", RNNS[1], MSGS[0], MSGS[2], MBAS[1]),
 }
 
 
-@pytest.mark.parametrize("present", MODALITY_ROWS, ids="&".join)
-def test_rows_of_table_4(present):
+@pytest.mark.parametrize("row", MODALITY_ROWS)
+def test_rows_of_table_4(row):
+    present = _msg_mba.ROWS[row]["modalities"]
     spec = without(SPEC, *(m for m in MODALITIES if m not in present))
     encoder = ONE_LAYER if "text" in present else None
     # Where there is nothing to cross, each gate reads the one adjustment that there is.
     params, gradients = step(spec, encoder=encoder, routing="crossed")
-    modules = {"fusion", "head", *MODALITY_ROWS[present]}
+    modules = {"fusion", "head", *MODALITY_ROWS[row]}
     assert set(params) == modules
     for name in modules:
         assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(gradients[name])), name
