@@ -42,7 +42,7 @@ class MAGBert(Model):
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions; also the pooled vector and the hidden states."""
-        audio, vision = to_text(batch, self.spec.lengths, pool=self.align)
+        (audio, _), (vision, _) = to_text(batch, self.spec.lengths, pool=self.align)
         gate = MAGGate(self.beta, self.gate_dropout, name="gate")
         settings = dict(dtype=None, remat=self.remat, scan=self.scan)
         encoded = self.encoder.encoder(**settings, name="encoder")(

@@ -51,9 +51,11 @@ class MSGMBA(Model):
       gates: modalities that an MSG shifts.
       layer: encoder layer behind which MSG-T stands; 0 is the embeddings.
       recurrent: encoder of audio and vision: 'sLSTM', 'bLSTM', 'sGRU', 'bGRU'.
-      mu: initial bound of the shifts, as a share of the shifted vector's length.
+      mu: initial bound of the shifts, as a share of the shifted vector's length; what
+        is learned of it may become negative.
       post_norm: LayerNorm behind MSG-T, as in MAG; the paper does not mention it.
-      mba: MSG-A and MSG-V read the text that MBA adjusted.
+      mba: MSG-A and MSG-V read the text that MBA adjusted; without "audio" or
+        "vision" among the gates nothing does.
       routing: 'matched': MSG-A reads M_ta and MSG-V M_tv; 'crossed': the other way
         around, which is the letter of section III-C2.
       dim: common width d in MBA.
@@ -62,7 +64,8 @@ class MSGMBA(Model):
       shift_weights: alpha, beta, gamma, of the Shifting HuberLoss of text, audio and
         vision.
       delta: of the Shifting HuberLoss.
-      pooling: 'cls', the first real step (XLNet: the last), or 'mean'.
+      pooling: 'cls', the first real step (XLNet: the last), or 'mean'. The features of a
+        frozen XLNet have their 'cls' at the end too: take 'mean' for them.
       fusion_dim: width of M_f.
       align: pool audio and vision to the text's steps; False where they have a row
         for each.
@@ -109,9 +112,10 @@ class MSGMBA(Model):
         """
         self._check()
         x, masks, steps = self._steps(batch)
-        f = {m: self._recurrent(m)(x[m], masks[m]) for m in x}  # (1), (2)
-        gates = {m: self._gate(m) for m in self.gates}
-        shifts, weights, attention = {}, {}, {}
+        f = {k: self._recurrent(k)(x[k], masks[k]) for k in x}  # (1), (2)
+        # Made here: the encoder, which calls `shift`, would take them for its own.
+        gates = {k: self._gate(k) for k in self.gates}
+        fused, shifts = {}, {}  # M_m*, h_s
 
         def shift(modality: str, main: jax.Array, others: dict) -> jax.Array:
             if modality not in gates or not others:
@@ -119,36 +123,20 @@ class MSGMBA(Model):
             shifted, shifts[modality] = gates[modality](main, others, train=train)
             return shifted
 
-        def adjusted(modality: str) -> jax.Array:
-            if not self.mba:
-                return m["text"]
-            (other,) = {"audio", "vision"} - {modality}
-            source = other if self.routing == "crossed" and other in f else modality
-            mba = self._adjustment(source)
-            text, weights[source], attention[source] = mba(m["text"], f[source], steps)
-            return text
-
-        m = {}
+        texts, weights, attention = {}, {}, {}
         if "text" in masks:
-            m["text"] = self._text(batch, lambda h: shift("text", h, f), train)
+            text = self._text(batch, lambda h: shift("text", h, f), train)
+            fused["text"] = jnp.where(masks["text"][..., None], text, 0)
+            texts, weights, attention = self._adjust(fused["text"], f, steps)
         for modality in f:
             others = {k: v for k, v in f.items() if k != modality}
-            if "text" in m and modality in gates:
-                others["text"] = adjusted(modality)
-            m[modality] = shift(modality, f[modality], others)
+            if modality in texts:
+                others["text"] = texts[modality]
+            fused[modality] = shift(modality, f[modality], others)
 
-        fusion = jnp.concatenate(list(m.values()), axis=-1)  # M* [B, N, D]
-        fusion = Linear(self.fusion_dim, name="fusion")(self._pool(fusion, steps))
-        h = Dropout(self.dropout)(fusion, deterministic=not train)
-        pred = Linear(self.spec.num_outputs, name="head")(h)
+        out = self._predict(jnp.concatenate(list(fused.values()), -1), steps, train)
         parts = dict(features=f, shifts=shifts, attention=attention, weights=weights)
-        return {
-            "pred": self.shaped(pred),
-            "fusion": fusion,
-            **m,
-            **parts,
-            "masks": masks,
-        }
+        return {**out, **fused, **parts, "masks": masks}
 
     def loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
@@ -184,8 +172,8 @@ class MSGMBA(Model):
         """Audio and vision at the text's steps, or at those of the first that there is.
 
         Returns:
-          [B, N, D] by modality; real steps [B, N] by modality; and of any: a row
-          without text keeps one step.
+          [B, N, D] by modality; real steps [B, N] by modality; and of any: in a row
+          without text, those of audio and vision.
         """
         present, lengths = self.spec.modalities, self.spec.lengths
         if present[0] != "text":
@@ -193,15 +181,40 @@ class MSGMBA(Model):
             batch = {**batch, "text_mask": batch[f"{present[0]}_mask"]}
             lengths = lengths[leader], *lengths[1:]
         mask = batch["text_mask"]
-        first = jnp.arange(mask.shape[1])[None] == 0
-        steps = mask | (first & ~jnp.any(mask, axis=1, keepdims=True))
-        aligned = to_text(batch, lengths, pool=self.align)
-        pairs = zip(("audio", "vision"), aligned, strict=True)
-        x: dict[str, jax.Array] = {m: values for m, values in pairs if m in present}
+        (audio, audio_mask), (vision, vision_mask) = to_text(
+            batch, lengths, pool=self.align
+        )
+        steps = jnp.where(
+            jnp.any(mask, axis=1, keepdims=True), mask, audio_mask | vision_mask
+        )
+        x = {k: v for k, v in (("audio", audio), ("vision", vision)) if k in present}
         masks = {"text": mask} if "text" in present else {}
-        for m in x:
-            masks[m] = steps & jnp.any(batch[f"{m}_mask"], axis=1, keepdims=True)
+        for k in x:
+            masks[k] = steps & jnp.any(batch[f"{k}_mask"], axis=1, keepdims=True)
         return x, masks, steps
+
+    def _adjust(
+        self, text: jax.Array, f: dict[str, jax.Array], steps: jax.Array
+    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array], dict[str, jax.Array]]:
+        """The text that MSG-A and MSG-V read; p_att and x_att by the modality of an MBA."""
+        gated = [k for k in f if k in self.gates]
+        if not self.mba:
+            return dict.fromkeys(gated, text), {}, {}
+        texts, weights, attention = {}, {}, {}
+        for modality in gated:
+            crossed = [k for k in f if k != modality and self.routing == "crossed"]
+            source = crossed[0] if crossed else modality
+            texts[modality], weights[source], attention[source] = self._mba(source)(
+                text, f[source], steps
+            )
+        return texts, weights, attention
+
+    def _predict(self, x: jax.Array, steps: jax.Array, train: bool) -> Outputs:
+        """'pred' and 'fusion' M_f from M*, [B, N, D]."""
+        fusion = Linear(self.fusion_dim, name="fusion")(self._pool(x, steps))
+        h = Dropout(self.dropout)(fusion, deterministic=not train)
+        pred = Linear(self.spec.num_outputs, name="head")(h)
+        return {"pred": self.shaped(pred), "fusion": fusion}
 
     def _recurrent(self, modality: str) -> Recurrent:
         cell, bidirectional = _RECURRENT[self.recurrent]
@@ -219,7 +232,7 @@ class MSGMBA(Model):
             name=f"msg_{modality}",
         )
 
-    def _adjustment(self, modality: str) -> MBA:
+    def _mba(self, modality: str) -> MBA:
         sizes: dict[str, int] = dict(zip(MODALITIES, self.kernel_sizes, strict=True))
         return MBA(
             self.spec.lengths[0],

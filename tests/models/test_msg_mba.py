@@ -170,7 +170,8 @@ def test_the_layer_of_msg_t(encoder, layer):  # Fig. 5
     shifted, h_s = shift(variables["params"], out["features"])
     np.testing.assert_allclose(out["shifts"]["text"], h_s, atol=1e-5)
     if layer == 2:  # nothing follows
-        np.testing.assert_allclose(out["text"], shifted, atol=1e-5)
+        real = batch["text_mask"][..., None]
+        np.testing.assert_allclose(out["text"], shifted * real, atol=1e-5)
     else:
         assert np.abs(out["text"] - shifted).max() > 0.01
 
@@ -342,6 +343,36 @@ def test_a_row_without_text_still_has_audio():
     after = run(model, variables, {**batch, "audio": batch["audio"] + 1})["pred"]
     present = batch["audio_mask"].any(1)
     assert np.abs(after - before)[present].min() > 1e-5
+
+
+@pytest.mark.parametrize("encoder", [ONE_LAYER, None])
+def test_a_row_without_text_has_the_steps_of_the_others(encoder):
+    spec = SPEC if encoder else FEATURES
+    model, variables, batch, _ = made(spec, encoder=encoder, pooling="mean")
+    lengths = dict(zip(MODALITIES, (0, 4, 2), strict=True))
+    batch = dict(batch)
+    for name, length in lengths.items():
+        mask = batch[f"{name}_mask"].copy()
+        mask[0] = np.arange(5) < length
+        batch[f"{name}_mask"] = mask
+        if name in batch:
+            draw = np.random.default_rng(length).normal(size=batch[name].shape)
+            batch[name] = np.where(mask[..., None], draw.astype(np.float32), 0)
+    out = run(model, variables, batch)
+    for name in ("audio", "vision"):
+        wanted = [True] * 4 + [False], batch["text_mask"][1]
+        np.testing.assert_array_equal(out["masks"][name][:2], wanted)
+        assert np.abs(out[name][0, :4]).max(axis=-1).min() > 0
+    np.testing.assert_array_equal(out["text"][0], 0)
+    changed = {**batch, "audio": batch["audio"].copy()}
+    changed["audio"][0, 3] += 1
+    moved = np.abs(run(model, variables, changed)["pred"] - out["pred"]) > 1e-5
+    assert moved[0] and not moved[1:].any()
+    field = "text_ids" if encoder else "text"
+    changed = {**batch, field: batch[field].copy()}
+    changed[field][0] = 1
+    found = run(model, variables, changed)["pred"]
+    np.testing.assert_allclose(found, out["pred"], atol=1e-6)
 
 
 def test_the_encoders_attention_can_be_captured():  # Fig. 6
