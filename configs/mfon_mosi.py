@@ -9,6 +9,7 @@ from configs import _mfon, common
 def get_config(row="mfon"):
     config = common.get_config("mfon", "mosi")
     config.data.update(variant="unaligned", dims=(768, 5, 20), lengths=(50, 375, 500))
+    # The authors cut texts at 256 pieces and pad to the longest of the batch.
     config.text.update(encoder="bert-base-uncased", max_length=50)
     config.model.update(
         layers=(5, 2),
@@ -19,6 +20,7 @@ def get_config(row="mfon"):
         distillation=0.5,
         contrast=0.5,
     )
+    # Batches left over at an epoch's end count into the next update; theirs are dropped.
     config.train.update(batch_size=32, accumulate=4, epochs=25, patience=0)
     # Theirs sums the gradients of 4 batches, we average them: / 4 keeps their relation.
     _mfon.set_row(

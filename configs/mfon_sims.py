@@ -9,6 +9,7 @@ from configs import _mfon, common
 def get_config(row="mfon"):
     config = common.get_config("mfon", "sims")
     config.data.update(variant="unaligned", dims=(768, 33, 709), lengths=(39, 400, 55))
+    # The authors cut texts at 256 pieces and pad to the longest of the batch.
     config.text.update(encoder="bert-base-chinese", max_length=39)
     config.model.update(
         layers=(2, 5),
@@ -20,6 +21,7 @@ def get_config(row="mfon"):
         contrast=0.005,
         own_labels=True,
     )
+    # Batches left over at an epoch's end count into the next update; theirs are dropped.
     config.train.update(batch_size=32, accumulate=4, epochs=25, patience=0)
     # Theirs sums the gradients of 4 batches, we average them: / 4 keeps their relation.
     _mfon.set_row(

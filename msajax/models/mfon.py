@@ -53,11 +53,12 @@ class MFON(Model):
       text_dropout: of the projected text.
       query: the modality that guides the two others.
       pooling: the guide's one query: 'cls' its position 0, 'mean' that of its real
-        steps, for features without a step for the whole sequence.
+        steps, for features without a step for the whole sequence (and for those of a
+        frozen XLNet, whose step for it is the last).
       mask: keys that the query sees in MPA. The authors' mask, keys 0..|T - L|, has
         the padded length T of the keys and for L the longest text of the batch:
-        'static' takes the data's padded length, 'sample' the sample's own, and
-        'none' hides no real key.
+        'static' takes for both what the training split is padded to (spec.lengths),
+        'sample' the sample's own L, and 'none' hides no real key.
       causal_teachers: the mask of the authors' folder SIMS, where a teacher sees
         one frame.
       prompts: add prompts to what MPA reads.

@@ -51,11 +51,11 @@ class MSGMBA(Model):
       gates: modalities that an MSG shifts.
       layer: encoder layer behind which MSG-T stands; 0 is the embeddings.
       recurrent: encoder of audio and vision: 'sLSTM', 'bLSTM', 'sGRU', 'bGRU'.
-      mu: initial bound of the shifts, as a share of the shifted vector's length; what
-        is learned of it may become negative.
+      mu: initial bound of the shifts, as a share of the shifted vector's length; it
+        is learned, and free to become negative.
       post_norm: LayerNorm behind MSG-T, as in MAG; the paper does not mention it.
-      mba: MSG-A and MSG-V read the text that MBA adjusted; without "audio" or
-        "vision" among the gates nothing does.
+      mba: MSG-A and MSG-V read the text that MBA adjusted; no effect without
+        "audio" or "vision" among the gates.
       routing: 'matched': MSG-A reads M_ta and MSG-V M_tv; 'crossed': the other way
         around, which is the letter of section III-C2.
       dim: common width d in MBA.

@@ -25,7 +25,8 @@ class TextOnly(Model):
       encoder: the network that reads word pieces, from config.text; None takes
         the text features of the data.
       pooling: 'mean' of the real tokens, or 'cls', the encoder's vector of the
-        sequence (features: the first step).
+        sequence (features: the first step, which is not that of a frozen XLNet: take
+        'mean' for it).
       dropout: before the head.
       remat: compute the activations of the encoder's layers again in the backward
         pass: less memory.
