@@ -34,7 +34,8 @@ def set_row(
       row: a name in `ROWS`.
       teachers: optimizer settings of the teachers of audio and vision.
       groups: those of text (its encoder too), audio, vision, and 'other' (the
-        last layers).
+        last layers). Text that is attended to in place of another modality has its
+        attention and prompt in the other's group.
 
     Raises:
       ValueError: an unknown row.
@@ -49,10 +50,12 @@ def set_row(
         config.text.encoder = ""
         config.phases = (dict(name=alone, optimizer=_teaches(teachers[alone])),)
         return
-    regexes = {"text": r"encoder/.*|(project|prompt|mpa)_text(/.*)?"}
+    regexes = {"text": r"(encoder|project_text)/.*"}
     if not alone:
-        for modality in ("audio", "vision"):
-            regexes[modality] = rf"(project|prompt|mpa)_{modality}(/.*)?"
+        query = config.model.get("query", "text")
+        for m in ("audio", "vision"):
+            attended = "text" if m == query else m
+            regexes[m] = rf"project_{m}/.*|(prompt|mpa)_{attended}(/.*)?"
     regexes["other"] = r"decoder/.*"
     pairs = tuple((regex, groups[name]) for name, regex in regexes.items())
     fuse = dict(name="fuse", train=r"(?!teacher_).*", optimizer=dict(groups=pairs))

@@ -257,17 +257,23 @@ class MFON(Model):
         return total, {"task": task, **kl, **nce}
 
     def _distil(self, out: Outputs, m: str, batch: Batch) -> jax.Array:
-        """Equation (6): divergence between a modality's vector and its teacher's."""
+        """Equation (6): divergence between a modality's vector and its teacher's, of rows that have it."""
         sides = out[f"teacher_{m}"], out[m]
         values = losses.softmax_kl(*(sides[::-1] if self.reverse_kl else sides))
-        return parallel.batch_mean(values, where=batch["valid"])
+        return parallel.batch_mean(values, where=self._present(batch, m))
 
     def _contrast(self, out: Outputs, m: str, batch: Batch) -> jax.Array:
-        """Equations (7) and (8): the guide of each sample among those of the global batch."""
+        """Equations (7) and (8): the guide among those of the global batch, of rows that have both."""
         guide = out[self._guide]
         candidates, where = map(parallel.gather, (guide, batch["valid"]))
         values = losses.info_nce(out[m], guide, candidates, where=where)
-        return parallel.batch_mean(values, where=batch["valid"])
+        where = self._present(batch, m, self._guide)
+        return parallel.batch_mean(values, where=where)
+
+    def _present(self, batch: Batch, *modalities: str) -> jax.Array:
+        """Rows that count and have each of the modalities: [B] bool."""
+        has = [jnp.any(self._steps(m, batch), axis=1) for m in modalities]
+        return functools.reduce(jnp.logical_and, has, batch["valid"])
 
     # The parts -----------------------------------------------------------------
 
