@@ -97,7 +97,7 @@ def override(config: Config, key: str, text: str) -> None:
             raise ValueError(f'unknown key "{name}" in {where}{suggest(name, names)}')
         if i < len(parents):
             node = node[name]
-    old = node[last] if last in node else known[last]
+    old = known[last]
     if isinstance(old, ConfigDict):
         raise ValueError(f"config.{key} is a group{suggest('', old)}")
     with node.ignore_type():  # 'auto' or a number; all else is checked here
@@ -115,7 +115,7 @@ def check(config: Config) -> None:
         raise ValueError(
             f'unknown dataset "{config.data.dataset}"{suggest(config.data.dataset, DATASETS)}'
         )
-    fields = _fields(config.system)
+    fields, hints = _fields(config.system), _hints(config.system)
     if config.model.get("criterion", "l1") not in models.CRITERIA:
         raise ValueError(
             f'unknown criterion "{config.model.criterion}"'
@@ -128,7 +128,8 @@ def check(config: Config) -> None:
             )
         key, default = f"config.model.{name}", fields[name]
         value = _coerce(key, config.model[name], default)
-        if isinstance(default, tuple) and len(value) != len(default):
+        fixed = isinstance(default, tuple) and ... not in typing.get_args(hints[name])
+        if fixed and len(value) != len(default):
             raise ValueError(f"{key} is {value}; give {len(default)} values: {default}")
         if "dropout" in name and not all(0 <= v < 1 for v in np.ravel(value)):
             raise ValueError(f"{key} is {value}; a dropout rate is at least 0, below 1")
@@ -199,7 +200,7 @@ def _check_text(config: Config) -> None:
 
 def encoder_kinds(system: str) -> tuple[type, ...]:
     """The configs that a system's encoder may have, type(None) where it may lack one; () for none."""
-    hint = typing.get_type_hints(models.get(system)).get("encoder")
+    hint = _hints(system).get("encoder")
     return typing.get_args(hint) or ((hint,) if hint else ())
 
 
@@ -283,6 +284,11 @@ def _fields(system: str) -> dict[str, Any]:
     skipped = ("spec", "encoder", "parent", "name")  # not the recipe's
     fields = dataclasses.fields(models.get(system))
     return {f.name: f.default for f in fields if f.name not in skipped}
+
+
+def _hints(system: str) -> dict[str, Any]:
+    """Types of a system's fields."""
+    return typing.get_type_hints(models.get(system))
 
 
 def _make(kind: type, values: Mapping[str, Any], what: str) -> Any:

@@ -1,4 +1,4 @@
-"""Losses as pure functions: arrays in, one value per sample out; reductions are the caller's.
+"""Losses as pure functions: arrays in, one value per sample (or element) out; reductions are the caller's.
 
 Predictions of any float type; the values are float32.
 """
@@ -18,8 +18,45 @@ def mse(pred: jax.Array, label: jax.Array) -> jax.Array:
     return jnp.square(pred.astype(jnp.float32) - label)
 
 
+def huber(x: jax.Array, *, delta: float) -> jax.Array:
+    """x²/2 of each element up to |x| = delta, and linear beyond: [...] -> [...]."""
+    return optax.huber_loss(x.astype(jnp.float32), delta=delta)
+
+
 def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Cross-entropy in nats: logits [B, C], label [B] int32 -> [B]."""
     return optax.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), label
     )
+
+
+def softmax_kl(p: jax.Array, q: jax.Array) -> jax.Array:
+    """KL(softmax(p) || softmax(q)) in nats over the last axis: [B, D], [B, D] -> [B]."""
+    log_p, log_q = (jax.nn.log_softmax(x.astype(jnp.float32)) for x in (p, q))
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def info_nce(
+    x: jax.Array, positive: jax.Array, candidates: jax.Array, *, where: jax.Array
+) -> jax.Array:
+    """InfoNCE without temperature: minus the log-probability of the positive among all candidates, by cosine.
+
+    Args:
+      x, positive: [B, D], pairs.
+      candidates: [N, D], the positives among them.
+      where: [N] bool, False on candidates that do not count.
+
+    Returns:
+      [B] float32.
+    """
+    x, positive, candidates = (_unit(v) for v in (x, positive, candidates))
+    scores = jnp.einsum("bd,nd->bn", x, candidates)
+    total = jax.nn.logsumexp(scores, axis=1, where=where[None])
+    return total - jnp.sum(x * positive, axis=-1)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    """Vectors of length 1; the zero vector stays, with a finite gradient."""
+    x = x.astype(jnp.float32)
+    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24))

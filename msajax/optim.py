@@ -3,12 +3,14 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
 _SCHEDULES = ("constant", "warmup_linear", "warmup_cosine", "plateau")
-_RULES = ("adam", "adamw", "sgd")
+_RULES = ("adam", "amsgrad", "adamw", "sgd")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,8 +18,8 @@ class Optimizer:
     """Settings of one phase's optimizer.
 
     Attributes:
-      name: 'adam' (weight decay is coupled L2, as torch.optim.Adam's), 'adamw'
-        (decoupled) or 'sgd'.
+      name: 'adam' (weight decay is coupled L2, as torch.optim.Adam's), 'amsgrad'
+        (the same with amsgrad=True), 'adamw' (decoupled) or 'sgd'.
       learning_rate: peak learning rate.
       weight_decay: L2 coefficient.
       b1, b2, eps: Adam's.
@@ -154,9 +156,38 @@ def _rule(o: Optimizer, updates: int) -> optax.GradientTransformation:
     rate = optax.scale_by_learning_rate(_schedule(o, updates))
     if o.name == "sgd":
         return optax.chain(*decay, rate)
-    adam = optax.scale_by_adam(b1=o.b1, b2=o.b2, eps=o.eps)
-    order = (*decay, adam) if o.name == "adam" else (adam, *decay)
+    scale = _scale_by_amsgrad if o.name == "amsgrad" else optax.scale_by_adam
+    adam = scale(b1=o.b1, b2=o.b2, eps=o.eps)
+    order = (adam, *decay) if o.name == "adamw" else (*decay, adam)
     return optax.chain(*order, rate)
+
+
+class _AmsgradState(NamedTuple):
+    adam: Any
+    largest: Any
+
+
+def _scale_by_amsgrad(*, b1: float, b2: float, eps: float):
+    """Adam divided by the largest second moment so far, as torch.optim.Adam(amsgrad=True).
+
+    It keeps the largest before the correction of its bias, optax's after it: there
+    the first gradients, of which hardly any average exists, brake for good.
+    """
+    adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
+
+    def init(params: Any) -> _AmsgradState:
+        return _AmsgradState(adam.init(params), jax.tree.map(jnp.zeros_like, params))
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        moments: Any = adam.update(updates, state.adam, params)[1]
+        largest = jax.tree.map(jnp.maximum, state.largest, moments.nu)
+        first, second = (1 - b**moments.count for b in (b1, b2))
+        steps = jax.tree.map(
+            lambda m, v: m / first / (jnp.sqrt(v / second) + eps), moments.mu, largest
+        )
+        return steps, _AmsgradState(moments, largest)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _schedule(o: Optimizer, updates: int) -> optax.ScalarOrSchedule:

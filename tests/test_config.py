@@ -38,6 +38,7 @@ def test_overrides_take_the_type_of_the_default():
         ("train.epochs.x", "1", 'unknown key "x" in config.train.epochs'),
         ("model.text_outt", "1", 'unknown key "text_outt" in config.model; did you mean "text_out"'),
         ("model.spec", "1", 'unknown key "spec" in config.model'),
+        ("model.hidden_dims", "1,2", r"config.model.hidden_dims is \(1, 2\); give 3 values"),
         ("train", "1", "config.train is a group"),
         ("train.epochs", "many", "config.train.epochs is 'many' .str., but must be of type int"),
         ("train.epochs", "1.5", "config.train.epochs is 1.5 .float., but must be of type int"),
@@ -53,6 +54,19 @@ def test_overrides_take_the_type_of_the_default():
 def test_wrong_values_say_what_is_right(key, text, message):
     with pytest.raises(ValueError, match=message):
         configs.load(DEMO, [(key, text)])
+
+
+@pytest.mark.parametrize(
+    "texts,gates",
+    [
+        (["()"], ()),
+        (["('text','vision')"], ("text", "vision")),
+        (["()", "text"], ("text",)),
+    ],
+)
+def test_tuples_of_any_length(texts, gates):
+    pairs = [("model.gates", text) for text in texts]
+    assert configs.load("configs/msg_mba_mosi.py", pairs).model.gates == gates
 
 
 @pytest.mark.parametrize(

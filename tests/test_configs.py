@@ -1,5 +1,6 @@
 """Every recipe of the public systems fits its system, at full size."""
 
+import functools
 import importlib
 import itertools
 import re
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from configs import common
+from configs import _mfon, _msg_mba, common
 from msajax import config as config_module
-from msajax import models
-from msajax.data.spec import DATASETS, Spec
+from msajax import models, step
+from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.nn.bert import BertConfig
 from msajax.nn.xlnet import XLNetConfig
 from msajax.optim import Optimizer, assign
@@ -63,15 +64,17 @@ ENCODERS = {  # source: config.json of the released models
     "bert-base-chinese": BertConfig(vocab_size=21128),
     "xlnet-base-cased": XLNetConfig(),
 }
-WITH_ENCODER = (
-    *itertools.product(("text_only", "mag_bert"), ("mosi", "mosei", "sims")),
-    *itertools.product(("mag_xlnet",), ("mosi", "mosei")),
+WITH_ENCODER = (  # '': the recipe's
+    *itertools.product(("text_only", "mag_bert"), ("mosi", "mosei", "sims"), ("",)),
+    *itertools.product(("mag_xlnet", "msg_mba"), ("mosi", "mosei"), ("",)),
+    ("msg_mba", "mosi", "xlnet-base-cased"),
 )
 
 
-@pytest.mark.parametrize("system,dataset", WITH_ENCODER)
-def test_recipe_with_an_encoder(system, dataset):
+@pytest.mark.parametrize("system,dataset,encoder", WITH_ENCODER)
+def test_recipe_with_an_encoder(system, dataset, encoder):
     config = importlib.import_module(f"configs.{system}_{dataset}").get_config()
+    config.text.encoder = encoder or config.text.encoder
     assert (config.system, config.data.dataset) == (system, dataset)
     config_module.check(config)
     dims = config.data.dims or (1, 1, 1)
@@ -87,6 +90,156 @@ def test_recipe_with_an_encoder(system, dataset):
     assert out["pred"].shape == (2,)
     paths = traverse_util.flatten_dict(variables["params"], sep="/")
     assign(Optimizer(**config.optimizer), paths)  # every group covers something
+
+
+MFON = (*itertools.product(SIZES, ("mfon",)), *(("sims", row) for row in _mfon.ROWS))
+MFON = [pair for pair in dict.fromkeys(MFON) if pair[0] != "simsv2"]
+
+
+@pytest.mark.parametrize("dataset,row", MFON)
+def test_recipe_of_mfon(dataset, row):
+    config = importlib.import_module(f"configs.mfon_{dataset}").get_config(row)
+    config_module.check(config)
+    dims, lengths = SIZES[dataset]
+    assert (config.data.dims, config.data.lengths) == (dims, lengths)
+    fields = (*Spec.fields, "text_ids", "text_type")
+    spec = Spec(dims, lengths, 1284, DATASETS[dataset].label_range, fields=fields)
+    model = config_module.build(config, spec, ENCODERS.get(config.text.encoder))
+    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    # Every parameter is trained, by one phase alone.
+    trained = []
+    for phase in config_module.phases(config):
+        paths = [k for k in shapes.params if re.fullmatch(phase.train, k)]
+        assert None not in assign(phase.optimizer, paths).values()
+        assert callable(getattr(model, phase.loss))
+        assert callable(getattr(model, phase.predict))
+        updates = (phase.batch_size, phase.accumulate, phase.epochs, phase.patience)
+        assert updates == (32, 4, 25, 0)
+        trained += paths
+    assert sorted(trained) == sorted(shapes.params)
+
+
+# As the authors' config.py: MOSI, MOSEI, SIMS; pairs are of vision and audio.
+SETTINGS_OF_MFON = {
+    "shapes": [
+        ((500, 20), (375, 5)),
+        ((500, 35), (500, 74)),
+        ((55, 709), (400, 33)),
+    ],
+    "BERT": ["bert-base-uncased", "bert-base-uncased", "bert-base-chinese"],
+    "teacher layers": [(4, 3), (4, 2), (5, 3)],
+    "teacher dropout": [(0.3, 0.0), (0.0, 0.0), (0.1, 0.5)],
+    "MPA layers": [(2, 5), (2, 3), (5, 2)],
+    "MPA and text dropout": [(0.1, 0.3), (0.1, 0.3), (0.6, 0.5)],
+    "pretraining rates": [(1e-3, 1e-3), (1e-4, 1e-4), (1e-4, 1e-3)],
+    "pretraining decay": [(1e-3, 1e-3)] * 3,
+    "rates of text, audio, vision, other": [
+        (5e-5, 1e-3, 1e-3, 1e-3),
+        (5e-5, 1e-3, 1e-4, 1e-3),
+        (5e-5, 1e-3, 1e-3, 1e-3),
+    ],
+    "their decay": [
+        (1e-3, 1e-3, 1e-3, 1e-3),
+        (1e-2, 1e-3, 1e-3, 1e-3),
+        (1e-3, 1e-3, 1e-2, 1e-2),
+    ],
+    "delta_va, delta_nce": [(0.5, 0.5), (0.3, 0.001), (0.5, 0.005)],
+    "heads, width": [(8, 768)] * 3,
+    "epochs, batch, batches an update": [(25, 32, 4)] * 3,
+    "rules": [("amsgrad", "amsgrad", "adam")] * 3,
+    "own labels": [False, False, True],
+}
+
+
+@pytest.mark.parametrize("i,dataset", enumerate(("mosi", "mosei", "sims")))
+def test_settings_of_mfon(i, dataset):
+    config = importlib.import_module(f"configs.mfon_{dataset}").get_config()
+    sizes = tuple(zip(config.data.lengths, config.data.dims, strict=True))
+    model = config_module.build(config, Spec((1, 1, 1), (1, 1, 1), 1))
+    phases = config_module.phases(config)
+    rules = [phase.optimizer for phase in phases]
+    groups = [settings for _, settings in rules[2].groups]
+    # The authors' gradients are sums of 4 batches, ours are means.
+    decay = 4 * np.array([g["weight_decay"] for g in groups])
+    found = {
+        "shapes": sizes[:0:-1],
+        "BERT": config.text.encoder,
+        "teacher layers": model.teacher_layers[::-1],
+        "teacher dropout": model.teacher_dropouts[::-1],
+        "MPA layers": model.layers[::-1],
+        "MPA and text dropout": (model.dropout, model.text_dropout),
+        "pretraining rates": tuple(rule.learning_rate for rule in rules[:2]),
+        "pretraining decay": tuple(4 * rule.weight_decay for rule in rules[:2]),
+        "rates of text, audio, vision, other": tuple(
+            g["learning_rate"] for g in groups
+        ),
+        "their decay": tuple(decay),
+        "delta_va, delta_nce": (model.distillation, model.contrast),
+        "heads, width": (model.heads, model.dim),
+        "epochs, batch, batches an update": (
+            *(phases[2].epochs, phases[2].batch_size, phases[2].accumulate),
+        ),
+        "rules": tuple(rule.name for rule in rules),
+        "own labels": model.own_labels,
+    }
+    assert [phase.name for phase in phases] == ["vision", "audio", "fuse"]
+    assert found == {name: values[i] for name, values in SETTINGS_OF_MFON.items()}
+
+
+@pytest.mark.parametrize("query", MODALITIES)
+def test_groups_of_mfon(query):
+    row = "mfon" if query == "text" else f"{query}_query"
+    config = importlib.import_module("configs.mfon_sims").get_config(row)
+    wanted = {f"project_{m}/kernel": m for m in MODALITIES}
+    wanted |= {"encoder/kernel": "text", "decoder/kernel": "other"}
+    for m in MODALITIES:
+        if m != query:  # where the query is not text, text takes its place
+            place = query if m == "text" else m
+            wanted |= {f"mpa_{m}/kernel": place, f"prompt_{m}": place}
+    found = assign(config_module.phases(config)[2].optimizer, wanted)
+    names = (*MODALITIES, "other")
+    assert {path: names[i] for path, i in found.items()} == wanted
+
+
+def rows_of_msg_mba():
+    """(dataset, row, what else is set) of the paper's Tables III to VI and Fig. 5."""
+    for dataset, row in itertools.product(("mosi", "mosei"), _msg_mba.ROWS):  # III, IV
+        yield dataset, row, []
+    for encoder in ("bert-base-uncased", "xlnet-base-cased"):
+        text = ("text.encoder", encoder)
+        for row in ("no_modules", "msg_tav", "no_shift_loss", "msg_mba"):  # V
+            yield "mosi", row, [text]
+        for name in ("sLSTM", "bLSTM", "sGRU", "bGRU"):  # VI
+            yield "mosi", "msg_mba", [text, ("model.recurrent", name)]
+        for layer in range(13):  # Fig. 5
+            yield "mosi", "msg_mba", [text, ("model.layer", str(layer))]
+
+
+@pytest.mark.parametrize("dataset,row,overrides", rows_of_msg_mba())
+def test_rows_of_msg_mba(dataset, row, overrides):
+    path = f"configs/msg_mba_{dataset}.py:{row}"
+    # One layer of the encoder is traced for all.
+    config = config_module.load(path, [*overrides, ("model.scan", "True")])
+    found = [m in config.data.modalities for m in MODALITIES]
+    lengths = config.data.lengths or (60, 60, 60)
+    dims, lengths = (tuple(np.where(found, x, 1)) for x in (config.data.dims, lengths))
+    fields = (*Spec.fields, "text_ids", "text_type")
+    spec = Spec(dims, lengths, 1284, fields=fields if found[0] else Spec.fields)
+    model = config_module.build(config, spec, ENCODERS.get(config.text.encoder))
+    assert (model.encoder is not None) == found[0] == config.text.words
+    params = jax.eval_shape(
+        functools.partial(step.init, model), jax.random.key(0)
+    ).params
+    times = 2 if config.model.recurrent.startswith("b") else 1
+    width = 768 * found[0] + times * (dims[1] * found[1] + dims[2] * found[2])
+    assert params["fusion/kernel"].shape == (width, 768)
+    assign(Optimizer(**config.optimizer), params)
+    assert config.train.epochs == (40 if dataset == "mosi" else 20)
+
+
+def test_an_encoder_is_no_row():
+    with pytest.raises(ValueError, match="give one of msg_mba, .*config.text.encoder"):
+        config_module.load("configs/msg_mba_mosi.py:xlnet-base-cased")
 
 
 @pytest.mark.parametrize("encoder", [BertConfig(), XLNetConfig()])

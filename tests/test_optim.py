@@ -23,15 +23,18 @@ def run(optimizer, grads, *, start=1.0, updates=10, accumulate=1):
     return values
 
 
-def numpy_adam(grads, *, lr, decay, coupled, w=1.0, b1=0.9, b2=0.999, eps=1e-8):
+def numpy_adam(
+    grads, *, lr, decay, coupled, amsgrad=False, w=1.0, b1=0.9, b2=0.999, eps=1e-8
+):
     # torch.optim.Adam adds decay * w to the gradient, AdamW shrinks w by lr * decay.
-    m = v = 0.0
+    m = v = largest = 0.0
     values = []
     for t, g in enumerate(grads, 1):
         g = g + decay * w if coupled else g
         w = w if coupled else w * (1 - lr * decay)
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
-        w -= lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+        largest = max(largest, v) if amsgrad else v
+        w -= lr * (m / (1 - b1**t)) / (np.sqrt(largest / (1 - b2**t)) + eps)
         values.append(w)
     return values
 
@@ -42,6 +45,17 @@ def test_adam_decays_weights_as_pytorch(name, coupled):
     found = run(Optimizer(name=name, learning_rate=0.1, weight_decay=0.5), grads)
     wanted = numpy_adam(grads, lr=0.1, decay=0.5, coupled=coupled)
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_amsgrad_keeps_the_largest_second_moment_as_pytorch():
+    # So that the second moment falls soon: b2 is small.
+    grads = [0.05, 0.4, 0.02, -0.03, 0.01]
+    settings = dict(learning_rate=0.1, weight_decay=0.05, b2=0.5)
+    wanted = dict(lr=0.1, decay=0.05, coupled=True, b2=0.5)
+    found = run(Optimizer(name="amsgrad", **settings), grads)
+    amsgrad = numpy_adam(grads, amsgrad=True, **wanted)
+    np.testing.assert_allclose(found, amsgrad, rtol=1e-5)
+    assert np.abs(np.array(found) - numpy_adam(grads, **wanted)).max() > 1e-3
 
 
 def test_sgd():

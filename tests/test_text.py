@@ -87,6 +87,17 @@ def predictions(path):
         return [float(row["prediction"]) for row in csv.DictReader(file)]
 
 
+def test_a_system_that_lacks_vision(place, tmp_path):
+    args = (
+        *("--config.system=msg_mba", "--config.model.align=True"),
+        *("--config.model.layer=1", "--config.data.modalities=('text','audio')"),
+    )
+    config = "configs/text_only_sims.py"
+    assert run(tmp_path, *options(place), *args, config=config) == 0
+    found = predictions(tmp_path / "predictions_test.csv")
+    assert len(set(found)) == 4 and np.isfinite(found).all()
+
+
 @pytest.mark.parametrize("system", ["text_only", "mag_bert"])
 def test_chinese_end_to_end_and_without_the_folder(place, system, tmp_path, capsys):
     config = f"configs/{system}_sims.py"

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from msajax import checkpoint, feed, parallel, step, train
+from msajax import checkpoint, feed, parallel, step
 from msajax.book import Phase
 from msajax.optim import Optimizer
 from tests import toys
@@ -46,56 +46,16 @@ def fit_seeds(
     **model,
 ):
     """Trains the toy with seeds {seed: folder} at once; returns (book, best state or None) of each."""
-    calls = []
-
-    def interrupted():
-        calls.append(1)
-        return len(calls) == stop_after
-
     used = parallel.find_devices(devices)
-    system = toys.Toy(spec=toys.SPEC, **model)
-    data = toys.on_devices(used, resident=resident, buckets=buckets)
-    programs = [
-        step.Program(
-            system,
-            phase,
-            data.dataset,
-            data.splits["train"],
-            cycles=cycles,
-            seeds=len(folders),
-            precision=precision,
-        )
-        for phase in phases
-    ]
-    checkpoints = [checkpoint.Checkpoints(folder) for folder in folders.values()]
-    for program in programs:
-        program.loop = guarded(program.loop)
-        program.forward = guarded(program.forward)
-    books = train.fit(
-        system,
-        programs,
-        data,
-        seeds=tuple(folders),
+    return toys.fit(
+        toys.Toy(spec=toys.SPEC, **model),
+        phases,
+        toys.on_devices(used, resident=resident, buckets=buckets),
+        folders,
+        stop_after=stop_after,
         cycles=cycles,
-        checkpoints=checkpoints,
-        save_seconds=0.0,
-        log=toys.Quiet(),
-        interrupted=interrupted,
+        precision=precision,
     )
-    like = parallel.replicate(step.init(system, jax.random.key(0)), used)
-    found = [folder.restore(lambda _: {"best": like}) for folder in checkpoints]
-    bests = [f[1].get("best") if f else None for f in found]
-    return list(zip(books, bests, strict=True))
-
-
-def guarded(run):
-    """The same function; an implicit transfer between host and device is an error."""
-
-    def call(*args):
-        with jax.transfer_guard("disallow"):
-            return run(*args)
-
-    return call
 
 
 def same(a, b):

@@ -1,10 +1,11 @@
 """Systems and data small enough to train in a test."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax import feed, parallel, train
+from msajax import checkpoint, feed, parallel, step, train
 from msajax.data import loader
 from msajax.data.spec import DATASETS, Corpus, Spec, Split
 from msajax.models.base import Model
@@ -84,15 +85,82 @@ def corpus(seed=0):
     return Corpus("demo", splits, sha256="0" * 64)
 
 
-def on_devices(devices, *, resident=True, buckets=1):
-    """The corpus on devices, as `train.fit` takes it."""
-    splits = {k: loader.pad(v, SPEC) for k, v in corpus().splits.items()}
+def on_devices(devices, *, spec=SPEC, given=None, resident=True, buckets=1):
+    """A corpus (ours, or one of another spec) on devices, as `train.fit` takes it."""
+    given = given or corpus()
+    splits = {k: loader.pad(v, spec) for k, v in given.splits.items()}
     sources = {
         k: feed.source(loader.parts(v, buckets), devices, resident=resident)
         for k, v in splits.items()
     }
     labels = {k: v["label"] for k, v in splits.items()}
     return train.Data(DATASETS["demo"], sources, labels)
+
+
+def fit(
+    system,
+    phases,
+    data,
+    folders,
+    *,
+    stop_after=None,
+    cycles=1,
+    precision="float32",
+):
+    """Trains a system with seeds {seed: folder} at once.
+
+    Implicit transfers are errors; `stop_after` interrupts it after so many
+    dispatches. Returns (book, best state or None) of each seed.
+    """
+    calls = []
+
+    def interrupted():
+        calls.append(1)
+        return len(calls) == stop_after
+
+    source = data.splits["train"]
+    programs = [
+        step.Program(
+            system,
+            phase,
+            data.dataset,
+            source,
+            cycles=cycles,
+            seeds=len(folders),
+            precision=precision,
+        )
+        for phase in phases
+    ]
+    checkpoints = [checkpoint.Checkpoints(folder) for folder in folders.values()]
+    for program in programs:
+        program.loop = _guarded(program.loop)
+        program.forward = _guarded(program.forward)
+    books = train.fit(
+        system,
+        programs,
+        data,
+        seeds=tuple(folders),
+        cycles=cycles,
+        checkpoints=checkpoints,
+        save_seconds=0.0,
+        log=Quiet(),
+        interrupted=interrupted,
+    )
+    initial = step.init(system, jax.random.key(0))
+    like = parallel.replicate(initial, source.devices)
+    found = [folder.restore(lambda _: {"best": like}) for folder in checkpoints]
+    bests = [f[1].get("best") if f else None for f in found]
+    return list(zip(books, bests, strict=True))
+
+
+def _guarded(run):
+    """The same function; an implicit transfer between host and device is an error."""
+
+    def call(*args):
+        with jax.transfer_guard("disallow"):
+            return run(*args)
+
+    return call
 
 
 class Quiet:

@@ -67,7 +67,8 @@ def measure(
     shape = SHAPES[shape_name]
     config, phase = _recipe(system, shape.dataset, args)
     spec, arrays, encoder = example(system, shape, NUM_ROWS, args.encoder)
-    if system.startswith("mag_") and len(set(shape.lengths)) > 1:
+    shifted = encoder is not None and hasattr(models.get(system), "align")
+    if shifted and len(set(shape.lengths)) > 1:
         config.model.align = True  # audio and vision have no row for each piece
     model = configs.build(config, spec, encoder)
 

@@ -109,6 +109,12 @@ class Spec:
         """Width of a system's last layer: 1 for regression, else the number of classes."""
         return len(self.classes) or 1
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that the data has: all but those of width and length 1."""
+        sizes = zip(MODALITIES, self.dims, self.lengths, strict=True)
+        return tuple(m for m, dim, length in sizes if (dim, length) != (1, 1))
+
     def shape(self, field: str) -> tuple[int, ...]:
         """Shape of a batch field after its leading axis."""
         sizes = {}

@@ -1,5 +1,6 @@
 """What a system is: a linen module from a batch to predictions, and a loss on them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from msajax import losses, parallel
-from msajax.data.spec import Spec
+from msajax.data.spec import Spec, suggest
 
 Batch = dict[str, jax.Array]
 Outputs = dict[str, Any]
@@ -80,3 +81,18 @@ class Model(nn.Module):
         else:
             values = CRITERIA[self.criterion](pred, batch["label"])
         return parallel.batch_mean(values, where=batch["valid"])
+
+    def shaped(self, pred: jax.Array) -> jax.Array:
+        """The last layer's [B, spec.num_outputs] as predictions: [B], or [B, C] of classes."""
+        return pred if self.spec.classes else pred[:, 0]
+
+    def check_choices(self, known: Mapping[str, Sequence[str]]) -> None:
+        """Refuses a field whose value is not one of those known: {field: values}.
+
+        Raises:
+          ValueError: names the nearest value.
+        """
+        for field, values in known.items():
+            if (value := getattr(self, field)) not in values:
+                hint = suggest(value, filter(None, values))
+                raise ValueError(f'config.model.{field} is "{value}"{hint}')

@@ -42,7 +42,7 @@ class MAGBert(Model):
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions; also the pooled vector and the hidden states."""
-        audio, vision = to_text(batch, self.spec.lengths, pool=self.align)
+        (audio, _), (vision, _) = to_text(batch, self.spec.lengths, pool=self.align)
         gate = MAGGate(self.beta, self.gate_dropout, name="gate")
         settings = dict(dtype=None, remat=self.remat, scan=self.scan)
         encoded = self.encoder.encoder(**settings, name="encoder")(
@@ -56,5 +56,4 @@ class MAGBert(Model):
         fusion: Any = encoded.pooled  # never None: the encoder has its pooler
         h = Dropout(self.dropout)(fusion, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
-        pred = pred if self.spec.classes else pred[:, 0]
-        return {"pred": pred, "fusion": fusion, "hidden": encoded.hidden}
+        return {"pred": self.shaped(pred), "fusion": fusion, "hidden": encoded.hidden}

@@ -40,7 +40,7 @@ class MAGXLNet(Model):
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions; also the summary of the sequence and the hidden states."""
-        audio, vision = to_text(batch, self.spec.lengths, pool=self.align)
+        (audio, _), (vision, _) = to_text(batch, self.spec.lengths, pool=self.align)
         gate = MAGGate(self.beta, self.gate_dropout, name="gate")
         settings = dict(dtype=None, remat=self.remat, scan=self.scan)
         encoded = self.encoder.encoder(**settings, name="encoder")(
@@ -55,5 +55,4 @@ class MAGXLNet(Model):
         text = nn.tanh(summary(encoded.pooled))  # pyright: ignore
         h = Dropout(self.dropout)(text, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
-        pred = pred if self.spec.classes else pred[:, 0]
-        return {"pred": pred, "fusion": text, "hidden": encoded.hidden}
+        return {"pred": self.shaped(pred), "fusion": text, "hidden": encoded.hidden}

@@ -101,8 +101,7 @@ class MulT(Model):
         h = Dropout(self.output_dropout)(h, deterministic=not train)
         h = fusion + Linear(fusion.shape[-1], name="proj2")(h)
         pred = Linear(self.spec.num_outputs, name="out")(h)
-        pred = pred if self.spec.classes else pred[:, 0]
-        return {"pred": pred, **last, "fusion": fusion}
+        return {"pred": self.shaped(pred), **last, "fusion": fusion}
 
     def _project(
         self, batch: Batch, train: bool

@@ -15,7 +15,7 @@ from msajax.nn.linear import Linear
 from msajax.nn.pooling import mean_pool
 from msajax.nn.xlnet import XLNetConfig
 
-_POOLINGS = ("cls", "mean")
+_CHOICES = {"pooling": ("cls", "mean")}
 
 
 class TextOnly(Model):
@@ -25,7 +25,8 @@ class TextOnly(Model):
       encoder: the network that reads word pieces, from config.text; None takes
         the text features of the data.
       pooling: 'mean' of the real tokens, or 'cls', the encoder's vector of the
-        sequence (features: the first step).
+        sequence (features: the first step, which is not that of a frozen XLNet: take
+        'mean' for it).
       dropout: before the head.
       remat: compute the activations of the encoder's layers again in the backward
         pass: less memory.
@@ -41,15 +42,11 @@ class TextOnly(Model):
     @nn.compact
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions; also the pooled text."""
-        if self.pooling not in _POOLINGS:
-            raise ValueError(
-                f'config.model.pooling is "{self.pooling}"; give one of '
-                f"{', '.join(_POOLINGS)}"
-            )
+        self.check_choices(_CHOICES)
         text = self._pooled(batch, train)
         h = Dropout(self.dropout)(text, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
-        return {"pred": pred if self.spec.classes else pred[:, 0], "text": text}
+        return {"pred": self.shaped(pred), "text": text}
 
     def _pooled(self, batch: Batch, train: bool) -> jax.Array:
         """The text as one vector: [B, D]."""

@@ -43,7 +43,7 @@ def align(
 
 def to_text(
     batch: dict[str, jax.Array], lengths: tuple[int, int, int], *, pool: bool
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """Audio and vision at the text's steps.
 
     Args:
@@ -53,7 +53,7 @@ def to_text(
         beyond the text's steps, or before their own end, are zeros.
 
     Returns:
-      Two [B, T, D] float32.
+      Of each, [B, T, D] float32 and its own real steps among these, [B, T] bool.
 
     Raises:
       ValueError: not pooled, but longer than the text.
@@ -66,11 +66,13 @@ def to_text(
         )
     text = batch["text_mask"]
 
-    def one(modality: str) -> jax.Array:
+    def one(modality: str) -> tuple[jax.Array, jax.Array]:
         x, mask = batch[modality], batch[f"{modality}_mask"]
         if pool:
-            return align(x, mask, text)[0]
-        x = jnp.where(mask[..., None], x, 0)[:, : text.shape[1]]
-        return jnp.pad(x, ((0, 0), (0, text.shape[1] - x.shape[1]), (0, 0)))
+            return align(x, mask, text)
+        x, mask = (v[:, : text.shape[1]] for v in (x, mask))
+        extra = (0, text.shape[1] - x.shape[1])
+        x = jnp.pad(jnp.where(mask[..., None], x, 0), ((0, 0), extra, (0, 0)))
+        return x, jnp.pad(mask, ((0, 0), extra))
 
     return one("audio"), one("vision")

@@ -68,6 +68,44 @@ def attend(
     return jnp.einsum("bhqk,bkhe->bqhe", weights, v)
 
 
+def attend_alone(
+    q: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    *,
+    mask: jax.Array,
+    dropout: Callable[[jax.Array], jax.Array] | None = None,
+) -> jax.Array:
+    """Attention of one query to keys and values that are not projected.
+
+    The query is carried over to the keys' space and the mean of the values from
+    theirs, which are products of H vectors with each key, not of D: exact, as the
+    key's bias adds the same to all scores, which the softmax does not see.
+
+    Args:
+      q: [B, H, E], the projected query.
+      key, value: [B, K, D].
+      kernel: [D, 2, H, E], the projections of key and value.
+      bias: [2, H, E].
+      mask: [B, 1, K] bool, True on visible keys.
+      dropout: of attention weights, in training.
+
+    Returns:
+      [B, H, E]; zeros for a query that sees no key.
+    """
+    # [B, H, E], [D, H, E] -> [B, H, D]
+    q = jnp.einsum("bhe,dhe->bhd", q, kernel[:, 0])
+    scores = jnp.einsum("bhd,bkd->bhk", q, key, preferred_element_type=jnp.float32)
+    weights = masked_softmax(scores * kernel.shape[-1] ** -0.5, mask)
+    weights = weights.astype(value.dtype)
+    weights = weights if dropout is None else dropout(weights)
+    mean = jnp.einsum("bhk,bkd->bhd", weights, value)
+    total = jnp.sum(weights, axis=-1, keepdims=True)  # not 1 under dropout
+    return jnp.einsum("bhd,dhe->bhe", mean, kernel[:, 1]) + total * bias[1][None]
+
+
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention in `heads` subspaces of the width.
 
@@ -125,14 +163,22 @@ class MultiHeadAttention(nn.Module):
             y = y.reshape(*x.shape[:2], last - first, *shape[1:])
             return (y[:, :, i] for i in range(last - first))
 
+        drops = train and self.dropout > 0
+        dropout = Dropout(self.dropout, deterministic=False) if drops else None
         if key is None or value is None:
             q, k, v = project(query, 0, 3)
+            heads = attend(q, k, v, mask=mask[:, None], dropout=dropout)
+        elif query.shape[1] == 1 < key.shape[1]:
+            (q,) = project(query, 0, 1)
+            heads = attend_alone(
+                *(q[:, 0], key, value, kernel[:, 1:], bias[1:]),
+                mask=mask,
+                dropout=dropout,
+            )
         else:
             inputs = (query, key, value)
             q, k, v = (h for i, x in enumerate(inputs) for h in project(x, i, i + 1))
-        drops = train and self.dropout > 0
-        dropout = Dropout(self.dropout, deterministic=False) if drops else None
-        heads = attend(q, k, v, mask=mask[:, None], dropout=dropout)
+            heads = attend(q, k, v, mask=mask[:, None], dropout=dropout)
         # [B, Q, H, D/H] -> [B, Q, D]
         return nn.Dense(dim, kernel_init=nn.initializers.xavier_uniform(), name="out")(
             heads.reshape(query.shape)

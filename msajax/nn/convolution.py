@@ -18,17 +18,22 @@ class TemporalConvolution(nn.Module):
     Attributes:
       features: output width.
       kernel_size: steps in a window.
+      same: surround the sequence with zeros, so that its steps stay.
     """
 
     features: int
     kernel_size: int
+    same: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[B, L, D], mask [B, L] bool -> [B, M, features], mask [B, M]; M = L - kernel_size + 1."""
+        """[B, L, D], mask [B, L] bool -> [B, M, features], mask [B, M]; M = L - kernel_size + 1, or L."""
         size, length = self.kernel_size, max(x.shape[1], self.kernel_size)
         x = jnp.where(mask[..., None], x, 0)
-        x = jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))
+        ends = 0, length - x.shape[1]
+        if self.same:
+            ends = (size - 1) // 2, size // 2
+        x = jnp.pad(x, ((0, 0), ends, (0, 0)))
         y = nn.Conv(
             self.features,
             (size,),
@@ -38,6 +43,8 @@ class TemporalConvolution(nn.Module):
             conv_general_dilated=_shifted_sum,
             name="conv",
         )(x)
+        if self.same:
+            return jnp.where(mask[..., None], y, 0), mask
         steps = jnp.sum(mask, axis=1, keepdims=True)
         windows = jnp.where(steps > 0, jnp.maximum(steps - size + 1, 1), 0)
         return y, jnp.arange(y.shape[1])[None] < windows

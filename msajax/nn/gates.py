@@ -1,18 +1,24 @@
-"""The multimodal adaptation gate (MAG): audio and vision shift the text's vectors.
+"""Gates that shift the vectors of one modality by others, no further than a share of their length.
 
-Rahman et al., "Integrating Multimodal Information in Large Pretrained
+MAG: Rahman et al., "Integrating Multimodal Information in Large Pretrained
 Transformers", ACL 2020. As in the authors' code, the gates are vectors, all
 four layers have a bias, and the result is normalised. Named as in the paper: H is the
 displacement, alpha its scale.
+
+MSG: Lin & Hu, "Dynamically Shifting Multimodal Representations via Hybrid-Modal
+Attention for Multimodal Sentiment Analysis", IEEE TMM 2023, which applies the gate to
+any modality, with one bias for all others and a learned bound.
 """
+
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from msajax.nn.dropout import Dropout
-from msajax.nn.linear import Linear
-from msajax.nn.norm import LayerNorm
+from msajax.nn.linear import Linear, uniform
+from msajax.nn.norm import LayerNorm, l2_norm
 
 
 class MAGGate(nn.Module):
@@ -40,43 +46,79 @@ class MAGGate(nn.Module):
         Returns:
           An array like text.
         """
-        dim = text.shape[-1]
-
-        def displace(x: jax.Array, name: str) -> jax.Array:
-            gate = Linear(dim, name=f"{name}_gate")(jnp.concatenate([x, text], -1))
-            return nn.relu(gate) * Linear(dim, name=name)(x)
-
-        displacement = displace(vision, "vision") + displace(audio, "audio")
+        displacement = _gated(text, vision, "vision") + _gated(text, audio, "audio")
         self.sow("intermediates", "displacement", displacement)
         shifted = text + bounded(displacement, text, beta=self.beta)
         shifted = LayerNorm(name="norm")(shifted).astype(text.dtype)
         return Dropout(self.dropout, deterministic=not train)(shifted)
 
 
+class MSG(nn.Module):
+    """X + eta h_s (equations 4 to 8).
+
+    Attributes:
+      mu: initial value of the learned mu, the longest eta h_s as a share of X's length.
+      norm: normalise the result, as MAG; the paper's equations do not.
+      dropout: of the output.
+    """
+
+    mu: float = 1.0
+    norm: bool = False
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, others: Mapping[str, jax.Array], *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Shifts each step of a modality.
+
+        Args:
+          x: X, [B, L, D] float32 or bfloat16.
+          others: the other modalities by name, [B, L, Dm] each, aligned with x.
+          train: apply dropout.
+
+        Returns:
+          The shifted modality, like x, and the shifting vectors h_s [B, L, D]
+          before eta scales them.
+        """
+        dim = x.shape[-1]
+        bias = self.param("bias", uniform(dim), (dim,))
+        gated = [_gated(x, other, m, bias=False) for m, other in others.items()]
+        shift = sum(gated, start=bias[None, None])
+        mu = self.param("mu", nn.initializers.constant(self.mu), ())
+        shifted = x + bounded(shift, x, beta=mu)
+        if self.norm:
+            shifted = LayerNorm(name="norm")(shifted)
+        shifted = Dropout(self.dropout, deterministic=not train)(shifted)
+        return shifted.astype(x.dtype), shift
+
+
+def _gated(
+    main: jax.Array, other: jax.Array, name: str, *, bias: bool = True
+) -> jax.Array:
+    """relu(W_g [other; main] + b_g) * (W other + b), as layers of the calling module: [B, L, D]."""
+    dim = main.shape[-1]
+    gate = Linear(dim, name=f"{name}_gate")(jnp.concatenate([other, main], axis=-1))
+    return nn.relu(gate) * Linear(dim, bias=bias, name=name)(other)
+
+
 def bounded(
-    displacement: jax.Array, text: jax.Array, *, beta: float | jax.Array
+    displacement: jax.Array, main: jax.Array, *, beta: float | jax.Array
 ) -> jax.Array:
     """alpha H: a displacement no longer than beta times the vector that it moves.
 
     Args:
       displacement: H, [..., D] float32.
-      text: [..., D], what it moves.
+      main: [..., D], what it moves.
       beta: a scalar.
 
     Returns:
-      [..., D] float32; alpha = min(beta |text| / |H|, 1).
+      [..., D] float32; alpha = min(beta |main| / |H|, 1).
 
     Source: the constant 1e-6 is the authors'.
     """
     displacement = displacement.astype(jnp.float32)
-    length = _norm(displacement)
+    length = l2_norm(displacement)
     length = jnp.where(length > 0, length, 1) + 1e-6
-    limit = beta * _norm(text.astype(jnp.float32))
+    limit = beta * l2_norm(main.astype(jnp.float32))
     return jnp.minimum(limit / length, 1) * displacement
-
-
-def _norm(x: jax.Array) -> jax.Array:
-    """Euclidean norm, [..., D] -> [..., 1], with gradient 0 at 0."""
-    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

@@ -20,15 +20,18 @@ def uniform(fan: int) -> nn.initializers.Initializer:
 
 
 class Linear(nn.Module):
-    """x W + b on the last axis: [..., D] -> [..., features]."""
+    """x W + b on the last axis: [..., D] -> [..., features]; x W without `bias`."""
 
     features: int
+    bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the layer."""
         dim = x.shape[-1]
         kernel = self.param("kernel", uniform(dim), (dim, self.features))
+        y = jnp.einsum("...d,df->...f", x, kernel)
+        if not self.bias:
+            return y
         bias = self.param("bias", uniform(dim), (self.features,))
-        bias = jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
-        return jnp.einsum("...d,df->...f", x, kernel) + bias
+        return y + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))

@@ -1,4 +1,4 @@
-"""Layer and batch normalisation with PyTorch's conventions."""
+"""Layer and batch normalisation with PyTorch's conventions; Euclidean norms."""
 
 import functools
 
@@ -10,6 +10,13 @@ from msajax import parallel
 
 # torch.nn.LayerNorm's epsilon; linen's fast variance would lose digits.
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
+
+
+def l2_norm(x: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:
+    """Euclidean norm over axes that stay with length 1; its gradient at 0 is 0."""
+    square = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
 class BatchNorm(nn.Module):

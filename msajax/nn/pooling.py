@@ -15,3 +15,9 @@ def last_step(x: jax.Array, mask: jax.Array) -> jax.Array:
     """The last real step: [B, L, D], mask [B, L] bool, padded at the end -> [B, D]."""
     last = jnp.arange(x.shape[1])[None] == jnp.sum(mask, axis=1, keepdims=True) - 1
     return jnp.sum(jnp.where(last[..., None], x, 0), axis=1)
+
+
+def first_step(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """The first real step: [B, L, D], mask [B, L] bool, padded on either side -> [B, D]."""
+    first = mask & (jnp.cumsum(mask, axis=1) == 1)
+    return jnp.sum(jnp.where(first[..., None], x, 0), axis=1)

@@ -1,4 +1,4 @@
-"""LSTM over padded sequences, with PyTorch's gates and initialisation."""
+"""LSTM and GRU over padded sequences, with PyTorch's gates and initialisation."""
 
 import flax.linen as nn
 import jax
@@ -65,6 +65,67 @@ class LSTMLayer(nn.Module):
         # One flat product: XLA's CPU code is faster for it than for [L, B, D].
         flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
         return _recur(flat.reshape(*x.shape[:2], gates), recurrent, real)
+
+
+class GRULayer(nn.Module):
+    """One layer of torch.nn.GRU (gates r, z, n), whose state stands still on padded steps."""
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, real: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """[L, B, D], real [L, B, 1] bool -> outputs [L, B, hidden], last state [B, hidden]."""
+        init, gates = uniform(self.hidden), 3 * self.hidden
+        kernel = self.param("kernel", init, (x.shape[-1], gates))
+        recurrent = self.param("recurrent_kernel", init, (self.hidden, gates))
+        bias = self.param("bias", init, (gates,))
+        recurrent_bias = self.param("recurrent_bias", init, (gates,))
+        flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
+
+        def step(h, inputs):
+            x, real = inputs
+            y = jnp.dot(h.astype(x.dtype), recurrent, preferred_element_type=h.dtype)
+            y += recurrent_bias[None]
+            x_r, x_z, x_n = jnp.split(x.astype(h.dtype), 3, axis=-1)
+            y_r, y_z, y_n = jnp.split(y, 3, axis=-1)
+            r, z = nn.sigmoid(x_r + y_r), nn.sigmoid(x_z + y_z)
+            n = jnp.tanh(x_n + r * y_n)
+            h = jnp.where(real, (1 - z) * n + z * h, h)
+            return h, h.astype(flat.dtype)
+
+        h = jnp.zeros((x.shape[1], self.hidden), jnp.float32)
+        inputs = flat.reshape(*x.shape[:2], gates), real
+        last, outputs = jax.lax.scan(step, h, inputs)
+        return outputs, last.astype(x.dtype)
+
+
+CELLS = {"lstm": LSTMLayer, "gru": GRULayer}
+
+
+class Recurrent(nn.Module):
+    """One layer in one or both directions; padding may be on either side.
+
+    Attributes:
+      hidden: width of a direction's state.
+      cell: 'lstm' or 'gru'.
+      bidirectional: read backwards too.
+    """
+
+    hidden: int
+    cell: str = "lstm"
+    bidirectional: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """[B, L, D], mask [B, L] bool -> [B, L, hidden], twice as wide if bidirectional; 0 on padding."""
+        cell = CELLS[self.cell]
+        # Time goes first from here on: [L, B, D], and [L, B, 1] for the mask
+        x, real = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)[..., None]
+        h, _ = cell(self.hidden, name="forward")(x, real)
+        if self.bidirectional:
+            back, _ = cell(self.hidden, name="backward")(x[::-1], real[::-1])
+            h = jnp.concatenate([h, back[::-1]], axis=-1)
+        return jnp.swapaxes(jnp.where(real, h, 0), 0, 1)
 
 
 @jax.custom_vjp

@@ -109,6 +109,9 @@ def test_an_absent_modality_is_one_masked_step():
     corpus = with_arrays(toys.corpus(), vision=None, vision_mask=None)
     spec = loader.make_spec(corpus)
     assert (spec.dims[2], spec.lengths[2]) == (1, 1)
+    assert spec.modalities == ("text", "audio")
+    assert dataclasses.replace(spec, dims=(1, 4, 1)).modalities == ("text", "audio")
+    assert toys.SPEC.modalities == ("text", "audio", "vision")
     arrays = loader.pad(corpus.splits["valid"], spec)
     assert arrays["vision"].shape == (8, 1, 1) and not arrays["vision_mask"].any()
 

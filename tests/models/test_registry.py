@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import re
 
 import chex
 import jax
@@ -31,6 +32,9 @@ TINY = {
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
     "mag_bert": dict(encoder=BERT, align=True),
     "mag_xlnet": dict(encoder=XLNET, align=True),
+    "mfon": dict(encoder=BERT, dim=8, heads=2, layers=(1, 2), teacher_layers=(2, 1)),
+    # A small bound: mu has a gradient only where it binds.
+    "msg_mba": dict(encoder=BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7),
     "mult": dict(dim=6, heads=2, layers=1),
     "tfn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
 }
@@ -62,15 +66,19 @@ def ready(name, spec=SPEC):
 
 @functools.cache
 def gradient(name):
-    """Jitted gradient of the training loss without dropout: (variables, batch) -> tree."""
+    """Jitted gradient of the training losses of all phases without dropout: (variables, batch) -> tree."""
     model = build(name, **without_dropout(name))
+    methods = {m for m in dir(model) if re.fullmatch("loss|[a-z]+_loss", m)}
 
     def loss(params, variables, batch):
         values = {**variables, "params": params}
         mutable = [k for k in variables if k != "params"]
-        options = dict(train=True, progress=PROGRESS, method="loss")
         rngs = {"params": jax.random.key(2)}
-        return model.apply(values, batch, rngs=rngs, mutable=mutable, **options)[0][0]
+        options = dict(rngs=rngs, mutable=mutable, train=True, progress=PROGRESS)
+        return sum(
+            model.apply(values, batch, method=method, **options)[0][0]
+            for method in methods - {"task_loss"}
+        )
 
     return jax.jit(lambda v, b: jax.grad(loss)(v["params"], v, b))
 
@@ -134,7 +142,10 @@ def test_every_parameter_gets_a_gradient(name):
     "name", [name for name in models.names() if not models.get(name).static_length]
 )
 def test_longer_padding_changes_nothing(name):
-    _, variables, batch, predict = ready(name)
+    # Batches are at most as long as the spec, and often shorter.
+    lengths = tuple(length + 3 for length in SPEC.lengths)
+    _, variables, _, predict = ready(name, dataclasses.replace(SPEC, lengths=lengths))
+    batch = SPEC.example(BATCH, seed=1)
     longer = {}
     for key, value in batch.items():
         extra = 3 if np.ndim(value) > 1 else 0

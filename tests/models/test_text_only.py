@@ -67,5 +67,5 @@ def test_classes_and_a_wrong_pooling():
     batch = spec.example(2)
     out, _ = TextOnly(spec).init_with_output(jax.random.key(0), batch, train=False)
     assert out["pred"].shape == (2, 3)
-    with pytest.raises(ValueError, match='"max"; give one of cls, mean'):
+    with pytest.raises(ValueError, match='"max"; did you mean "mean"'):
         run(batch, pooling="max")

@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax.nn.attention import MultiHeadAttention, attend, masked_softmax
+from msajax.nn.attention import (
+    MultiHeadAttention,
+    attend,
+    attend_alone,
+    masked_softmax,
+)
 from msajax.nn.dropout import Dropout
 
 rng = np.random.default_rng(0)
@@ -48,6 +53,35 @@ def test_against_a_loop(heads):
     y = attention.apply({"params": params}, QUERY, KEY, VALUE, mask=MASK, train=False)
     want = by_hand(params, QUERY, KEY, VALUE, MASK, heads)
     np.testing.assert_allclose(y, want, atol=1e-5)
+
+
+def test_a_lone_query_against_a_loop():
+    mask = MASK[:, :1].copy()
+    mask[1] = False  # sees no key
+    attention, params = random_params(2, QUERY, KEY, VALUE, mask=MASK)
+    inputs = (QUERY[:, :1], KEY, VALUE)
+    y = attention.apply({"params": params}, *inputs, mask=mask, train=False)
+    np.testing.assert_allclose(y, by_hand(params, *inputs, mask, 2), atol=1e-5)
+
+
+def test_a_lone_query_drops_weights_like_many():
+    kept = np.array([2.0, 0.0, 2.0, 2.0, 0.0], np.float32)
+
+    def dropout(weights):
+        return weights * kept.reshape((1,) * (weights.ndim - 1) + (-1,))
+
+    q, kernel, bias = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in ((2, 2, 4), (8, 2, 2, 4), (2, 2, 4))
+    )
+    k, v = (
+        jnp.einsum("bkd,dhe->bkhe", x, kernel[:, i]) + bias[None, None, i]
+        for i, x in enumerate((KEY, VALUE))
+    )
+    mask = MASK[:, :1]
+    found = attend_alone(q, KEY, VALUE, kernel, bias, mask=mask, dropout=dropout)
+    wanted = attend(q[:, None], k, v, mask=mask[:, None], dropout=dropout)[:, 0]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_self_attention_is_attention_to_itself():

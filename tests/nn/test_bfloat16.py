@@ -10,11 +10,11 @@ import pytest
 from msajax.nn.align import align
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.convolution import TemporalConvolution
-from msajax.nn.gates import MAGGate
+from msajax.nn.gates import MSG, MAGGate
 from msajax.nn.linear import Linear
 from msajax.nn.norm import BatchNorm, LayerNorm
 from msajax.nn.pooling import last_step, mean_pool
-from msajax.nn.recurrent import LSTM
+from msajax.nn.recurrent import LSTM, Recurrent
 from msajax.nn.subnets import SubNet, TextSubNet
 from msajax.nn.transformer import CrossmodalEncoder
 
@@ -52,6 +52,8 @@ BLOCKS = {
     "layer_norm": (LayerNorm(), (X + 30,), {}),
     "linear": (Linear(8), (X,), {}),
     "lstm": (LSTM(32, 2), (X, MASK), dict(train=False)),
+    "gru": (Recurrent(32, "gru", bidirectional=True), (X, MASK), {}),
+    "msg": (MSG(mu=0.5), (X, {"audio": AUDIO}), dict(train=False)),
     "mean_pool": (Function(mean_pool), (np.tile(X, (1, 25, 1)), np.tile(MASK, 25)), {}),
     "subnet": (SubNet(8), (X[:, 0],), dict(valid=VALID, train=False)),
     "text_subnet": (TextSubNet(32, 8), (X, MASK), dict(train=False)),

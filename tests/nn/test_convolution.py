@@ -9,8 +9,8 @@ LENGTHS = np.array([6, 4, 2, 0])
 MASK = np.arange(6)[None] < LENGTHS[:, None]
 
 
-def convolve(x, mask, size=3, features=5):
-    conv = TemporalConvolution(features, size)
+def convolve(x, mask, size=3, features=5, same=False):
+    conv = TemporalConvolution(features, size, same)
     variables = conv.init(jax.random.key(0), x, mask)
     y, real = conv.apply(variables, x, mask)
     return (
@@ -49,3 +49,16 @@ def test_padding_and_its_length_do_not_matter():
 def test_initial_values_fill_the_interval_of_pytorch():
     _, _, kernel = convolve(X, MASK, features=200)
     assert 0.32 < np.max(np.abs(kernel)) <= 1 / 3  # 1/sqrt(3 * 3)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+def test_same_keeps_the_steps(size):
+    y, real, kernel = convolve(X, MASK, size, same=True)
+    np.testing.assert_array_equal(real, MASK)
+    before = (size - 1) // 2
+    for row, n in enumerate(LENGTHS):
+        x = np.pad(X[row, :n], ((before, size // 2), (0, 0)))
+        for i in range(n):
+            want = np.einsum("kd,kdf->f", x[i : i + size], kernel)
+            np.testing.assert_allclose(y[row, i], want, atol=1e-5)
+    np.testing.assert_array_equal(y[~MASK], 0)

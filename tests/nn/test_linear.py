@@ -23,3 +23,10 @@ def test_weights_and_biases_fill_the_interval_of_pytorch():
 def test_uniform_scales_with_the_fan():
     draw = uniform(100)(jax.random.key(2), (1000,))
     assert 0.099 < jnp.max(draw) <= 0.1
+
+
+def test_without_bias_it_is_linear():
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    y, variables = Linear(5, bias=False).init_with_output(jax.random.key(0), x)
+    assert set(variables["params"]) == {"kernel"}
+    np.testing.assert_allclose(y, x @ variables["params"]["kernel"], atol=1e-6)

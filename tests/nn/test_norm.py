@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from msajax import parallel
-from msajax.nn.norm import BatchNorm, LayerNorm
+from msajax.nn.norm import BatchNorm, LayerNorm, l2_norm
 
 X = np.random.default_rng(0).normal(2.0, 3.0, (6, 3)).astype(np.float32)
 VALID = np.array([True, True, False, True, True, False])
@@ -86,3 +86,11 @@ def test_layer_norm_has_pytorchs_epsilon():
     x = np.array([[0.001, -0.001]], np.float32)
     y, _ = LayerNorm().init_with_output(jax.random.key(0), x)
     np.testing.assert_allclose(y, x / np.sqrt(1e-6 + 1e-5), rtol=1e-5)
+
+
+def test_euclidean_norms_and_their_gradient_at_zero():
+    x = jnp.array([[[3.0, 4.0], [0.0, 12.0]]])
+    np.testing.assert_allclose(l2_norm(x), [[[5], [12]]])
+    np.testing.assert_allclose(l2_norm(x, axis=(1, 2)), [[[13]]])
+    gradient = jax.grad(lambda x: jnp.sum(l2_norm(x)))(x.at[0, 1].set(0))
+    np.testing.assert_allclose(gradient, [[[0.6, 0.8], [0, 0]]], atol=1e-6)

@@ -2,9 +2,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from msajax.nn.recurrent import LSTM
-from tests.interop.numpy_reference import lstm_layer
+from msajax.nn.recurrent import LSTM, Recurrent
+from tests.interop.numpy_reference import lstm_layer, sigmoid
 
 X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
 LENGTHS = np.array([5, 2, 0])
@@ -105,3 +106,47 @@ def test_initial_values_fill_the_interval_of_pytorch():
     layer = variables["params"]["layer_0"]
     for name, bound in (("kernel", 1), ("recurrent_kernel", 1), ("bias", 2)):
         assert 0.8 * bound < 8 * jnp.max(jnp.abs(layer[name])) <= bound
+
+
+def gru_layer(x, p):
+    """torch.nn.GRU over one sequence [L, D] in numpy: all states [L, H]."""
+    h = np.zeros(p["recurrent_kernel"].shape[0])
+    states = []
+    for step in x:
+        a = step @ p["kernel"] + p["bias"]
+        b = h @ p["recurrent_kernel"] + p["recurrent_bias"]
+        (a_r, a_z, a_n), (b_r, b_z, b_n) = np.split(a, 3), np.split(b, 3)
+        r, z = sigmoid(a_r + b_r), sigmoid(a_z + b_z)
+        h = (1 - z) * np.tanh(a_n + r * b_n) + z * h
+        states.append(h)
+    return np.stack(states)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_both_directions_against_a_loop_over_time(cell, side):
+    mask = MASK if side == "right" else MASK[:, ::-1]
+    noisy = np.where(mask[..., None], X, 9.0)
+    layer = Recurrent(6, cell, bidirectional=True)
+    outputs, variables = layer.init_with_output(jax.random.key(0), noisy, mask)
+    p = jax.tree.map(np.asarray, variables["params"])
+
+    def run(x, p):
+        if cell == "gru":
+            return gru_layer(x, p)
+        return lstm_layer(x, p["kernel"], p["recurrent_kernel"], p["bias"])
+
+    for row in (0, 1):
+        x = X[row, mask[row]]
+        want = [run(x, p["forward"]), run(x[::-1], p["backward"])[::-1]]
+        want = np.concatenate(want, axis=-1)
+        np.testing.assert_allclose(outputs[row, mask[row]], want, atol=1e-6)
+    np.testing.assert_array_equal(outputs[~mask], 0)
+    one = Recurrent(6, cell).apply({"params": {"forward": p["forward"]}}, noisy, mask)
+    np.testing.assert_array_equal(one, outputs[..., :6])
+
+
+def test_a_gru_starts_in_the_interval_of_pytorch():
+    params = Recurrent(64, "gru").init(jax.random.key(0), X, MASK)["params"]["forward"]
+    for leaf in jax.tree.leaves(params):
+        assert 0.8 < 8 * jnp.max(jnp.abs(leaf)) <= 1

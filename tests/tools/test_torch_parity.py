@@ -11,7 +11,10 @@ from tests.interop.numpy_reference import relu
 from tools import torch_parity
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-MODELS = ["align_subnet", "ef_lstm", "lf_dnn", "lmf", "mult", "mult_encoder", "tfn"]
+MODELS = [
+    *("align_subnet", "ef_lstm", "lf_dnn", "lmf", "mfon", "mult", "mult_encoder"),
+    "tfn",
+]
 
 
 def write(folder, model, arrays, **settings):

@@ -1,0 +1,437 @@
+"""MFON: its one query, its mask, its losses, its three phases, and the rows of its ablations."""
+
+import dataclasses
+import functools
+import importlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from configs import _mfon
+from msajax import config as configs
+from msajax import feed, losses, models, parallel
+from msajax.data.spec import MODALITIES, Corpus, Spec, Split
+from msajax.interop.replay import template
+from msajax.models.mfon import MFON
+from msajax.nn.transformer import CrossmodalEncoder
+from tests import toys
+
+FIELDS = (*Spec.fields, "text_ids", "text_type", "label_audio", "label_vision")
+SPEC = Spec(dims=(6, 3, 4), lengths=(5, 9, 7), num_train=12, fields=FIELDS)
+TINY = dict(dim=8, heads=2, layers=(1, 2), teacher_layers=(2, 1))
+STILL = dict(dropout=0.0, text_dropout=0.0, teacher_dropouts=(0.0, 0.0))
+BATCH = SPEC.example(4, seed=1)
+
+
+@functools.cache
+def parameters(spec=SPEC, **fields):
+    """Random parameters, none of them a constant."""
+    rng = np.random.default_rng(0)
+    made = template(MFON(spec, **{**TINY, **fields}), spec.example(2), train=False)
+    return jax.tree.map(
+        lambda leaf: rng.normal(0, 0.4, leaf.shape).astype(np.float32), made
+    )
+
+
+@functools.cache
+def forward(spec=SPEC, method="__call__", **fields):
+    """Jitted (variables, batch) -> outputs in evaluation."""
+    model = MFON(spec, **{**TINY, **fields})
+    return jax.jit(lambda v, b: model.apply(v, b, train=False, method=method))
+
+
+def full_attention(params, f, m, *, causal, mask, source_mask):
+    """Modal Prompt Attention of every text position: [B, L, dim]."""
+    layers = params["layers"]["fc1"]["kernel"].shape[0]
+    encoder = CrossmodalEncoder(heads=2, layers=layers, expansion=1, causal=causal)
+    masks = dict(mask=mask, source_mask=source_mask)
+    return encoder.apply({"params": params}, f["text"], f[m], **masks, train=False)
+
+
+@pytest.mark.parametrize("mask", ["static", "none"])
+@pytest.mark.parametrize("m", ["audio", "vision"])
+def test_one_query_is_position_0_of_all(mask, m):
+    # The authors' mask knows padded lengths only, so padding counts as real under it.
+    padded = mask == "static"
+    model = MFON(SPEC, **TINY, mask=mask, padded=padded)
+    f = forward(method="features")(parameters(), BATCH)
+    real = np.ones_like if padded else np.asarray
+    masks = dict(mask=real(BATCH["text_mask"]), source_mask=real(BATCH[f"{m}_mask"]))
+
+    def one(params, f):
+        variables = {"params": {**parameters()["params"], f"mpa_{m}": params}}
+        options = dict(train=False, method="represent")
+        return model.apply(variables, f, BATCH, **options)[m]
+
+    def full(params, f):
+        return full_attention(params, f, m, causal=padded, **masks)[:, 0]
+
+    def value_and_gradient(run):
+        def loss(params, f):
+            x = run(params, f)
+            return jnp.sum(jnp.sin(3 * x)), x
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+
+    params = parameters()["params"][f"mpa_{m}"]
+    gradients, x = value_and_gradient(one)(params, f)
+    wanted, y = value_and_gradient(full)(params, f)
+    np.testing.assert_allclose(x, y, atol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), gradients, wanted
+    )
+    assert np.abs(wanted[1][m]).max() > 1e-3
+
+
+def last_key(mask, m, batch=BATCH, **fields):
+    """Index of the last key of modality m that moves the prediction, per row; -1 for none."""
+    predict = forward(mask=mask, **fields)
+    before = predict(parameters(), batch)[m]
+    seen = np.full(len(before), -1)
+    for key in range(batch[m].shape[1]):
+        changed = batch[m].copy()
+        changed[:, key] += 1
+        after = predict(parameters(), {**batch, m: changed})[m]
+        seen[np.abs(after - before).max(axis=1) > 1e-6] = key
+    return seen
+
+
+@pytest.mark.parametrize("m,index", [("audio", 1), ("vision", 2)])
+def test_the_mask_is_a_setting(m, index):
+    length, text = SPEC.lengths[index], BATCH["text_mask"].sum(1)
+    real = BATCH[f"{m}_mask"].sum(1) - 1
+    assert len(set(text)) > 1 and real.max() > length - SPEC.lengths[0]
+    every = np.full(4, length - 1)
+    static, sample = every - 4, every - (text - 1)  # keys 0 .. T - L
+    np.testing.assert_array_equal(last_key("none", m), real)
+    np.testing.assert_array_equal(last_key("static", m), np.minimum(static, real))
+    np.testing.assert_array_equal(last_key("sample", m), np.minimum(sample, real))
+    np.testing.assert_array_equal(last_key("none", m, padded=True), every)
+    np.testing.assert_array_equal(last_key("static", m, padded=True), static)
+
+
+def test_a_sample_with_its_own_mask_is_the_authors_on_it_alone():
+    tokens = 3
+    row = {k: v[:1] for k, v in BATCH.items()}
+    row["text_mask"] = np.arange(5)[None] < tokens
+    for m in ("audio", "vision"):
+        row[f"{m}_mask"] = np.ones_like(row[f"{m}_mask"])
+    ours = forward(mask="sample")(parameters(), row)["pred"]
+    alone = {**row, "text": row["text"][:, :tokens], "text_mask": row["text_mask"]}
+    alone["text_mask"] = alone["text_mask"][:, :tokens]
+    short = dataclasses.replace(SPEC, lengths=(tokens, *SPEC.lengths[1:]))
+    np.testing.assert_allclose(
+        ours, forward(short, mask="static")(parameters(), alone)["pred"], atol=1e-6
+    )
+    static = forward(mask="static")(parameters(), row)["pred"]
+    assert np.abs(ours - static).max() > 1e-4
+
+
+def test_prompts_belong_to_the_first_steps():
+    f = forward(method="features")(parameters(), BATCH)
+    plain = forward(method="features", prompts=False)(parameters(), BATCH)
+    for m in ("audio", "vision"):
+        prompt = parameters()["params"][f"prompt_{m}"]
+        np.testing.assert_allclose(f[m] - plain[m], [prompt] * 4, atol=1e-5)
+    np.testing.assert_array_equal(f["text"], plain["text"])
+    start = MFON(SPEC, **TINY).init(jax.random.key(0), BATCH, train=False)["params"]
+    assert (
+        0 <= start["prompt_audio"].min() < 0.1 < 0.9 < start["prompt_audio"].max() < 1
+    )
+
+
+def test_the_mean_of_the_guides_real_steps_can_be_the_query():
+    f = forward(method="features")(parameters(), BATCH)["text"]
+    x = forward(pooling="mean")(parameters(), BATCH)
+    steps = BATCH["text_mask"]
+    for row, real, query in zip(f, steps, x["text"], strict=True):
+        np.testing.assert_allclose(query, row[real].mean(0), atol=1e-5)
+
+
+def test_a_causal_teacher_is_one_that_sees_a_frame():
+    first = dict(BATCH)
+    for m in ("audio", "vision"):
+        first[f"{m}_mask"] = BATCH[f"{m}_mask"] & (np.arange(BATCH[m].shape[1]) == 0)
+    for m in ("audio", "vision"):
+        causal = forward(causal_teachers=True, method=f"{m}_pred")
+        seen = forward(method=f"{m}_pred")
+        found = causal(parameters(), BATCH)["pred"]
+        np.testing.assert_allclose(found, seen(parameters(), first)["pred"], atol=1e-5)
+        assert np.abs(found - seen(parameters(), BATCH)["pred"]).max() > 1e-3
+
+
+def test_teachers_run_without_dropout_where_they_teach():
+    model = MFON(SPEC, **{**TINY, "teacher_dropouts": (0.5, 0.5)})
+    rngs = {"dropout": jax.random.key(1)}
+    apply = functools.partial(model.apply, rngs=rngs)
+    run = jax.jit(apply, static_argnames=("train", "method"))
+    moving, still = (run(parameters(), BATCH, train=train) for train in (True, False))
+    for m in ("audio", "vision"):
+        teacher = f"teacher_{m}"
+        np.testing.assert_allclose(moving[teacher], still[teacher], atol=1e-6)
+        assert np.abs(moving[m] - still[m]).max() > 1e-3
+        trained, kept = (
+            run(parameters(), BATCH, train=train, method=f"{m}_pred")["pred"]
+            for train in (True, False)
+        )
+        assert np.abs(trained - kept).max() > 1e-3
+
+
+# What each term of the loss reaches; the text is the query of both attentions.
+TEXT = {"encoder", "project_text"}
+VISION, AUDIO = (
+    {f"{part}_{m}" for part in ("project", "prompt", "mpa")}
+    for m in ("vision", "audio")
+)
+REACHES = {
+    "task": TEXT | VISION | AUDIO | {"decoder"},
+    "kl_vision": TEXT | VISION,
+    "kl_audio": TEXT | AUDIO,
+    "nce_vision": TEXT | VISION,
+    "nce_audio": TEXT | AUDIO,
+}
+
+
+def test_every_loss_reaches_what_it_names_and_no_teacher():
+    fields = dict(encoder=toys.BERT, **TINY)
+    model = MFON(SPEC, **{**fields, **STILL}, distillation=0.5, contrast=0.25)
+    variables = parameters(encoder=toys.BERT)
+
+    def terms(params):
+        options = dict(train=True, progress={}, method="loss")
+        loss, found = model.apply({"params": params}, BATCH, **options)
+        return {"loss": loss, **found}
+
+    values = jax.jit(terms)(variables["params"])
+    assert values.keys() == {"loss", *REACHES}
+    kl = values["kl_vision"] + values["kl_audio"]
+    nce = values["nce_vision"] + values["nce_audio"]
+    total = values["task"] + 0.5 * kl + 0.25 * nce
+    np.testing.assert_allclose(values["loss"], total, rtol=1e-6)
+    jacobian = jax.jit(jax.jacrev(terms))(variables["params"])
+    for name, parts in REACHES.items():
+        moved = {k for k, v in jacobian[name].items() if _largest(v) > 1e-7}
+        assert moved == parts, name
+
+
+def _largest(tree):
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+
+
+def test_validation_sees_the_task_alone():
+    loss, terms = jax.jit(
+        lambda v: MFON(SPEC, **TINY).apply(
+            v, BATCH, train=False, progress={}, method="loss"
+        )
+    )(parameters())
+    assert terms.keys() == {"pred"}
+    wanted = np.mean((terms["pred"] - BATCH["label"]) ** 2)
+    np.testing.assert_allclose(loss, wanted, rtol=1e-6)
+
+
+def test_a_negative_is_any_valid_row_of_the_batch():
+    model = MFON(SPEC, **{**TINY, **STILL})
+    run = jax.jit(
+        lambda batch: model.apply(
+            parameters(), batch, train=True, progress={}, method="loss"
+        )[1]["nce_audio"]
+    )
+    half = {**BATCH, "valid": np.arange(4) < 2}
+    rows = {k: v[:2] for k, v in BATCH.items()}
+    np.testing.assert_allclose(run(half), run(rows), rtol=1e-5)
+    assert abs(run(half) - run(BATCH)) > 1e-3
+
+
+@pytest.mark.parametrize("absent", ["audio", "text"])
+def test_what_a_row_lacks_is_neither_taught_nor_contrasted(absent):
+    mask = BATCH[f"{absent}_mask"] & (np.arange(4) > 0)[:, None]
+    batch = {**BATCH, f"{absent}_mask": mask}
+    model = MFON(SPEC, **{**TINY, **STILL})
+    options = dict(train=True, progress={}, method="loss")
+    _, terms = jax.jit(lambda v, b: model.apply(v, b, **options))(parameters(), batch)
+    out = forward()(parameters(), batch)
+    for m in ("audio", "vision"):
+        kl = losses.softmax_kl(out[f"teacher_{m}"], out[m])
+        wanted = np.mean(kl[1:] if m == absent else kl)
+        np.testing.assert_allclose(terms[f"kl_{m}"], wanted, rtol=1e-4)
+        text = out["text"]
+        nce = losses.info_nce(out[m], text, text, where=np.ones(4, bool))
+        wanted = np.mean(nce[1:] if absent in (m, "text") else nce)
+        np.testing.assert_allclose(terms[f"nce_{m}"], wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_teachers_have_labels_of_their_own(own):
+    model = MFON(SPEC, **{**TINY, **STILL}, own_labels=own)
+    for m in ("audio", "vision"):
+        method, label = f"{m}_loss", f"label_{m}" if own else "label"
+        options = dict(train=True, progress={}, method=method)
+        loss, _ = model.apply(parameters(), BATCH, **options)
+        pred = forward(method=f"{m}_pred")(parameters(), BATCH)["pred"]
+        wanted = np.mean((pred - BATCH[label]) ** 2)
+        np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+    if own:
+        batch = {k: v for k, v in BATCH.items() if k != "label_vision"}
+        options["method"] = "vision_loss"
+        with pytest.raises(ValueError, match="no label_vision.*own_labels=False"):
+            model.apply(parameters(), batch, **options)
+
+
+@pytest.mark.parametrize(
+    "field,message",
+    [
+        ("mask", 'config.model.mask is "statc"; did you mean "static"'),
+        ("query", "config.model.query"),
+        ("pooling", "config.model.pooling"),
+        ("modality", "config.model.modality"),
+    ],
+)
+def test_unknown_settings(field, message):
+    with pytest.raises(ValueError, match=message):
+        template(MFON(SPEC, **{field: "statc"}), BATCH, train=False)
+
+
+# Three phases ----------------------------------------------------------------
+
+
+def recipe(row="mfon"):
+    """The phases and the tiny system of CH-SIMS's recipe; its batches are updates, of 4 rows."""
+    config = importlib.import_module("configs.mfon_sims").get_config(row)
+    config.train.update(batch_size=4, accumulate=1, epochs=2)
+    configs.check(config)
+    fields = {**config.model.to_dict(), **TINY}
+    return configs.phases(config), fields
+
+
+@functools.cache
+def small_corpus():
+    splits = {}
+    for i, (name, rows) in enumerate({"train": 10, "valid": 4, "test": 4}.items()):
+        made = SPEC.example(rows, seed=10 + i)
+        arrays = {k: v for k, v in made.items() if k not in ("index", "valid")}
+        ids = np.array([f"{name}_{j}" for j in range(rows)])
+        splits[name] = Split(ids, np.full(rows, "some words"), arrays)
+    return Corpus("demo", splits, sha256="0" * 64)
+
+
+def fit(folders, phases=None, **options):
+    taught, fields = recipe()
+    devices = parallel.find_devices(1)
+    data = toys.on_devices(devices, spec=SPEC, given=small_corpus())
+    return toys.fit(MFON(SPEC, **fields), phases or taught, data, folders, **options)
+
+
+def same(a, b):
+    return jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_dispatch_is_a_step():
+    """So three saves an epoch, and a run that was stopped runs the same programs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feed, "_STEPS", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Seed 1 through all three phases."""
+    ((book, best),) = fit({1: tmp_path_factory.mktemp("whole")})
+    return book, best
+
+
+def test_teachers_stay_as_their_phases_left_them(whole, tmp_path):
+    book, best = whole
+    names = [row["phase"] for row in book.history]
+    assert names == ["vision"] * 2 + ["audio"] * 2 + ["fuse"] * 2
+    ((_, taught),) = fit({1: tmp_path}, recipe()[0][:2])
+    teachers = {k for k in best.params if k.startswith("teacher_")}
+    assert {k.split("/")[0] for k in teachers} == {"teacher_audio", "teacher_vision"}
+    for path, value in best.params.items():
+        assert bool((value == taught.params[path]).all()) == (path in teachers), path
+
+
+@pytest.mark.parametrize("stop_after", [2, 8, 14])
+def test_resume_is_exact_within_each_phase(whole, tmp_path, stop_after):
+    ((part, _),) = fit({1: tmp_path}, stop_after=stop_after)
+    assert part.phase == stop_after // 6 and part.step == 2 and not part.finished
+    ((resumed, again),) = fit({1: tmp_path})
+    assert same(again, whole[1])
+    assert resumed.history == whole[0].history
+
+
+def test_five_seeds_at_once(whole, tmp_path):
+    made = fit({seed: tmp_path / str(seed) for seed in (1, 2, 3, 4, 5)})
+    assert all(book.finished and len(book.history) == 6 for book, _ in made)
+    for path, value in made[0][1].params.items():
+        np.testing.assert_allclose(value, whole[1].params[path], atol=2e-4)
+    finals = {book.history[-1]["valid_loss"] for book, _ in made}
+    assert len(finals) == 5
+
+
+# The rows of Tables 4 and 5 ---------------------------------------------------
+
+PARTS = {  # the modules of each row's last phase
+    "mfon": TEXT | VISION | AUDIO | {"decoder"},
+    "text": TEXT | {"decoder"},
+    "vision": {"teacher_vision"},
+    "audio": {"teacher_audio"},
+    "no_prompts": {
+        *("project_text", "project_audio", "project_vision", "mpa_audio"),
+        *("mpa_vision", "decoder", "encoder"),
+    },
+    "vision_query": (TEXT | AUDIO | {"decoder", "project_vision"})
+    | {"prompt_text", "mpa_text"},
+    "audio_query": (TEXT | VISION | {"decoder", "project_audio"})
+    | {"prompt_text", "mpa_text"},
+}
+
+
+@pytest.mark.parametrize("row", _mfon.ROWS)
+def test_a_step_of_each_row(row):
+    phases, fields = recipe(row)
+    phase = phases[-1]
+    encoder = None if row in ("vision", "audio") else toys.BERT
+    model = models.get("mfon")(SPEC, encoder=encoder, **{**fields, **STILL})
+    variables = parameters(encoder=encoder, **{**fields, **STILL})
+    params = traverse_util.flatten_dict(variables["params"], sep="/")
+    trained = [k for k in params if re.fullmatch(phase.train, k)]
+    wanted = PARTS.get(row, PARTS["mfon"])
+    assert {k.split("/")[0] for k in trained} == wanted
+
+    def loss(part):
+        nested = traverse_util.unflatten_dict({**params, **part}, sep="/")
+        options = dict(train=True, progress={}, method=phase.loss)
+        return model.apply({"params": nested}, BATCH, **options)
+
+    own = {k: params[k] for k in trained}
+    (value, terms), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(own)
+    assert np.isfinite(value)
+    kinds = {name.split("_")[0] for name in terms}
+    weights = {"kl": fields["distillation"], "nce": fields["contrast"]}
+    alone = fields.get("modality")
+    used = {"pred"} if alone else {"task", *(k for k, w in weights.items() if w)}
+    assert kinds == used
+    moved = {k.split("/")[0] for k, g in gradient.items() if _largest(g) > 1e-7}
+    assert moved == wanted
+
+
+def test_visual_as_query_gives_its_layers_to_text():
+    params = parameters(query="vision")["params"]
+    layers = {m: TINY["layers"][i] for i, m in enumerate(("audio", "text"))}
+    for m, count in layers.items():
+        assert params[f"mpa_{m}"]["layers"]["fc1"]["kernel"].shape[0] == count
+    assert "prompt_vision" not in params and "mpa_vision" not in params
+    x = forward(query="vision")(parameters(query="vision"), BATCH)
+    f = forward(query="vision", method="features")(parameters(query="vision"), BATCH)
+    np.testing.assert_allclose(x["vision"], f["vision"][:, 0], atol=1e-6)
+    assert set(MODALITIES) <= set(x)
+
+
+def test_rows_are_named():
+    with pytest.raises(ValueError, match="give one of mfon, text"):
+        importlib.import_module("configs.mfon_mosi").get_config("no_prompt")
