@@ -118,7 +118,7 @@ def _recipe(system: str, dataset: str, args: argparse.Namespace) -> tuple[Any, P
     config.train.batch_size = args.batch or config.train.batch_size
     if args.padded:
         config.model.update(mmsa_form(system))
-    (phase,) = configs.phases(config)
+    *_, phase = configs.phases(config)  # of several the last: the system itself
     return config, phase
 
 
