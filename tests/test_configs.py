@@ -119,6 +119,88 @@ def test_recipe_of_mfon(dataset, row):
     assert sorted(trained) == sorted(shapes.params)
 
 
+# As the authors' config.py: MOSI, MOSEI, SIMS; pairs are of vision and audio.
+SETTINGS_OF_MFON = {
+    "shapes": [
+        ((500, 20), (375, 5)),
+        ((500, 35), (500, 74)),
+        ((55, 709), (400, 33)),
+    ],
+    "BERT": ["bert-base-uncased", "bert-base-uncased", "bert-base-chinese"],
+    "teacher layers": [(4, 3), (4, 2), (5, 3)],
+    "teacher dropout": [(0.3, 0.0), (0.0, 0.0), (0.1, 0.5)],
+    "MPA layers": [(2, 5), (2, 3), (5, 2)],
+    "MPA and text dropout": [(0.1, 0.3), (0.1, 0.3), (0.6, 0.5)],
+    "pretraining rates": [(1e-3, 1e-3), (1e-4, 1e-4), (1e-4, 1e-3)],
+    "pretraining decay": [(1e-3, 1e-3)] * 3,
+    "rates of text, audio, vision, other": [
+        (5e-5, 1e-3, 1e-3, 1e-3),
+        (5e-5, 1e-3, 1e-4, 1e-3),
+        (5e-5, 1e-3, 1e-3, 1e-3),
+    ],
+    "their decay": [
+        (1e-3, 1e-3, 1e-3, 1e-3),
+        (1e-2, 1e-3, 1e-3, 1e-3),
+        (1e-3, 1e-3, 1e-2, 1e-2),
+    ],
+    "delta_va, delta_nce": [(0.5, 0.5), (0.3, 0.001), (0.5, 0.005)],
+    "heads, width": [(8, 768)] * 3,
+    "epochs, batch, batches an update": [(25, 32, 4)] * 3,
+    "rules": [("amsgrad", "amsgrad", "adam")] * 3,
+    "own labels": [False, False, True],
+}
+
+
+@pytest.mark.parametrize("i,dataset", [(0, "mosi"), (1, "mosei"), (2, "sims")])
+def test_settings_of_mfon(i, dataset):
+    config = importlib.import_module(f"configs.mfon_{dataset}").get_config()
+    sizes = tuple(zip(config.data.lengths, config.data.dims, strict=True))
+    model = config_module.build(config, Spec((1, 1, 1), (1, 1, 1), 1))
+    phases = config_module.phases(config)
+    rules = [phase.optimizer for phase in phases]
+    groups = [settings for _, settings in rules[2].groups]
+    # The authors' gradients are sums of 4 batches, ours are means.
+    decay = 4 * np.array([g["weight_decay"] for g in groups])
+    found = {
+        "shapes": sizes[:0:-1],
+        "BERT": config.text.encoder,
+        "teacher layers": model.teacher_layers[::-1],
+        "teacher dropout": model.teacher_dropouts[::-1],
+        "MPA layers": model.layers[::-1],
+        "MPA and text dropout": (model.dropout, model.text_dropout),
+        "pretraining rates": tuple(rule.learning_rate for rule in rules[:2]),
+        "pretraining decay": tuple(4 * rule.weight_decay for rule in rules[:2]),
+        "rates of text, audio, vision, other": tuple(
+            g["learning_rate"] for g in groups
+        ),
+        "their decay": tuple(decay),
+        "delta_va, delta_nce": (model.distillation, model.contrast),
+        "heads, width": (model.heads, model.dim),
+        "epochs, batch, batches an update": (
+            *(phases[2].epochs, phases[2].batch_size, phases[2].accumulate),
+        ),
+        "rules": tuple(rule.name for rule in rules),
+        "own labels": model.own_labels,
+    }
+    assert [phase.name for phase in phases] == ["vision", "audio", "fuse"]
+    assert found == {name: values[i] for name, values in SETTINGS_OF_MFON.items()}
+
+
+@pytest.mark.parametrize("query", MODALITIES)
+def test_groups_of_mfon(query):
+    row = "mfon" if query == "text" else f"{query}_query"
+    config = importlib.import_module("configs.mfon_sims").get_config(row)
+    wanted = {f"project_{m}/kernel": m for m in MODALITIES}
+    wanted |= {"encoder/kernel": "text", "decoder/kernel": "other"}
+    for m in MODALITIES:
+        if m != query:  # where the query is not text, text takes its place
+            place = query if m == "text" else m
+            wanted |= {f"mpa_{m}/kernel": place, f"prompt_{m}": place}
+    found = assign(config_module.phases(config)[2].optimizer, wanted)
+    names = (*MODALITIES, "other")
+    assert {path: names[i] for path, i in found.items()} == wanted
+
+
 def rows_of_msg_mba():
     """(dataset, row, what else is set) of the paper's Tables III to VI and Fig. 5."""
     for dataset, row in itertools.product(("mosi", "mosei"), _msg_mba.ROWS):  # III, IV
@@ -133,7 +215,7 @@ def rows_of_msg_mba():
             yield "mosi", "msg_mba", [text, ("model.layer", str(layer))]
 
 
-@pytest.mark.parametrize("dataset,row,overrides", rows_of_msg_mba())
+@pytest.mark.parametrize("dataset,row,overrides", [*rows_of_msg_mba()])
 def test_rows_of_msg_mba(dataset, row, overrides):
     path = f"configs/msg_mba_{dataset}.py:{row}"
     # One layer of the encoder is traced for all.
