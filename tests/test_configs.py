@@ -151,7 +151,7 @@ SETTINGS_OF_MFON = {
 }
 
 
-@pytest.mark.parametrize("i,dataset", enumerate(("mosi", "mosei", "sims")))
+@pytest.mark.parametrize("i,dataset", [(0, "mosi"), (1, "mosei"), (2, "sims")])
 def test_settings_of_mfon(i, dataset):
     config = importlib.import_module(f"configs.mfon_{dataset}").get_config()
     sizes = tuple(zip(config.data.lengths, config.data.dims, strict=True))
@@ -215,7 +215,7 @@ def rows_of_msg_mba():
             yield "mosi", "msg_mba", [text, ("model.layer", str(layer))]
 
 
-@pytest.mark.parametrize("dataset,row,overrides", rows_of_msg_mba())
+@pytest.mark.parametrize("dataset,row,overrides", [*rows_of_msg_mba()])
 def test_rows_of_msg_mba(dataset, row, overrides):
     path = f"configs/msg_mba_{dataset}.py:{row}"
     # One layer of the encoder is traced for all.
