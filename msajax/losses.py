@@ -51,7 +51,9 @@ def info_nce(
     """
     x, positive, candidates = (_unit(v) for v in (x, positive, candidates))
     scores = jnp.einsum("bd,nd->bn", x, candidates)
-    total = jax.nn.logsumexp(scores, axis=1, where=where[None])
+    # Finite, so that without any candidate the gradient is too.
+    scores = jnp.where(where[None], scores, jnp.finfo(scores.dtype).min)
+    total = jax.nn.logsumexp(scores, axis=1)
     return total - jnp.sum(x * positive, axis=-1)
 
 

@@ -37,6 +37,16 @@ def test_info_nce_leaves_out_candidates_that_do_not_count():
     np.testing.assert_allclose(found, few, rtol=1e-6)
 
 
+def test_info_nce_without_candidates_has_finite_gradients():
+    x, y = rng.normal(size=(2, 2, 3)).astype(np.float32)
+
+    def loss(x):
+        values = losses.info_nce(x, y, y, where=np.zeros(2, bool))
+        return jnp.sum(jnp.where(np.zeros(2, bool), values, 0))
+
+    np.testing.assert_array_equal(jax.grad(loss)(x), np.zeros_like(x))
+
+
 def test_info_nce_of_zero_vectors_has_finite_gradients():
     y, where = rng.normal(size=(2, 3)).astype(np.float32), np.ones(2, bool)
 
