@@ -53,9 +53,9 @@ def attend(
       [B, Q, H, E]; zeros for a query that sees no key.
     """
     if see is None and q.shape[1] * k.shape[1] > LONG:
-        drops = dropout is not None and not dropout.deterministic
-        rate = dropout.rate if drops else 0.0
-        words = dropout.words() if rate else jnp.zeros(2, jnp.uint32)
+        rate, words = 0.0, jnp.zeros(2, jnp.uint32)
+        if dropout is not None and not dropout.deterministic:
+            rate, words = dropout.rate, dropout.words()
         by_head = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
         return jnp.swapaxes(attend_long(*by_head, mask, words, rate), 1, 2)
     scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)
