@@ -76,7 +76,7 @@ def attend_alone(
     bias: jax.Array,
     *,
     mask: jax.Array,
-    dropout: Callable[[jax.Array], jax.Array] | None = None,
+    dropout: Dropout | None = None,
 ) -> jax.Array:
     """Attention of one query to keys and values that are not projected.
 

@@ -220,9 +220,9 @@ class _SelfAttention(nn.Module):
         q, k, v = project("query"), project("key"), project("value")
         rate = self.config.attention_probs_dropout_prob
         dropout = Dropout(rate, deterministic=False) if train and rate else None
-        see = functools.partial(self.sow, "intermediates", "attention")
-        if not self.is_mutable_collection("intermediates"):
-            see = None
+        watched = self.is_mutable_collection("intermediates")
+        sow = functools.partial(self.sow, "intermediates", "attention")
+        see = sow if watched else None
         h = attend(q, k, v, mask=mask[:, None, None], dropout=dropout, see=see)
         return h.reshape(x.shape)
 

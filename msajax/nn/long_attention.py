@@ -103,6 +103,7 @@ def _scores(q: jax.Array, k: jax.Array) -> jax.Array:
 
 def _numbers(shape: tuple[int, ...], *, transposed: bool = False) -> jax.Array:
     """Numbers of the weights [..., Q, K], or of [..., K, Q] with those of [..., Q, K]."""
+    # By strides: XLA does not vectorise a transposed iota.
     axes = list(range(len(shape)))
     if transposed:
         axes[-2], axes[-1] = axes[-1], axes[-2]
