@@ -72,6 +72,26 @@ def gather(x: jax.Array, *, dim: int = 0) -> jax.Array:
     return jax.lax.all_gather(x, _AXIS, axis=dim, tiled=True) if axis() else x
 
 
+def draw(sample: Callable[[int], jax.Array], rows: int) -> jax.Array:
+    """Random numbers that belong to a method, drawn for the global batch.
+
+    The draw does not depend on the number of devices, if its key does not:
+    `make_rng` gives such keys for every stream but 'dropout'.
+
+    Args:
+      sample: a number of rows -> [rows, ...], the same on every device.
+      rows: of this device's part of the batch.
+
+    Returns:
+      [rows, ...], this device's part.
+    """
+    if axis() is None:
+        return sample(rows)
+    drawn = sample(rows * jax.lax.axis_size(_AXIS))
+    start = jax.lax.axis_index(_AXIS) * rows
+    return jax.lax.dynamic_slice_in_dim(drawn, start, rows)
+
+
 def mean(tree: Any) -> Any:
     """Mean of a tree of arrays (gradients) over the devices."""
     # Even over one device it would copy all of them.
