@@ -5,6 +5,7 @@ reads new text without the folder that the weights came from.
 """
 
 import functools
+import hashlib
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from flax import traverse_util
 
 from msajax import config as configs
 from msajax import pretrained, step
-from msajax.data import tokenize
+from msajax.data import store, tokenize
 from msajax.data.spec import Corpus, Split
 from msajax.models.base import Model
 from msajax.nn.bert import BertConfig
@@ -24,8 +25,13 @@ from msajax.nn.xlnet import XLNetConfig
 
 EncoderConfig = BertConfig | XLNetConfig
 
+_PIECES = ("text_ids", "text_type")
 # Rows that the frozen encoder reads at once.
 _ROWS = 64
+# In the workdir, beside the config and the tokenizer of a frozen encoder.
+_SHA256 = "weights.sha256"
+# Raise it when the encoders' results change: older entries of the cache are then left.
+_VERSION = 1
 
 
 def find(config: configs.Config, workdir: pathlib.Path) -> pathlib.Path:
@@ -42,6 +48,8 @@ def keep(config: configs.Config, workdir: pathlib.Path) -> None:
     source = pretrained.locate(config.text.encoder)
     part = workdir / "encoder.part"
     part.mkdir(exist_ok=True)
+    if config.text.frozen:  # no checkpoint holds its weights
+        (part / _SHA256).write_text(pretrained.fingerprint(source), "utf-8")
     for name in ("config.json", *tokenize.FILES):
         if (source / name).is_file():
             shutil.copyfile(source / name, part / name)
@@ -97,22 +105,51 @@ def prepare(config: configs.Config, workdir: pathlib.Path, corpus: Corpus) -> Co
             raise ValueError(f'in the split "{name}", {error}') from error
     if not options.frozen:
         return corpus
-    encode = _encode(pretrained.locate(options.encoder), encoder)
+    features = _Features(pretrained.locate(options.encoder), encoder)
+    features.check(workdir)
     splits = {}
     for name, split in corpus.splits.items():
         kept = {k: v for k, v in split.arrays.items() if k not in _PIECES}
-        arrays = {"text": encode(split.arrays), **kept}
+        arrays = {"text": features(split.arrays), **kept}
         splits[name] = Split(split.ids, split.raw_text, arrays)
     return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
 
 
-_PIECES = ("text_ids", "text_type")
+class _Features:
+    """The last hidden states of a frozen encoder, computed where the cache lacks them."""
+
+    def __init__(self, folder: pathlib.Path, config: EncoderConfig):
+        self._folder, self._sha256 = folder, pretrained.fingerprint(folder)
+        self._encode = functools.cache(lambda: _encode(folder, config))
+
+    def check(self, workdir: pathlib.Path) -> None:
+        """Refuses other weights than those that a run in the folder was trained on.
+
+        Raises:
+          ValueError: they are others.
+        """
+        known = workdir / "encoder" / _SHA256
+        if known.is_file() and known.read_text("utf-8") != self._sha256:
+            raise ValueError(
+                f"the weights in {self._folder} are not those that the run in {workdir} "
+                "was trained on: their content has changed; put the old ones back, or "
+                "train in another --workdir"
+            )
+
+    def __call__(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """{field: [N, L]} -> [N, L, D] float32, zeros on padding."""
+        digest = hashlib.sha256(repr((self._sha256, _VERSION)).encode())
+        fields = [arrays[name] for name in ("text_ids", "text_mask", "text_type")]
+        for x in fields:
+            digest.update(repr(x.shape).encode() + x.tobytes())
+        path = store.cache(None) / "features" / f"{digest.hexdigest()[:32]}.npz"
+        return store.kept(path, lambda: {"text": self._encode()(fields)})["text"]
 
 
 def _encode(
     folder: pathlib.Path, config: EncoderConfig
-) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """{field: [N, L]} -> the encoder's last hidden state [N, L, D], zeros on padding."""
+) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """[ids, mask, segments], [N, L] each -> the encoder's last hidden state [N, L, D]."""
     encoder = config.encoder(pooler=False)
     ids = np.zeros((1, 2), np.int32)
     run: Callable[..., Any] = functools.partial(encoder.init, train=False)
@@ -126,8 +163,7 @@ def _encode(
         options = dict(mask=mask, segments=segments, train=False)
         return apply({"params": params}, ids, **options).last * mask[..., None]
 
-    def encode(arrays: dict[str, np.ndarray]) -> np.ndarray:
-        fields = [arrays[name] for name in ("text_ids", "text_mask", "text_type")]
+    def encode(fields: list[np.ndarray]) -> np.ndarray:
         made = []
         for start in range(0, len(fields[0]), _ROWS):
             rows = [x[start : start + _ROWS] for x in fields]

@@ -25,7 +25,7 @@ ALLOWED = {
     "interop": {"interop", "models", "nn", "data.spec"},
     "pretrained": {
         *("pretrained", "interop", "nn"),
-        *("data.pickles", "data.errors", "data.tokenize"),
+        *("data.pickles", "data.errors", "data.prepared", "data.tokenize"),
     },
     "feed": {"parallel", "data.loader"},
     "evaluate": {"parallel", "metrics", "feed", "data.loader", "data.spec"},
@@ -41,7 +41,7 @@ ALLOWED = {
     },
     "text": {
         *("config", "pretrained", "step", "models.base", "nn"),
-        *("data.tokenize", "data.spec"),
+        *("data.store", "data.tokenize", "data.spec"),
     },
     "config": {"models", "book", "data.spec", "optim"},
     "workdir": {"config", "data.spec"},

@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import re
 import shutil
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import common
 from msajax import config as configs
 from msajax import main, pretrained, settings, step, text
 from msajax.data import read
@@ -126,12 +128,16 @@ def test_chinese_end_to_end_and_without_the_folder(place, system, tmp_path, caps
     assert "nan" not in scores.read_text()
 
 
-def test_a_system_starts_from_the_weights(place, tmp_path):
-    groups = '--config.optimizer.groups=(("encoder/.*",None),(".*",{}))'
-    assert (
-        run(tmp_path / "w", *options(place), groups, config="configs/text_only_sims.py")
-        == 0
-    )
+@pytest.mark.parametrize(
+    "frozen,still",
+    [(None, r".*"), (1, r"embeddings/.*|encoder/layer/0/.*")],
+)
+def test_what_is_frozen_stays_as_the_weights_have_it(place, tmp_path, frozen, still):
+    given = common.get_config("text_only", "sims")
+    common.fine_tune(given, learning_rate=1e-3, head=1e-3, frozen_layers=frozen)
+    groups = f"--config.optimizer.groups={given.optimizer.groups}"
+    path = "configs/text_only_sims.py"
+    assert run(tmp_path / "w", *options(place), groups, config=path) == 0
     config = recipe(place)
     corpus = settings.read_corpus(config, tmp_path / "w")
     setting = settings.make(config, tmp_path / "w", settings.make_spec(config, corpus))
@@ -142,9 +148,10 @@ def test_a_system_starts_from_the_weights(place, tmp_path):
     expected, report = text.weights(config, setting.model)
     assert report and report.missing == () and len(expected) == report.loaded
     assert expected.keys() == {k for k in params if k.startswith("encoder/")}
-    for path, value in expected.items():
-        np.testing.assert_array_equal(params[path], value)
-        assert path not in like.params or not np.array_equal(like.params[path], value)
+    for name, value in expected.items():
+        same = np.array_equal(params[name], value)
+        assert same == bool(re.fullmatch(still, name.removeprefix("encoder/"))), name
+        assert name not in like.params or not np.array_equal(like.params[name], value)
 
 
 def test_frozen_features_are_the_encoders_last_states(place, tmp_path):
@@ -167,14 +174,24 @@ def test_frozen_features_are_the_encoders_last_states(place, tmp_path):
         )
 
 
-def test_any_system_trains_on_frozen_features(place, tmp_path):
-    args = (*options(place, frozen=True), "--config.model.rank=2")
+def test_any_system_trains_on_frozen_features(place, tmp_path, monkeypatch, capsys):
+    shutil.copytree(place / "bert", tmp_path / "bert")
+    frozen = options(place, encoder=tmp_path / "bert", frozen=True)
+    args = (*frozen, "--config.model.rank=2")
     assert run(tmp_path / "w", *args, config="configs/lmf_sims.py") == 0
     found = predictions(tmp_path / "w" / "predictions_test.csv")
     output = tmp_path / "again.csv"
     args = ("--mode", "evaluate", "--output", output)
-    assert run(tmp_path / "w", *args) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(text, "_encode", None)  # the cache has the features
+        assert run(tmp_path / "w", *args) == 0
     assert predictions(output) == found
+
+    weights = tmp_path / "bert" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    capsys.readouterr()
+    assert run(tmp_path / "w", *args) == 1
+    assert "their content has changed" in capsys.readouterr().err
 
 
 def test_word_pieces_of_the_file(place, tmp_path, capsys):

@@ -6,12 +6,13 @@ import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
+import numpy as np
 from absl import logging
 
 from msajax.data import prepared, read
-from msajax.data.errors import DataError
+from msajax.data.errors import DataError, decoding
 from msajax.data.spec import MODALITIES, Corpus, suggest
 
 # Raise it when a reader's result changes: older entries of the cache are then left.
@@ -107,6 +108,29 @@ def open_corpus(
 def cache(root: str | os.PathLike | None) -> pathlib.Path:
     """The folder of what can be made again; root as in `prepare`."""
     return _root(root) / "cache"
+
+
+def kept(
+    path: pathlib.Path, make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Arrays of a file in the cache; made, and written there, where it is absent or damaged."""
+    if path.exists():
+        try:
+            with decoding("cache"), open(path, "rb") as file:
+                return dict(np.load(file))
+        except DataError as error:
+            logging.warning("%s: %s; it is made again", path, error)
+    arrays = make()
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            np.savez(file, **arrays)  # pyright: ignore
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        logging.warning("%s is not kept, and will be made again: %s", path, error)
+    return arrays
 
 
 def _cached(

@@ -12,10 +12,9 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from msajax.data import prepared, store
-from msajax.data.errors import DataError, decoding
+from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
 # Without one of these, transformers makes a tokenizer that knows no word.
@@ -131,18 +130,7 @@ class _Tokenizer:
         digest = hashlib.sha256(repr(parts).encode())
         digest.update("\0".join(texts.tolist()).encode())
         path = self._cache / f"{digest.hexdigest()[:32]}.npz"
-        if path.exists():
-            try:
-                with decoding("cache"), open(path, "rb") as file:
-                    return Pieces(**np.load(file))
-            except DataError as error:
-                logging.warning("%s: %s; it is made again", path, error)
-        pieces = self._make(texts.tolist())
-        try:
-            _write(path, pieces)
-        except OSError as error:
-            logging.warning("word pieces are not kept in %s: %s", path, error)
-        return pieces
+        return Pieces(**store.kept(path, lambda: vars(self._make(texts.tolist()))))
 
     @property
     def last_id(self) -> int:
@@ -271,11 +259,3 @@ def _by_piece(name: str, split: Split, pieces: Pieces) -> dict[str, np.ndarray]:
         arrays[key] = np.where(real[:, :, None], rows, np.float32(0))
         arrays[f"{key}_mask"] = pieces.mask & (steps > 0)[:, None]
     return arrays
-
-
-def _write(path: pathlib.Path, pieces: Pieces) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
-        np.savez_compressed(file, **vars(pieces))
-    os.replace(part, path)

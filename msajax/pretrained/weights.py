@@ -9,9 +9,10 @@ import numpy as np
 import safetensors
 from flax import traverse_util
 
+from msajax.data import prepared
 from msajax.data.errors import DataError, decoding
 from msajax.pretrained import torch_file
-from msajax.pretrained.locate import WEIGHTS, parts
+from msajax.pretrained.locate import CONFIG, WEIGHTS, parts
 
 _DTYPES = {
     "F64": np.float64,
@@ -45,6 +46,24 @@ def read(folder: pathlib.Path) -> Weights:
     Raises:
       ValueError: there are none, or they are damaged or incomplete.
     """
+    file, *shards = _files(folder)
+    arrays: dict[str, np.ndarray] = {}
+    for part in shards or [file]:
+        arrays |= _read(part)
+    return Weights(file, arrays, flax=file.suffix == ".msgpack")
+
+
+def fingerprint(folder: pathlib.Path) -> str:
+    """The sha256 of what a folder's network computes: its config and its weights.
+
+    Raises:
+      ValueError: there are no weights, or not all.
+    """
+    return prepared.fingerprint([folder / CONFIG, *_files(folder)])
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The file with the weights, or the index and the files that it lists."""
     for name in WEIGHTS:
         if (folder / name).is_file():
             break
@@ -54,13 +73,11 @@ def read(folder: pathlib.Path) -> Weights:
         )
     file = folder / name
     if not name.endswith(".index.json"):
-        return Weights(file, _read(file), name.endswith(".msgpack"))
-    arrays: dict[str, np.ndarray] = {}
-    for part in parts(file):
+        return [file]
+    for part in (shards := parts(file)):
         if not (folder / part).is_file():
             raise ValueError(f"{file} lists {part}, which is not there; copy it too")
-        arrays |= _read(folder / part)
-    return Weights(file, arrays, flax=False)
+    return [file, *(folder / part for part in shards)]
 
 
 def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
