@@ -83,7 +83,8 @@ def fine_tune(
       head: learning rate of all else.
       weight_decay: of both.
       frozen_layers: first layers that stay as they are, and the embeddings with
-        them; 0 trains all, None nothing of the encoder.
+        them; 0 trains all, None nothing of the encoder. Their dropout goes on in
+        training, as in PyTorch's `model.train()`.
     """
     rate, no_decay = {"learning_rate": learning_rate}, {"weight_decay": 0.0}
     encoder: list[tuple[str, Any]] = [

@@ -1,6 +1,6 @@
-"""The embedded demo corpus: `configs/demo.py`, or `configs/demo.py:SYSTEM` for another system."""
+"""The embedded demo corpus: `configs/demo.py:SYSTEM`, or `configs/demo.py:SYSTEM/ROW` for a row of its ablations."""
 
-from configs import _mfon, common
+from configs import _mfon, _msg_mba, common
 
 # Sizes that train in seconds to a minute or two on two cores.
 _MODELS = {
@@ -25,11 +25,16 @@ _MODELS = {
 
 
 def get_config(system="lf_dnn"):
+    system, _, row = system.partition("/")
     config = common.get_config(system, "demo")
     config.model.update(_MODELS.get(system, {}))
     config.train.update(seeds=(1, 2, 3), epochs=30, batch_size=32)
     if system == "mfon":
         names = "text", "audio", "vision", "other"
         parts = {name: {"learning_rate": 1e-3} for name in names}
-        _mfon.set_row(config, "mfon", teachers=parts, groups=parts)
+        _mfon.set_row(config, row or system, teachers=parts, groups=parts)
+    elif system == "msg_mba":
+        _msg_mba.set_row(config, row or system)
+    elif row:
+        raise ValueError(f'{system} has no rows; leave out "/{row}"')
     return config

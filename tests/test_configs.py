@@ -269,3 +269,17 @@ def test_fine_tuning(encoder, layers, frozen):
         small = re.search("bias$|[nN]orm/scale$", path) is not None
         assert (settings.get("weight_decay", 0.01) == 0) == small
         assert settings.get("learning_rate", 1e-3) == (5e-5 if path in paths else 1e-3)
+
+
+@pytest.mark.parametrize("argument", ["mfon/text", "msg_mba/msg_t"])
+def test_rows_on_the_demo_corpus(argument):
+    system, row = argument.split("/")
+    config = config_module.load(f"configs/demo.py:{argument}", [])
+    assert config.system == system and config.data.dataset == "demo"
+    changes = {"mfon": _mfon, "msg_mba": _msg_mba}[system].ROWS[row]
+    assert {k: config.model[k] for k in changes} == changes
+
+
+def test_a_system_without_rows():
+    with pytest.raises(ValueError, match="lf_dnn has no rows"):
+        importlib.import_module("configs.demo").get_config("lf_dnn/text")

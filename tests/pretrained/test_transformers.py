@@ -1,4 +1,4 @@
-"""Real weights on real transcripts, beside the networks of transformers."""
+"""Real weights on real transcripts, and small random ones, beside the networks of transformers."""
 
 import csv
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from msajax import pretrained
+from tests.pretrained import checkpoints
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install torch")
 
@@ -71,3 +72,29 @@ def test_bfloat16_is_close(minilm, transcripts, expected):
     error = np.abs(found - expected)
     assert error.max() < 4e-2 and error.mean() < 3e-3
     assert np.abs(expected).max() > 2
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "xlnet"])
+def test_every_architecture_is_that_of_pytorch(kind, tmp_path):
+    from transformers import AutoModel
+
+    changes = {"pad_token_id": 1} if "roberta" in kind else {}
+    made = checkpoints.Checkpoint(kind, **changes)
+    checkpoints.write(tmp_path, made.facts, state=made.state)
+    ids = np.random.default_rng(1).integers(5, 30, (3, 7)).astype(np.int32)
+    mask = np.arange(7) < np.array([[7], [4], [1]])
+    ids = np.where(mask, ids, changes.get("pad_token_id", 0))
+    with torch.no_grad():
+        # The type by config.json, as a user would load it.
+        encoded = AutoModel.from_pretrained(tmp_path).eval()(
+            torch.from_numpy(ids.astype(np.int64)),
+            attention_mask=torch.from_numpy(mask.astype(np.int64)),
+        )
+    config = pretrained.read_config(tmp_path)
+    encoder = config.encoder()
+    params, report = pretrained.load(tmp_path, encoder, made.params)
+    assert not report.missing and not report.unused
+    found = encoder.apply({"params": params}, ids, mask=mask, train=False).last
+    expected = encoded.last_hidden_state.numpy()
+    np.testing.assert_allclose(found[mask], expected[mask], rtol=0, atol=2e-5)
+    assert np.abs(expected).max() > 0.5
