@@ -106,6 +106,7 @@ def fit(
     stop_after=None,
     cycles=1,
     precision="float32",
+    save_seconds=0.0,
 ):
     """Trains a system with seeds {seed: folder} at once.
 
@@ -142,7 +143,7 @@ def fit(
         seeds=tuple(folders),
         cycles=cycles,
         checkpoints=checkpoints,
-        save_seconds=0.0,
+        save_seconds=save_seconds,
         log=Quiet(),
         interrupted=interrupted,
     )
