@@ -56,7 +56,7 @@ def measure(
     """The speeds of a system at a shape.
 
     Args:
-      system: a name in configs/.
+      system: a name in configs/, or SYSTEM/ROW for an argument of its recipe.
       shape_name: a key of `SHAPES`.
       args: the command line's.
       rate: of the machine's matrix products.
@@ -66,8 +66,9 @@ def measure(
     """
     shape = SHAPES[shape_name]
     config, phase = _recipe(system, shape.dataset, args)
-    spec, arrays, encoder = example(system, shape, NUM_ROWS, args.encoder)
-    shifted = encoder is not None and hasattr(models.get(system), "align")
+    name = system.partition("/")[0]
+    spec, arrays, encoder = example(name, shape, NUM_ROWS, args.encoder)
+    shifted = encoder is not None and hasattr(models.get(name), "align")
     if shifted and len(set(shape.lengths)) > 1:
         config.model.align = True  # audio and vision have no row for each piece
     model = configs.build(config, spec, encoder)
@@ -87,7 +88,7 @@ def measure(
         sides["devices"] = ours(phase, devices=args.devices)
     if args.against:
         given = config.model if encoder is None else model
-        sides |= _torch_sides(system, spec, given, arrays, phase, args.precision)
+        sides |= _torch_sides(name, spec, given, arrays, phase, args.precision)
     result: dict[str, Any] = {
         "system": system,
         "shape": shape_name,
@@ -114,7 +115,8 @@ def measure(
 
 
 def _recipe(system: str, dataset: str, args: argparse.Namespace) -> tuple[Any, Phase]:
-    config = configs.load(str(_recipe_file(system, dataset)))
+    system, _, row = system.partition("/")
+    config = configs.load(f"{_recipe_file(system, dataset)}:{row}".rstrip(":"))
     config.train.batch_size = args.batch or config.train.batch_size
     if args.padded:
         config.model.update(mmsa_form(system))
@@ -123,7 +125,7 @@ def _recipe(system: str, dataset: str, args: argparse.Namespace) -> tuple[Any, P
 
 
 def _recipe_file(system: str, dataset: str) -> pathlib.Path:
-    return ROOT / "configs" / f"{system}_{dataset}.py"
+    return ROOT / "configs" / f"{system.partition('/')[0]}_{dataset}.py"
 
 
 def _whole_batches(phase: Phase) -> int:
@@ -284,7 +286,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     def names(known):
         def parse(text: str) -> list[str]:
             chosen = text.split(",")
-            for name in chosen:
+            for name in (part.partition("/")[0] for part in chosen):
                 if name not in known:
                     raise argparse.ArgumentTypeError(
                         f'unknown "{name}"{suggest(name, known)}'
@@ -298,7 +300,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     precisions = ["float32", "bfloat16"]
     add = parser.add_argument
     add(
-        "--systems", type=names(every), help="a,b,c; otherwise all that can be measured"
+        "--systems",
+        type=names(every),
+        help="a,b/ROW,c; otherwise all that can be measured",
     )
     add("--shapes", type=names(shapes), default=shapes)
     add("--against", choices=["mmsa"], help="also time this package's modules")
@@ -326,7 +330,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         for dataset in datasets:
             if not _recipe_file(system, dataset).exists():
                 parser.error(f"there is no recipe configs/{system}_{dataset}.py")
-        if args.data and configs.encoder_kinds(system):
+        if args.data and configs.encoder_kinds(system.partition("/")[0]):
             parser.error(f"{system} reads word pieces, which --data does not make")
     if args.data and (
         args.against or args.padded or args.seeds > 1 or args.devices > 1
