@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -129,11 +130,13 @@ class Log:
 
     def _write(self, seed: int, history: list[dict], i: int) -> None:
         row, (lines, board) = history[i], self._files[seed]
-        finite = {k: v if v == v else None for k, v in row.items()}  # JSON has no NaN
+        # JSON has no NaN and no infinity, and the board warns of them.
+        wrong = {k for k, v in row.items() if v != v or v in (math.inf, -math.inf)}
+        finite = {k: None if k in wrong else v for k, v in row.items()}
         lines.write(json.dumps(finite) + "\n")
         lines.flush()
-        for name, value in row.items():
-            if name.startswith(("train_", "valid_", "lr_")):
+        for name, value in finite.items():
+            if name.startswith(("train_", "valid_", "lr_")) and value is not None:
                 board.add_scalar(name.replace("_", "/", 1), value, i)
 
     def _say(self, text: str, title: str) -> None:

@@ -53,10 +53,12 @@ def test_a_place_before_begins_the_rate_anew(log):
     assert "16 samples/s  1:20 left" in printed.getvalue().splitlines()[-1]
 
 
-def test_each_seed_has_its_file(log, tmp_path):
+@pytest.mark.parametrize("wrong", ["nan", "inf"])
+def test_each_seed_has_its_file(log, tmp_path, wrong, caplog):
     made, _, _ = log
     made.begin([[row(0, 1.0)], []])
-    made.epoch(1, Book(history=[row(0, float("nan"))]))
+    made.epoch(1, Book(history=[row(0, float(wrong))]))
+    assert not caplog.text  # the board warns of what is not finite
     paths = [tmp_path / f"seed_{seed}/log.jsonl" for seed in (1, 2)]
     rows = [[json.loads(x) for x in path.read_text().splitlines()] for path in paths]
     assert rows[0] == [row(0, 1.0)]
