@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from configs import _msg_mba
-from msajax.data.spec import MODALITIES, Spec
+from msajax import parallel, step
+from msajax.book import Phase
+from msajax.data.spec import MODALITIES, Corpus, Spec, Split
 from msajax.models.msg_mba import MSGMBA
 from msajax.nn.gates import MSG
 from msajax.nn.mba import MBA
+from tests import toys
 from tests.toys import BERT, XLNET
 
 FIELDS = (*Spec.fields, "text_ids", "text_type")
@@ -101,7 +104,7 @@ TABLES = (
 )
 
 
-def step(spec=SPEC, **fields):
+def first_step(spec=SPEC, **fields):
     """Parameters, loss and gradients of a first step, without dropout."""
     # mu has a gradient only where it binds, and the recurrent kernel of an sLSTM only
     # from other steps than the first, [CLS], where no module mixes the steps.
@@ -123,7 +126,7 @@ def step(spec=SPEC, **fields):
 
 @pytest.mark.parametrize("row,fields", TABLES)
 def test_rows_of_tables_3_5_and_6(row, fields):
-    params, gradients = step(**_msg_mba.ROWS[row], **fields)
+    params, gradients = first_step(**_msg_mba.ROWS[row], **fields)
     assert set(params) == {"encoder", "fusion", "head", *MODULES[row]}
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
@@ -147,11 +150,38 @@ def test_rows_of_table_4(row):
     spec = without(SPEC, *(m for m in MODALITIES if m not in present))
     encoder = ONE_LAYER if "text" in present else None
     # Where there is nothing to cross, each gate reads the one adjustment that there is.
-    params, gradients = step(spec, encoder=encoder, routing="crossed")
+    params, gradients = first_step(spec, encoder=encoder, routing="crossed")
     modules = {"fusion", "head", *MODALITY_ROWS[row]}
     assert set(params) == modules
     for name in modules:
         assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(gradients[name])), name
+
+
+@pytest.mark.parametrize("row", _msg_mba.ROWS)
+def test_an_epoch_of_each_row(row, tmp_path):
+    fields = dict(_msg_mba.ROWS[row])
+    present = fields.pop("modalities", MODALITIES)
+    spec = without(FEATURES, *(m for m in MODALITIES if m not in present))
+    splits = {}
+    for i, name in enumerate(("train", "valid", "test")):
+        batch = aligned(spec, rows=4, seed=i)
+        arrays = {k: v for k, v in batch.items() if k not in ("index", "valid")}
+        splits[name] = Split(np.arange(4).astype(str), np.full(4, "words"), arrays)
+    devices = parallel.find_devices(1)
+    data = toys.on_devices(devices, spec=spec, given=Corpus("demo", splits))
+    system = MSGMBA(spec, **{**TINY, "encoder": None, **fields})
+    phase = Phase(epochs=1, batch_size=4)
+    folders = {1: tmp_path}
+    ((book, best),) = toys.fit(system, [phase], data, folders, save_seconds=1e9)
+    (history,) = book.history
+    weighted = system.shift_weights[0] > 0
+    assert (history["train_loss"] > history["train_task"]) == (
+        weighted and len(present) > 1
+    )
+    before = step.init(system, jax.random.key(1)).params
+    moved = {k for k, x in best.params.items() if not np.array_equal(x, before[k])}
+    named = MODALITY_ROWS.get(row) or MODULES[row]
+    assert {k.split("/")[0] for k in moved} == {"fusion", "head", *named} - {"encoder"}
 
 
 @pytest.mark.parametrize("encoder,layer", [(BERT, 0), (BERT, 1), (BERT, 2), (XLNET, 1)])
