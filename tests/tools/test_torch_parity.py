@@ -12,7 +12,17 @@ from tools import torch_parity
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 MODELS = [
-    *("align_subnet", "ef_lstm", "lf_dnn", "lmf", "mfon", "mult", "mult_encoder"),
+    *(
+        "align_subnet",
+        "almt",
+        "av_mc",
+        "ef_lstm",
+        "lf_dnn",
+        "lmf",
+        "mfon",
+        "mult",
+        "mult_encoder",
+    ),
     "tfn",
 ]
 
