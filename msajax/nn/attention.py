@@ -68,42 +68,46 @@ def attend(
     return jnp.einsum("bhqk,bkhe->bqhe", weights, v)
 
 
-def attend_alone(
+def attend_few(
     q: jax.Array,
     key: jax.Array,
     value: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array,
+    key_kernel: jax.Array,
+    value_kernel: jax.Array,
     *,
     mask: jax.Array,
+    bias: jax.Array | None = None,
     dropout: Dropout | None = None,
 ) -> jax.Array:
-    """Attention of one query to keys and values that are not projected.
+    """Attention of few queries to many keys and values, which are not projected.
 
-    The query is carried over to the keys' space and the mean of the values from
-    theirs, which are products of H vectors with each key, not of D: exact, as the
-    key's bias adds the same to all scores, which the softmax does not see.
+    The queries are carried over to the keys' space and the means of the values from
+    theirs: products of Q H vectors with each key, not of H E. It is exact; a bias of
+    the keys would add the same to all scores of a query, which the softmax does not see.
 
     Args:
-      q: [B, H, E], the projected query.
+      q: [B, Q, H, E], the projected queries.
       key, value: [B, K, D].
-      kernel: [D, 2, H, E], the projections of key and value.
-      bias: [2, H, E].
-      mask: [B, 1, K] bool, True on visible keys.
+      key_kernel, value_kernel: [D, H, E], their projections.
+      mask: [B, 1, Q or 1, K] bool, True on visible keys.
+      bias: [H, E], of the values' projection.
       dropout: of attention weights, in training.
 
     Returns:
-      [B, H, E]; zeros for a query that sees no key.
+      [B, Q, H, E]; zeros for a query that sees no key.
     """
-    # [B, H, E], [D, H, E] -> [B, H, D]
-    q = jnp.einsum("bhe,dhe->bhd", q, kernel[:, 0])
-    scores = jnp.einsum("bhd,bkd->bhk", q, key, preferred_element_type=jnp.float32)
-    weights = masked_softmax(scores * kernel.shape[-1] ** -0.5, mask)
+    q = jnp.einsum("bqhe,dhe->bqhd", q, key_kernel)
+    scores = jnp.einsum("bqhd,bkd->bqhk", q, key, preferred_element_type=jnp.float32)
+    seen = jnp.swapaxes(mask, 1, 2)  # [B, Q or 1, 1, K]
+    weights = masked_softmax(scores * key_kernel.shape[-1] ** -0.5, seen)
     weights = weights.astype(value.dtype)
     weights = weights if dropout is None else dropout(weights)
-    mean = jnp.einsum("bhk,bkd->bhd", weights, value)
+    mean = jnp.einsum("bqhk,bkd->bqhd", weights, value)
+    heads = jnp.einsum("bqhd,dhe->bqhe", mean, value_kernel)
+    if bias is None:
+        return heads
     total = jnp.sum(weights, axis=-1, keepdims=True)  # not 1 under dropout
-    return jnp.einsum("bhd,dhe->bhe", mean, kernel[:, 1]) + total * bias[1][None]
+    return heads + total * bias[None, None]
 
 
 class MultiHeadAttention(nn.Module):
@@ -170,9 +174,10 @@ class MultiHeadAttention(nn.Module):
             heads = attend(q, k, v, mask=mask[:, None], dropout=dropout)
         elif query.shape[1] == 1 < key.shape[1]:
             (q,) = project(query, 0, 1)
-            heads = attend_alone(
-                *(q[:, 0], key, value, kernel[:, 1:], bias[1:]),
-                mask=mask,
+            heads = attend_few(
+                *(q, key, value, kernel[:, 1], kernel[:, 2]),
+                mask=mask[:, None],
+                bias=bias[2],
                 dropout=dropout,
             )
         else:

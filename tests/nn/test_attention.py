@@ -10,7 +10,7 @@ import pytest
 from msajax.nn.attention import (
     MultiHeadAttention,
     attend,
-    attend_alone,
+    attend_few,
     masked_softmax,
 )
 from msajax.nn.dropout import Dropout
@@ -64,7 +64,8 @@ def test_a_lone_query_against_a_loop():
     np.testing.assert_allclose(y, by_hand(params, *inputs, mask, 2), atol=1e-5)
 
 
-def test_a_lone_query_drops_weights_like_many():
+@pytest.mark.parametrize("queries", [1, 3])
+def test_few_queries_are_as_many(queries):
     kept = np.array([2.0, 0.0, 2.0, 2.0, 0.0], np.float32)
 
     def dropout(weights):
@@ -72,16 +73,20 @@ def test_a_lone_query_drops_weights_like_many():
 
     q, kernel, bias = (
         rng.normal(size=shape).astype(np.float32)
-        for shape in ((2, 2, 4), (8, 2, 2, 4), (2, 2, 4))
+        for shape in ((2, queries, 2, 4), (2, 8, 2, 4), (2, 2, 4))
     )
     k, v = (
-        jnp.einsum("bkd,dhe->bkhe", x, kernel[:, i]) + bias[None, None, i]
+        jnp.einsum("bkd,dhe->bkhe", x, kernel[i]) + bias[None, None, i]
         for i, x in enumerate((KEY, VALUE))
     )
-    mask = MASK[:, :1]
-    found = attend_alone(q, KEY, VALUE, kernel, bias, mask=mask, dropout=dropout)
-    wanted = attend(q[:, None], k, v, mask=mask[:, None], dropout=dropout)[:, 0]
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    mask = MASK[:, None, :queries] & (np.arange(2) > 0)[:, None, None, None]
+    options = dict(mask=mask, dropout=dropout)
+    found = attend_few(q, KEY, VALUE, *kernel, bias=bias[1], **options)
+    np.testing.assert_allclose(found, attend(q, k, v, **options), atol=1e-5)
+    np.testing.assert_array_equal(found[0], 0)  # sees no key
+    without = attend_few(q, KEY, VALUE, *kernel, **options)
+    wanted = attend(q, k, v - bias[None, None, 1], **options)
+    np.testing.assert_allclose(without, wanted, atol=1e-5)
 
 
 def test_self_attention_is_attention_to_itself():
