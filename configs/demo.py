@@ -4,6 +4,7 @@ from configs import _mfon, common
 
 # Sizes that train in seconds to a minute or two on two cores.
 _MODELS = {
+    "alr": dict(dim=32, heads=4, tokens=4, layers=3, hidden=64, dropout=0.1),
     "ef_lstm": dict(hidden_dim=64, layers=1),
     "lf_dnn": dict(hidden_dims=(32, 16, 16), text_out=32, post_fusion_dim=32),
     "lmf": dict(hidden_dims=(32, 16, 16)),

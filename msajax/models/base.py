@@ -1,5 +1,6 @@
 """What a system is: a linen module from a batch to predictions, and a loss on them."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ class Model(nn.Module):
       spec: dims, lengths, labels of the data.
       criterion: task loss of a regression, 'l1' or 'mse'; classification
         always takes the cross-entropy.
+      class_weights: of each class in the cross-entropy; () weighs all alike.
     """
 
     # True where the *parameters* are bound to the padded length.
@@ -33,6 +35,7 @@ class Model(nn.Module):
 
     spec: Spec
     criterion: str = "l1"
+    class_weights: tuple[float, ...] = ()
 
     @property
     def fixed_length(self) -> bool:
@@ -75,12 +78,30 @@ class Model(nn.Module):
         return self.task_loss(pred, batch), {"pred": pred}
 
     def task_loss(self, pred: jax.Array, batch: Batch) -> jax.Array:
-        """Mean task loss of `pred` ([B] or [B, C]) on `label` over valid rows: a scalar."""
-        if self.spec.classes:
-            values = losses.cross_entropy(pred, batch["label"])
-        else:
-            values = CRITERIA[self.criterion](pred, batch["label"])
-        return parallel.batch_mean(values, where=batch["valid"])
+        """Mean task loss of `pred` ([B] or [B, C]) on `label` over valid rows: a scalar.
+
+        With class weights it is the mean by the weights of the rows' classes, as that
+        of torch.nn.CrossEntropyLoss.
+
+        Raises:
+          ValueError: not as many weights as classes, or some that are not positive.
+        """
+        mean = functools.partial(parallel.batch_mean, where=batch["valid"])
+        weights, count = self.class_weights, len(self.spec.classes)
+        if weights and (len(weights) != count or min(weights) <= 0):
+            raise ValueError(
+                f"config.model.class_weights is {weights}, but must be () or one positive "
+                f"number for each of the {count} classes of the data: "
+                f"{', '.join(self.spec.classes) or 'it is a regression'}"
+            )
+        if not count:
+            return mean(CRITERIA[self.criterion](pred, batch["label"]))
+        values = losses.cross_entropy(pred, batch["label"])
+        if not weights:
+            return mean(values)
+        weight = jnp.asarray(weights, jnp.float32)[batch["label"]]
+        total = jnp.maximum(mean(weight), jnp.finfo(jnp.float32).tiny)
+        return mean(weight * values) / total
 
     def shaped(self, pred: jax.Array) -> jax.Array:
         """The last layer's [B, spec.num_outputs] as predictions: [B], or [B, C] of classes."""
