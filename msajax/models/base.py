@@ -28,6 +28,9 @@ class Model(nn.Module):
       criterion: task loss of a regression, 'l1' or 'mse'; classification
         always takes the cross-entropy.
       class_weights: of each class in the cross-entropy; () weighs all alike.
+
+    Raises:
+      ValueError: not as many weights as classes, or some that are not positive.
     """
 
     # True where the *parameters* are bound to the padded length.
@@ -36,6 +39,16 @@ class Model(nn.Module):
     spec: Spec
     criterion: str = "l1"
     class_weights: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        weights, classes = self.class_weights, self.spec.classes
+        if weights and (len(weights) != len(classes) or min(weights) <= 0):
+            raise ValueError(
+                f"config.model.class_weights is {weights}, but must be () or one positive "
+                f"number for each of the {len(classes)} classes of the data"
+                f"{': ' if classes else ', a regression'}{', '.join(classes)}"
+            )
+        super().__post_init__()
 
     @property
     def fixed_length(self) -> bool:
@@ -82,24 +95,14 @@ class Model(nn.Module):
 
         With class weights it is the mean by the weights of the rows' classes, as that
         of torch.nn.CrossEntropyLoss.
-
-        Raises:
-          ValueError: not as many weights as classes, or some that are not positive.
         """
         mean = functools.partial(parallel.batch_mean, where=batch["valid"])
-        weights, count = self.class_weights, len(self.spec.classes)
-        if weights and (len(weights) != count or min(weights) <= 0):
-            raise ValueError(
-                f"config.model.class_weights is {weights}, but must be () or one positive "
-                f"number for each of the {count} classes of the data: "
-                f"{', '.join(self.spec.classes) or 'it is a regression'}"
-            )
-        if not count:
+        if not self.spec.classes:
             return mean(CRITERIA[self.criterion](pred, batch["label"]))
         values = losses.cross_entropy(pred, batch["label"])
-        if not weights:
+        if not self.class_weights:
             return mean(values)
-        weight = jnp.asarray(weights, jnp.float32)[batch["label"]]
+        weight = jnp.asarray(self.class_weights, jnp.float32)[batch["label"]]
         total = jnp.maximum(mean(weight), jnp.finfo(jnp.float32).tiny)
         return mean(weight * values) / total
 
