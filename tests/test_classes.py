@@ -142,7 +142,7 @@ def test_alr_learns_emotions_from_a_file_of_features(tmp_path):
         *(f"--config.model.{pair}" for pair in TINY),
         *(f"--config.data.path={path}", "--config.text.encoder="),
         *("--config.optimizer.learning_rate=0.01", "--config.train.seeds=1"),
-        *("--config.train.epochs=20", "--config.data.buckets=1"),
+        *("--config.train.epochs=12", "--config.data.buckets=1"),
         "--config.model.class_weights=1,1,1,1,1,2",
         '--config.optimizer.groups=((".*",{}),)',
     )

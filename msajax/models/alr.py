@@ -3,8 +3,7 @@
 The paper of the "adaptive language-interacted representation", on CMU-MOSEI, MELD and
 IEMOCAP; there is no public code. It names what its parts do and hardly how: here they
 are those of ALMT (embedding), MIB (unimodal representation), MutualFormer (interaction)
-and MMMU-BA (fusion). Where the
-paper is silent:
+and MMMU-BA (fusion). Where it is silent:
 - Text is the stream r of every layer, and the next one's d is what the layer made.
 - The convolutions F, g and h are linear layers, h of a layer's inputs, and the FFN of
   equation 13 is one layer on the normalised H, whose residual is H.
@@ -105,14 +104,13 @@ class ALR(Model):
         x, gaussians, unimodal = self._embed(batch, train), {}, {}
         if self.bottleneck:
             x, gaussians, unimodal = self._represent(x, train)
-        p = {"text": x["text"]}
+        p = dict(x)
         if self.layers:
             scales = self._scales(x["text"])
-            p |= {m: self._interact(m, scales, d) for m, d in x.items() if m not in p}
-        p = {**x, **p}
-        u = jnp.mean(
-            fuse([p[m] for m in reversed(MODALITIES) if m in p], self.fusion), 1
-        )
+            others = [m for m in x if m != "text"]
+            p |= {m: self._interact(m, scales, x[m]) for m in others}
+        tokens = fuse([p[m] for m in reversed(p)], self.fusion)  # (14): P_v, P_a, x_l
+        u = jnp.mean(tokens, axis=1)
         h = Dropout(self.dropout)(u, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)  # (15), (17)
         made = dict(fusion=u, gaussians=gaussians, unimodal=unimodal)

@@ -77,7 +77,9 @@ def test_devices_that_share_a_batch_predict_as_one():
     np.testing.assert_allclose(one.evaluate(3), two.evaluate(3), atol=1e-6)
 
 
-@pytest.mark.parametrize("system", ["text_only", "mag_bert", "mag_xlnet", "msg_mba/msg_t"])
+@pytest.mark.parametrize(
+    "system", ["text_only", "mag_bert", "mag_xlnet", "msg_mba/msg_t"]
+)
 def test_systems_with_an_encoder_are_timed_with_random_weights(
     system, tiny, tmp_path, monkeypatch
 ):
