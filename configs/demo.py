@@ -4,6 +4,7 @@ from configs import _mfon, _msg_mba, common
 
 # Sizes that train in seconds to a minute or two on two cores.
 _MODELS = {
+    "alr": dict(dim=32, heads=4, tokens=4, layers=3, hidden=64, dropout=0.1),
     "almt": dict(
         dim=32,
         tokens=4,

@@ -36,6 +36,12 @@ def softmax_kl(p: jax.Array, q: jax.Array) -> jax.Array:
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
 
 
+def gaussian_kl(mean: jax.Array, log_std: jax.Array) -> jax.Array:
+    """KL(N(mean, std²) || N(0, 1)) in nats of each element: [...], [...] -> [...]."""
+    mean, log_std = mean.astype(jnp.float32), log_std.astype(jnp.float32)
+    return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 1) - log_std
+
+
 def info_nce(
     x: jax.Array, positive: jax.Array, candidates: jax.Array, *, where: jax.Array
 ) -> jax.Array:

@@ -122,6 +122,22 @@ def evaluate(
     return {key: float(value) for key, value in zip(keys, values, strict=True)}
 
 
+def confusion(logits: ArrayLike, label: ArrayLike) -> np.ndarray:
+    """How often each class was taken for which.
+
+    Args:
+      logits: [N, C] float32.
+      label: [N] int class.
+
+    Returns:
+      [C, C] int, true classes by predicted ones; rows of NaN count nowhere.
+    """
+    logits, label = np.asarray(logits), np.asarray(label, np.int64)
+    finite, classes = np.isfinite(logits).all(axis=1), logits.shape[1]
+    pairs = (label * classes + np.argmax(logits, axis=1))[finite]
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
 def _mosi(pred: np.ndarray, label: np.ndarray) -> tuple[float, ...]:
     mae, corr = _mae(pred, label), _corr(pred, label)
     acc7, acc5, acc3 = (_rounded_accuracy(pred, label, top) for top in (3, 2, 1))

@@ -16,6 +16,7 @@ from msajax import (
     evaluate,
     feed,
     logs,
+    metrics,
     parallel,
     processes,
     settings,
@@ -98,8 +99,9 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         "dataset": setting.config.data.dataset,
         "seeds": list(preds),
         name: scores,
+        **_confusion(setting, {name: preds}, {name: arrays["label"]}),
     }
-    setting.console.print(table.render(result, splits=(name,)))
+    _print(setting, result, (name,))
     if output:
         _write_predictions(output, setting, split, preds)
     return 0
@@ -223,13 +225,14 @@ def _report(
         "data_sha256": corpus.sha256,
         "checkpoint": _checkpoint_label(config),
         "stopped": stopped,
+        **_confusion(setting, preds, data.labels),
     }
     if processes.is_first():
         workdir.write_json(setting.folder / "results.json", result)
         for name in splits:
             path = setting.folder / f"predictions_{name}.csv"
             _write_predictions(path, setting, corpus.splits[name], preds[name])
-    setting.console.print(table.render(result, splits=("test", "valid")))
+    _print(setting, result, ("test", "valid"))
     return 0 if len(books) == len(config.train.seeds) else 1
 
 
@@ -278,6 +281,30 @@ def _summary(
     return table.summarise(
         [evaluate.metrics_of(dataset, pred, labels) for pred in preds.values()]
     )
+
+
+def _confusion(
+    setting: settings.Setting,
+    preds: Mapping[str, dict[int, np.ndarray]],
+    labels: Mapping[str, np.ndarray],
+) -> dict:
+    """Of a classification: its classes, and the matrix of each seed by split; else {}."""
+    if not setting.spec.classes:
+        return {}
+    counts = {
+        name: [
+            metrics.confusion(pred, labels[name]).tolist() for pred in seeds.values()
+        ]
+        for name, seeds in preds.items()
+    }
+    return {"classes": setting.spec.classes, "confusion": counts}
+
+
+def _print(setting: settings.Setting, result: dict, splits: Sequence[str]) -> None:
+    """The table, and of a classification the first split's confusion matrix."""
+    setting.console.print(table.render(result, splits=splits))
+    if "confusion" in result:
+        setting.console.print(table.confusion(result, splits[0]))
 
 
 def _shown(setting: settings.Setting, pred: np.ndarray) -> list:

@@ -267,6 +267,64 @@ def test_an_encoder_is_no_row():
         config_module.load("configs/msg_mba_mosi.py:xlnet-base-cased")
 
 
+# Modalities that the public files have; IEMOCAP has none.
+EMOTIONS = {"meld": ("text",), "iemocap": MODALITIES}
+
+
+@pytest.mark.parametrize("dataset", ["mosei", *EMOTIONS])
+def test_recipe_of_alr(dataset):
+    path = f"configs/alr_{dataset}.py"
+    config = config_module.load(path, [("model.scan", "True")])
+    train, optimizer = config.train, Optimizer(**config.optimizer)
+    settings = (train.epochs, train.batch_size, optimizer.name, optimizer.learning_rate)
+    assert settings == (50, 64, "adam", 1e-5)  # Table II
+    model, out, params = at_full_size(config)
+    assert (model.dim, model.layers, model.dropout, model.beta) == (256, 6, 0.5, 1)
+    assert out["pred"].shape == (
+        (2,) if dataset == "mosei" else (2, len(classes(config)))
+    )
+    groups = assign(optimizer, params)
+    assert {k for k, i in groups.items() if i == 0} == {
+        k for k in params if k.startswith("encoder/")
+    }
+    changed = config_module.load(path, [("optimizer.learning_rate", "1e-3")])
+    encoder, rest = (g for _, g in Optimizer(**changed.optimizer).groups)
+    assert encoder == {"learning_rate": 1e-5} and rest == {}
+
+
+def test_recipe_of_text_only_on_meld():
+    config = config_module.load("configs/text_only_meld.py", [("model.scan", "True")])
+    _, out, params = at_full_size(config)
+    assert out["pred"].shape == (2, 7) and out["text"].shape == (2, 768)
+    assign(Optimizer(**config.optimizer), params)
+
+
+def classes(config):
+    return DATASETS[config.data.dataset].classes
+
+
+def at_full_size(config):
+    """(system, shapes of its outputs, of its parameters) with the encoder of a recipe."""
+    name, length = config.data.dataset, config.text.max_length
+    present = EMOTIONS.get(name, MODALITIES)
+    dims, lengths = (768, 74, 35), (length, 500, 500)
+    if name == "mosei":
+        assert (config.data.dims, config.data.lengths) == (dims, lengths)
+    sizes = [dims, lengths]
+    for i, modality in enumerate(MODALITIES):
+        if modality not in present:
+            sizes = [(*x[:i], 1, *x[i + 1 :]) for x in sizes]
+    fields = (*Spec.fields, "text_ids", "text_type")
+    scale = DATASETS[name].label_range
+    spec = Spec(*sizes, 1284, scale, classes(config), fields)
+    model = config_module.build(config, spec, ENCODERS[config.text.encoder])
+    out, variables = jax.eval_shape(
+        lambda key: model.init_with_output(key, spec.example(2), train=False),
+        jax.random.key(0),
+    )
+    return model, out, traverse_util.flatten_dict(variables["params"], sep="/")
+
+
 @pytest.mark.parametrize("encoder", [BertConfig(), XLNetConfig()])
 @pytest.mark.parametrize(
     "layers,frozen",

@@ -22,7 +22,7 @@ ALLOWED = {
     "data": {"data"},
     "nn": {"nn", "parallel"},
     "models": {"models", "nn", "losses", "data.spec", "parallel"},
-    "interop": {"interop", "models", "nn", "data.spec"},
+    "interop": {"interop", "models", "nn", "losses", "data.spec"},
     "pretrained": {
         *("pretrained", "interop", "nn"),
         *("data.pickles", "data.errors", "data.prepared", "data.tokenize"),

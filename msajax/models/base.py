@@ -1,5 +1,6 @@
 """What a system is: a linen module from a batch to predictions, and a loss on them."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -26,6 +27,10 @@ class Model(nn.Module):
       spec: dims, lengths, labels of the data.
       criterion: task loss of a regression, 'l1' or 'mse'; classification
         always takes the cross-entropy.
+      class_weights: of each class in the cross-entropy; () weighs all alike.
+
+    Raises:
+      ValueError: not as many weights as classes, or some that are not positive.
     """
 
     # True where the *parameters* are bound to the padded length.
@@ -33,6 +38,17 @@ class Model(nn.Module):
 
     spec: Spec
     criterion: str = "l1"
+    class_weights: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        weights, classes = self.class_weights, self.spec.classes
+        if weights and (len(weights) != len(classes) or min(weights) <= 0):
+            raise ValueError(
+                f"config.model.class_weights is {weights}, but must be () or one positive "
+                f"number for each of the {len(classes)} classes of the data"
+                f"{': ' if classes else ', a regression'}{', '.join(classes)}"
+            )
+        super().__post_init__()
 
     @property
     def fixed_length(self) -> bool:
@@ -80,12 +96,20 @@ class Model(nn.Module):
         return self.task_loss(pred, batch), {"pred": pred}
 
     def task_loss(self, pred: jax.Array, batch: Batch) -> jax.Array:
-        """Mean task loss of `pred` ([B] or [B, C]) on `label` over valid rows: a scalar."""
-        if self.spec.classes:
-            values = losses.cross_entropy(pred, batch["label"])
-        else:
-            values = CRITERIA[self.criterion](pred, batch["label"])
-        return parallel.batch_mean(values, where=batch["valid"])
+        """Mean task loss of `pred` ([B] or [B, C]) on `label` over valid rows: a scalar.
+
+        With class weights it is the mean by the weights of the rows' classes, as that
+        of torch.nn.CrossEntropyLoss.
+        """
+        mean = functools.partial(parallel.batch_mean, where=batch["valid"])
+        if not self.spec.classes:
+            return mean(CRITERIA[self.criterion](pred, batch["label"]))
+        values = losses.cross_entropy(pred, batch["label"])
+        if not self.class_weights:
+            return mean(values)
+        weight = jnp.asarray(self.class_weights, jnp.float32)[batch["label"]]
+        total = jnp.maximum(mean(weight), jnp.finfo(jnp.float32).tiny)
+        return mean(weight * values) / total
 
     def shaped(self, pred: jax.Array) -> jax.Array:
         """The last layer's [B, spec.num_outputs] as predictions: [B], or [B, C] of classes."""

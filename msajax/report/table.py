@@ -112,6 +112,31 @@ def _captioned(run: Run) -> str:
     return "\n".join(lines)
 
 
+def confusion(run: Run, split: str = "test") -> Group:
+    """The confusion matrix of a classification for a rich console.
+
+    Args:
+      run: has 'classes' and 'confusion', {split: a matrix of counts for each seed},
+        true classes by predicted ones.
+      split: which split to show.
+
+    Returns:
+      A row for each true class: the shares in % that were taken for each class, in
+      the mean over the seeds, and the number of its utterances.
+    """
+    counts = np.asarray(run["confusion"][split])
+    support = counts[0].sum(axis=1)
+    shares = np.mean(counts, axis=0) / np.maximum(support, 1)[:, None]
+    table = Table(box=rich.box.SIMPLE, show_edge=False, pad_edge=False, padding=0)
+    for heading in ("true", *run["classes"], "rows"):
+        table.add_column(heading, justify="left" if heading == "true" else "right")
+    for name, row, rows in zip(run["classes"], shares, support, strict=True):
+        table.add_row(name, *(f"{100 * share:.1f}" for share in row), str(rows))
+    title = f"confusion, {split}"
+    caption = "of each true class, % taken for each; mean over the seeds"
+    return Group(Text(title, style="bold"), table, Text(caption, style="dim"))
+
+
 def markdown(results: Run | Sequence[Run], *, splits: Sequence[str] = ("test",)) -> str:
     """The table in Markdown; arguments and errors as in `render`."""
     title, header, rows = _grid(results, splits, _MARKDOWN)

@@ -27,6 +27,7 @@ PROGRESS = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
 
 # Widths that keep a system small; every field not named here has its default.
 TINY = {
+    "alr": dict(encoder=BERT, dim=8, tokens=3, heads=2, hidden=5, layers=2),
     "almt": dict(
         criterion="l1",  # the other's first steps are so large that rounding shows
         encoder=BERT,
@@ -58,7 +59,7 @@ TINY = {
 }
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.
-DRAWS = {"av_mc"}
+DRAWS = {"alr", "av_mc"}
 
 systems = pytest.mark.parametrize("name", models.names())
 

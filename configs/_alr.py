@@ -1,0 +1,64 @@
+"""What ALR's recipes share: the paper's settings, and the rows of its Tables V to IX."""
+
+from typing import Any
+
+from configs import common
+from msajax.data.spec import suggest
+
+# What each row changes in config.model; in Table V, the modalities of the data.
+ROWS: dict[str, dict[str, Any]] = {
+    "alr": {},
+    "no_audio": dict(modalities=("text", "vision")),
+    "no_vision": dict(modalities=("text", "audio")),
+    "no_audio_vision": dict(modalities=("text",)),
+    "no_ur": dict(bottleneck=False),
+    "no_ali": dict(layers=0),
+    "concatenation": dict(fusion="concatenation"),
+    "addition": dict(fusion="addition"),
+    "multiplication": dict(fusion="multiplication"),
+    "layers_3": dict(layers=3),
+    "layers_9": dict(layers=9),
+    "dim_128": dict(dim=128),
+    "dim_512": dict(dim=512),
+}
+
+
+def get_config(dataset: str, row: str) -> Any:
+    """The paper's recipe on a dataset.
+
+    Args:
+      dataset: a name in `DATASETS`.
+      row: a name in `ROWS`.
+
+    Raises:
+      ValueError: an unknown row.
+    """
+    if row not in ROWS:
+        raise ValueError(f'unknown row "{row}"{suggest(row, ROWS)}')
+    config = common.get_config("alr", dataset)
+    config.text.encoder = "bert-base-uncased"
+    config.model.update(
+        dim=256,
+        layers=6,  # of interaction
+        fusion="mmmu_ba",
+        dropout=0.5,
+        beta=1.0,
+        tokens=8,  # open, as what follows: ALMT's
+        embed_layers=1,
+        heads=8,
+        hidden=1024,  # MIB's
+        bottleneck_weight=1.0,
+        share=0.6,  # MutualFormer's
+        pairing="received",  # "sent": as equations 10 and 11 literally say
+        scales=False,  # True: text of another scale for each layer, as in ALMT
+    )
+    # Patience is open. The rate of the encoder stays where another is set for the rest.
+    config.train.update(batch_size=64, epochs=50, patience=8)
+    rate = {"learning_rate": 1e-5}
+    config.optimizer.update(
+        name="adam", **rate, groups=((r"encoder/.*", rate), (r".*", {}))
+    )
+    changes = dict(ROWS[row])
+    config.data.modalities = changes.pop("modalities", config.data.modalities)
+    config.model.update(changes)
+    return config
