@@ -102,7 +102,7 @@ def run(
     *,
     train: bool = False,
     differentiate: bool = True,
-    capture: type[nn.Module] | None = None,
+    capture: type[nn.Module] | tuple[type[nn.Module], ...] = (),
 ) -> Run:
     """Runs a system that draws no random numbers.
 
@@ -112,14 +112,14 @@ def run(
       batch: fits model.spec.
       train: BatchNorm on batch statistics.
       differentiate: compute gradients.
-      capture: submodules of this type leave their outputs in the collection
+      capture: submodules of these types leave their outputs in the collection
         'intermediates'.
     """
     others = {name: tree for name, tree in variables.items() if name != "params"}
 
     def captured(module: nn.Module, method: str) -> bool:
         return method == "__call__" and (
-            module.name is None or (capture is not None and isinstance(module, capture))
+            module.name is None or isinstance(module, capture)
         )
 
     def loss_of(params):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from msajax.nn.attention import attend
 from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm
-from msajax.nn.token_transformer import PreNormEncoder
+from msajax.nn.token_transformer import PreNormEncoder, out_layer
 
 
 class AHLLayer(nn.Module):
@@ -53,9 +53,7 @@ class AHLLayer(nn.Module):
         for name, x in (("audio", audio), ("vision", vision)):
             k, v = jnp.moveaxis(project(x, name, 2), 2, 0)
             out += attend(q, k, v, mask=jnp.ones((1, 1, 1, x.shape[1]), bool))
-        # [B, n, H, E] -> [B, n, D]
-        out = Linear(hyper.shape[-1], name="out")(out.reshape(*out.shape[:2], inner))
-        return LayerNorm(name="hyper_norm")(hyper) + out
+        return LayerNorm(name="hyper_norm")(hyper) + out_layer(out, hyper.shape[-1])
 
 
 class AHL(nn.Module):

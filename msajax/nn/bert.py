@@ -156,8 +156,11 @@ class _Embeddings(nn.Module):
             positions += config.padding_position
         if segments is None:
             segments = jnp.zeros_like(ids)
+        words = embed(config.vocab_size, "word_embeddings", ids)
+        # As PyTorch's padding_idx: what attends to padding does not move its vector.
+        words = jnp.where(mask[..., None], words, jax.lax.stop_gradient(words))
         x = (
-            embed(config.vocab_size, "word_embeddings", ids)
+            words
             + embed(config.type_vocab_size, "token_type_embeddings", segments)
             + embed(config.max_position_embeddings, "position_embeddings", positions)
         )

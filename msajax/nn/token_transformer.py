@@ -40,8 +40,16 @@ class PreNormAttention(nn.Module):
             heads = attend_few(_project(q, kernels[0]), k, v, *kernels[1:], mask=mask)
         else:
             heads = attend(*map(_project, (q, k, v), kernels), mask=mask)
-        # [B, Q, H, E] -> [B, Q, D]
-        return Linear(dim, name="out")(heads.reshape(*x.shape[:2], -1))
+        return out_layer(heads, dim)
+
+
+def out_layer(heads: jax.Array, dim: int) -> jax.Array:
+    """The output layer 'out' of the calling module: [B, Q, H, E] -> [B, Q, dim].
+
+    A single head of that width has none, as in the authors' code.
+    """
+    flat = heads.reshape(*heads.shape[:2], -1)
+    return flat if heads.shape[2:] == (1, dim) else Linear(dim, name="out")(flat)
 
 
 def _project(x: jax.Array, kernel: jax.Array) -> jax.Array:
