@@ -19,7 +19,10 @@ from msajax.optim import Optimizer
 from tests.toys import BERT, XLNET
 
 # All dims and lengths differ, so that a swapped axis shows.
-FIELDS = (*Spec.fields, "text_ids", "text_type")
+FIELDS = (
+    *(*Spec.fields, "text_ids", "text_type"),
+    *("label_text", "label_audio", "label_vision"),
+)
 SPEC = Spec(dims=(8, 3, 4), lengths=(5, 7, 6), num_train=12, fields=FIELDS)
 CLASSES = dataclasses.replace(SPEC, label_range=None, classes=("a", "b", "c"))
 BATCH = 4
@@ -28,6 +31,18 @@ PROGRESS = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
 # Widths that keep a system small; every field not named here has its default.
 TINY = {
     "ef_lstm": dict(hidden_dim=6, layers=2),
+    "iml_cmm": dict(
+        encoder=BERT,
+        dim=6,
+        tokens=2,
+        heads=2,
+        head_dim=4,
+        mlp_dim=5,
+        ahl_layers=2,
+        fusion_layers=1,
+        attention_dim=3,
+        grid_size=1,
+    ),
     "lf_dnn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
     "mag_bert": dict(encoder=BERT, align=True),
