@@ -53,6 +53,8 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         setting = settings.make(config, folder, settings.make_spec(config, corpus))
         for note in corpus.notes:
             setting.say(f"data: {note}")
+        for note in setting.model.notes:
+            setting.say(f"{config.system}: {note}")
         data = settings.on_devices(setting, corpus)
         at_once = settings.seeds_at_once(setting)
         programs = functools.cache(functools.partial(_programs, setting, data))

@@ -42,6 +42,11 @@ class Model(nn.Module):
         """
         return self.static_length or getattr(self, "padded", False)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a run should say of the system on its data, a line each."""
+        return ()
+
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions for a batch.
 

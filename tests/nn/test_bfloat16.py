@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from msajax.nn.ahl import AHL
 from msajax.nn.align import align
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.convolution import TemporalConvolution
@@ -17,6 +18,7 @@ from msajax.nn.norm import BatchNorm, LayerNorm
 from msajax.nn.pooling import last_step, mean_pool
 from msajax.nn.recurrent import LSTM, Recurrent
 from msajax.nn.subnets import SubNet, TextSubNet
+from msajax.nn.token_transformer import TokenFusion, TokenTransformer
 from msajax.nn.transformer import CrossmodalEncoder
 
 B, L, D = 4, 40, 16
@@ -40,6 +42,7 @@ class Function(nn.Module):
 
 # A block, its inputs, and its keywords: what is float is cast
 BLOCKS = {
+    "ahl": (AHL(2), (X[:, :4], X[:, 4:8], X[:, 8:12]), {}),
     "align": (Function(align), (X, MASK, MASK[:, :9]), {}),
     "attention": (MultiHeadAttention(4), (X,), dict(mask=SQUARE, train=False)),
     "batch_norm": (BatchNorm(), (X[:, 0],), dict(where=VALID, train=False)),
@@ -59,6 +62,8 @@ BLOCKS = {
     "mean_pool": (Function(mean_pool), (np.tile(X, (1, 25, 1)), np.tile(MASK, 25)), {}),
     "subnet": (SubNet(8), (X[:, 0],), dict(valid=VALID, train=False)),
     "text_subnet": (TextSubNet(32, 8), (X, MASK), dict(train=False)),
+    "token_fusion": (TokenFusion(2), (X[:, :4],), {}),
+    "token_transformer": (TokenTransformer(3, L, 2), (X, MASK), {}),
     "transformer": (
         *(CrossmodalEncoder(4, 3), (X, X[:, ::-1])),
         dict(mask=MASK, source_mask=MASK, train=False),
