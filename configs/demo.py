@@ -5,6 +5,15 @@ from configs import _mfon, common
 # Sizes that train in seconds to a minute or two on two cores.
 _MODELS = {
     "ef_lstm": dict(hidden_dim=64, layers=1),
+    "iml_cmm": dict(
+        dim=32,
+        tokens=4,
+        heads=2,
+        head_dim=16,
+        mlp_dim=32,
+        fusion_layers=2,
+        attention_dim=32,
+    ),
     "lf_dnn": dict(hidden_dims=(32, 16, 16), text_out=32, post_fusion_dim=32),
     "lmf": dict(hidden_dims=(32, 16, 16)),
     "mfon": dict(
