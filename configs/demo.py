@@ -4,6 +4,19 @@ from configs import _mfon, common
 
 # Sizes that train in seconds to a minute or two on two cores.
 _MODELS = {
+    "almt": dict(
+        dim=32,
+        tokens=4,
+        head_dim=16,
+        embedding_heads=2,
+        embedding_mlp_dim=32,
+        text_heads=2,
+        text_mlp_dim=32,
+        ahl_heads=2,
+        fusion_heads=2,
+        fusion_mlp_dim=32,
+    ),
+    "av_mc": dict(hidden_dims=(32, 16, 16), pooling="mean", output_range=(-3.0, 3.0)),
     "ef_lstm": dict(hidden_dim=64, layers=1),
     "iml_cmm": dict(
         dim=32,

@@ -65,7 +65,9 @@ ENCODERS = {  # source: config.json of the released models
     "xlnet-base-cased": XLNetConfig(),
 }
 WITH_ENCODER = (  # '': the recipe's
-    *itertools.product(("text_only", "mag_bert"), ("mosi", "mosei", "sims"), ("",)),
+    *itertools.product(
+        ("almt", "text_only", "mag_bert"), ("mosi", "mosei", "sims"), ("",)
+    ),
     *itertools.product(("mag_xlnet", "msg_mba"), ("mosi", "mosei"), ("",)),
     ("msg_mba", "mosi", "xlnet-base-cased"),
 )
@@ -90,6 +92,29 @@ def test_recipe_with_an_encoder(system, dataset, encoder):
     assert out["pred"].shape == (2,)
     paths = traverse_util.flatten_dict(variables["params"], sep="/")
     assign(Optimizer(**config.optimizer), paths)  # every group covers something
+
+
+@pytest.mark.parametrize("dataset", ["sims", "simsv2"])
+def test_recipe_of_av_mc(dataset):
+    config = importlib.import_module(f"configs.av_mc_{dataset}").get_config()
+    config_module.check(config)
+    dims, lengths = SIZES[dataset]
+    assert (config.data.dims, config.data.lengths) == (dims, lengths)
+    # Frozen: the system takes features.
+    assert config.text.frozen and config.text.max_length == lengths[0]
+    fields = (*Spec.fields, *(f"label_{m}" for m in MODALITIES))
+    spec = Spec(dims, lengths, 1284, DATASETS[dataset].label_range, fields=fields)
+    model = config_module.build(config, spec)
+    assert model.output_range == spec.label_range and model.notes == ()
+    params = jax.eval_shape(
+        functools.partial(step.init, model), jax.random.key(0)
+    ).params
+    groups = assign(Optimizer(**config.optimizer), params)
+    names = {0: "audio", 1: "vision"}
+    for path, group in groups.items():
+        # The heads on audio and vision are not in their groups, as theirs.
+        assert path.split("/")[0] == names.get(group, path.split("/")[0])
+        assert (group == 2) == (path.split("/")[0] not in names.values())
 
 
 MFON = (*itertools.product(SIZES, ("mfon",)), *(("sims", row) for row in _mfon.ROWS))

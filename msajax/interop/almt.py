@@ -18,7 +18,7 @@ from msajax.interop.table import Rule, Table, copy
 from msajax.models.almt import ALMT
 from msajax.models.base import Batch
 from msajax.nn.ahl import AHL, AHLLayer
-from msajax.nn.bert import Bert
+from msajax.nn.bert import Bert, BertConfig
 from msajax.nn.linear import Linear
 from msajax.nn.token_transformer import PreNormEncoder, TokenTransformer
 
@@ -35,7 +35,7 @@ def table(model: ALMT) -> Table:
 
 
 def _rules(model: ALMT) -> Iterator[Rule]:
-    assert model.encoder is not None
+    assert isinstance(model.encoder, BertConfig)
     yield from bert.rules(model.encoder.encoder(pooler=False), _BERT, "encoder/")
     for letter, modality in _LETTERS.items():
         torch, ours = f"proj_{letter}", f"embed_{modality}"

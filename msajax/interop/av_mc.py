@@ -59,13 +59,10 @@ def reproduce(case: Case) -> dict[str, Any]:
         options = dict(train=mode == "train")
         loss, terms, after, gradients = _run(model, variables, batch, mixes, **options)
         found = after["intermediates"]
-        for forward, *passed in zip(
-            ("clean", *(f"{m}_mix" for m in mixes)),
-            found["forward"],
-            found["task_losses"],
-            strict=True,
-        ):
-            results |= _forward(f"{mode}/{forward}", *passed, model)
+        names = "clean", *(f"{m}_mix" for m in mixes)
+        passes = zip(names, found["forward"], found["task_losses"], strict=True)
+        for name, out, losses in passes:
+            results |= _forward(f"{mode}/{name}", out, losses, model)
         for m in mixes:
             results[f"loss/{mode}/{m}_mix"] = terms[f"{m}_mix"]
         results[f"loss/{mode}/total"] = loss
@@ -113,7 +110,9 @@ def _forward(
             f"out/{name}/{letter}": out["pred" if every else f"pred_{modality}"],
             f"loss/{name}_{letter}": losses[modality],
         }
-    weights = dict(zip(("all", *MODALITIES), model.weights, strict=True))
+    weights: dict[str, float] = dict(
+        zip(("all", *MODALITIES), model.weights, strict=True)
+    )
     total = sum(weights[modality] * loss for modality, loss in losses.items())
     return results | {f"loss/{name}": total}
 

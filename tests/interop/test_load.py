@@ -1,5 +1,7 @@
 """Weights by PyTorch names in our systems, for dims that no stored case has."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from msajax import interop, models
 from msajax.data.spec import Spec
 from msajax.interop.replay import template
 from tests.interop import numpy_reference as reference
+from tests.toys import BERT
 
 SPECS = {
     "wide": Spec(dims=(7, 3, 4), lengths=(5, 6, 8), num_train=6),
@@ -78,6 +81,38 @@ def test_mult_weights_go_there_and_back(spec, sizes):
     assert state[f"trans_a_mem.{weight}"].shape == (6 * d, 2 * d)
     variables = interop.load(model, state)
     back = interop.get("mult").table(model).arrays(variables)
+    for name, array in back.items():
+        np.testing.assert_array_equal(array, state[name], err_msg=name)
+
+
+ALMT = [
+    dict(dim=6, tokens=3, head_dim=4, embedding_layers=2, ahl_layers=2),
+    # A single head of the whole width has no output layer.
+    dict(dim=5, tokens=2, head_dim=5, embedding_heads=1, fusion_heads=1, ahl_heads=3),
+    dict(dim=4, tokens=1, ahl_heads=1, ahl_head_dim=4, ahl_layers=1, fusion_layers=1),
+]
+
+
+@pytest.mark.parametrize("sizes", ALMT)
+def test_almt_weights_go_there_and_back(sizes):
+    fields = (*Spec.fields, "text_ids", "text_type")
+    spec = dataclasses.replace(SPECS["wide"], fields=fields)
+    model = models.get("almt")(spec, encoder=BERT, **sizes)
+    state = random_state(model)
+    dim, tokens = model.dim, model.tokens
+    shape = (1, tokens + spec.lengths[1], dim)
+    assert state["proj_a.1.pos_embedding"].shape == shape
+    assert state["fusion_layer.pos_embedding_t"].shape == (1, 1 + tokens, dim)
+    shape = (model.embedding_heads * model.head_dim, dim)
+    assert state["proj_v.1.encoder.layers.0.0.fn.to_k.weight"].shape == shape
+    assert ("proj_l.1.encoder.layers.0.0.fn.to_out.0.bias" in state) == (
+        (model.embedding_heads, model.head_dim) != (1, dim)
+    )
+    assert ("h_hyper_layer.layers.0.0.fn.to_out.0.bias" in state) == (
+        (model.ahl_heads, model.ahl_head_dim) != (1, dim)
+    )
+    state |= {"bertmodel.model.pooler.dense.bias": np.ones(1)}
+    back = interop.get("almt").table(model).arrays(interop.load(model, state))
     for name, array in back.items():
         np.testing.assert_array_equal(array, state[name], err_msg=name)
 

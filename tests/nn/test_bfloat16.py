@@ -42,7 +42,7 @@ class Function(nn.Module):
 
 # A block, its inputs, and its keywords: what is float is cast
 BLOCKS = {
-    "ahl": (AHL(2), (X[:, :4], X[:, 4:8], X[:, 8:12]), {}),
+    "ahl": (AHL(1), (X[:, :4], X[:, 4:8], X[:, 8:12]), {}),
     "align": (Function(align), (X, MASK, MASK[:, :9]), {}),
     "attention": (MultiHeadAttention(4), (X,), dict(mask=SQUARE, train=False)),
     "batch_norm": (BatchNorm(), (X[:, 0],), dict(where=VALID, train=False)),
@@ -62,8 +62,8 @@ BLOCKS = {
     "mean_pool": (Function(mean_pool), (np.tile(X, (1, 25, 1)), np.tile(MASK, 25)), {}),
     "subnet": (SubNet(8), (X[:, 0],), dict(valid=VALID, train=False)),
     "text_subnet": (TextSubNet(32, 8), (X, MASK), dict(train=False)),
-    "token_fusion": (TokenFusion(2), (X[:, :4],), {}),
-    "token_transformer": (TokenTransformer(3, L, 2), (X, MASK), {}),
+    "token_fusion": (TokenFusion(1), (X[:, :4],), {}),
+    "token_transformer": (TokenTransformer(3, L), (X, MASK), {}),
     "transformer": (
         *(CrossmodalEncoder(4, 3), (X, X[:, ::-1])),
         dict(mask=MASK, source_mask=MASK, train=False),
@@ -111,10 +111,14 @@ def test_block(name):
     # Running statistics stay float32.
     chex.assert_trees_all_equal_dtypes(after, wanted_after)
     chex.assert_trees_all_close(after, wanted_after, rtol=0.01, atol=0.01)
-    for a, b in zip(*map(jax.tree.leaves, (gradients, wanted_gradients)), strict=True):
+    pairs = zip(*map(jax.tree.leaves, (gradients, wanted_gradients)), strict=True)
+    sizes = [(a, b, np.linalg.norm(b)) for a, b in pairs]
+    largest = max((size for *_, size in sizes), default=0)
+    for a, b, size in sizes:
         assert a.dtype == jnp.bfloat16
-        error = np.linalg.norm(np.asarray(a, np.float32) - b) / np.linalg.norm(b)
-        assert error < 0.08
+        error = np.linalg.norm(np.asarray(a, np.float32) - b)
+        # Some gradients are rounding: a bias that all keys share moves no softmax.
+        assert error < (0.08 * size if size > 1e-6 * largest else 0.01 * largest)
 
 
 def close(found, wanted, bound):
