@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from configs import _iml_cmm, iml_cmm_demo, iml_cmm_simsv2
 from msajax import parallel
@@ -82,7 +83,7 @@ def products(jaxpr, width):
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "dot_general":
             count += eqn.invars[1].aval.shape == width
-        count += sum(products(j, width) for j in jax.core.jaxprs_in_params(eqn.params))
+        count += sum(products(j, width) for j in jaxprs_in_params(eqn.params))
     return count
 
 
