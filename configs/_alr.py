@@ -33,8 +33,6 @@ def get_config(dataset: str, row: str) -> Any:
     Raises:
       ValueError: an unknown row.
     """
-    if row not in ROWS:
-        raise ValueError(f'unknown row "{row}"{suggest(row, ROWS)}')
     config = common.get_config("alr", dataset)
     config.text.encoder = "bert-base-uncased"
     config.model.update(
@@ -58,7 +56,22 @@ def get_config(dataset: str, row: str) -> Any:
     config.optimizer.update(
         name="adam", **rate, groups=((r"encoder/.*", rate), (r".*", {}))
     )
+    set_row(config, row)
+    return config
+
+
+def set_row(config: Any, row: str) -> None:
+    """Sets what a row changes of the system and its data.
+
+    Args:
+      config: changed in place; its model is that of the row 'alr'.
+      row: a name in `ROWS`.
+
+    Raises:
+      ValueError: an unknown row.
+    """
+    if row not in ROWS:
+        raise ValueError(f'unknown row "{row}"{suggest(row, ROWS)}')
     changes = dict(ROWS[row])
     config.data.modalities = changes.pop("modalities", config.data.modalities)
     config.model.update(changes)
-    return config

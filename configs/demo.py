@@ -1,6 +1,6 @@
 """The embedded demo corpus: `configs/demo.py:SYSTEM`, or `configs/demo.py:SYSTEM/ROW` for a row of its ablations."""
 
-from configs import _mfon, _msg_mba, common
+from configs import _alr, _iml_cmm, _mfon, _msg_mba, common
 
 # Sizes that train in seconds to a minute or two on two cores.
 _MODELS = {
@@ -19,6 +19,17 @@ _MODELS = {
     ),
     "av_mc": dict(hidden_dims=(32, 16, 16), pooling="mean", output_range=(-3.0, 3.0)),
     "ef_lstm": dict(hidden_dim=64, layers=1),
+    "iml_cmm": dict(
+        dim=32,
+        tokens=4,
+        heads=2,
+        head_dim=16,
+        mlp_dim=32,
+        fusion_layers=2,
+        attention_dim=32,
+        weights=(1.0, 0.2, 0.8, 0.4),
+        mixed=("audio", "vision"),
+    ),
     "lf_dnn": dict(hidden_dims=(32, 16, 16), text_out=32, post_fusion_dim=32),
     "lmf": dict(hidden_dims=(32, 16, 16)),
     "mfon": dict(
@@ -38,17 +49,27 @@ _MODELS = {
 }
 
 
+def _mfon_row(config, row):
+    names = "text", "audio", "vision", "other"
+    parts = {name: {"learning_rate": 1e-3} for name in names}
+    _mfon.set_row(config, row, teachers=parts, groups=parts)
+
+
+_ROWS = {
+    "alr": _alr.set_row,
+    "iml_cmm": _iml_cmm.set_row,
+    "mfon": _mfon_row,
+    "msg_mba": _msg_mba.set_row,
+}
+
+
 def get_config(system="lf_dnn"):
     system, _, row = system.partition("/")
     config = common.get_config(system, "demo")
     config.model.update(_MODELS.get(system, {}))
     config.train.update(seeds=(1, 2, 3), epochs=30, batch_size=32)
-    if system == "mfon":
-        names = "text", "audio", "vision", "other"
-        parts = {name: {"learning_rate": 1e-3} for name in names}
-        _mfon.set_row(config, row or system, teachers=parts, groups=parts)
-    elif system == "msg_mba":
-        _msg_mba.set_row(config, row or system)
+    if system in _ROWS:
+        _ROWS[system](config, row or system)
     elif row:
         raise ValueError(f'{system} has no rows; leave out "/{row}"')
     return config

@@ -354,12 +354,14 @@ def test_fine_tuning(encoder, layers, frozen):
         assert settings.get("learning_rate", 1e-3) == (5e-5 if path in paths else 1e-3)
 
 
-@pytest.mark.parametrize("argument", ["mfon/text", "msg_mba/msg_t"])
+@pytest.mark.parametrize(
+    "argument", ["mfon/text", "msg_mba/msg_t", "alr/layers_3", "iml_cmm/no_kan"]
+)
 def test_rows_on_the_demo_corpus(argument):
     system, row = argument.split("/")
     config = config_module.load(f"configs/demo.py:{argument}", [])
     assert config.system == system and config.data.dataset == "demo"
-    changes = {"mfon": _mfon, "msg_mba": _msg_mba}[system].ROWS[row]
+    changes = importlib.import_module(f"configs._{system}").ROWS[row]
     assert {k: config.model[k] for k in changes} == changes
 
 

@@ -4,7 +4,8 @@ Arrays over N rows: `id`, `split` ('train', 'valid' or 'test'), `label`,
 `raw_text`, and `text`, `audio`, `vision`, each [N, D] or [N, L, D] and each
 optional. Sequences are padded with zeros at the end; `audio_length` [N] (and so
 on) says how long they are where the zeros do not. `label_text`, `label_audio`,
-`label_vision` are the labels of single modalities. Without `split` all rows are in
+`label_vision` are the labels of single modalities. `labelled` [N] is 0 where a row of
+the training split has no labels, for systems that learn from such rows too. Without `split` all rows are in
 the split 'all'; to predict, `label` is not needed. Other keys are not read.
 
     np.savez("corpus.npz", id=ids, split=splits, label=labels, audio=audio)
@@ -22,7 +23,7 @@ from msajax.data.spec import MODALITIES, Corpus, Split
 
 _LABELS = ("label", *(f"label_{name}" for name in MODALITIES))
 _LENGTHS = tuple(f"{name}_length" for name in MODALITIES)
-_KEYS = ("id", "split", "raw_text", *MODALITIES, *_LENGTHS, *_LABELS)
+_KEYS = ("id", "split", "raw_text", *MODALITIES, *_LENGTHS, *_LABELS, "labelled")
 
 
 def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
@@ -48,6 +49,8 @@ def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpu
     for key in (*_LENGTHS, *(_LABELS if labels else ())):
         if key in entry:
             arrays[key] = columns.numbers(entry[key], name=key)
+    if labels and "labelled" in entry:
+        arrays["labelled"] = columns.numbers(entry["labelled"], name="labelled") > 0
     names = _split_names(entry, len(ids))
     for key, array in {**arrays, "raw_text": raw_text, "split": names}.items():
         if len(array) != len(ids):
@@ -56,8 +59,24 @@ def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpu
     for name in dict.fromkeys(names.tolist()):
         rows = names == name
         chosen = {key: array[rows] for key, array in arrays.items()}
+        _check_labelled(name, chosen)
         splits[name] = Split(ids[rows], raw_text[rows], chosen)
     return Corpus(dataset, splits)
+
+
+def _check_labelled(split: str, arrays: dict[str, np.ndarray]) -> None:
+    """Sets absent labels to 0; refuses them in splits that are measured."""
+    labelled = arrays.get("labelled")
+    if labelled is None or labelled.all():
+        return
+    if split != "train":
+        raise DataError(
+            f"{np.count_nonzero(~labelled)} rows of the split {split} are not labelled; "
+            "only those of train may lack labels"
+        )
+    for key in _LABELS:
+        if key in arrays:
+            arrays[key] = np.where(labelled, arrays[key], 0)
 
 
 def _split_names(entry: dict[str, Any], rows: int) -> np.ndarray:

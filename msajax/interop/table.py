@@ -45,7 +45,9 @@ class Table:
     """
 
     rules: tuple[Rule, ...]
-    constants: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    constants: Mapping[str, float | np.ndarray] = dataclasses.field(
+        default_factory=dict
+    )
     ignored: tuple[str, ...] = ()
 
     def variables(self, state: State, template: Any) -> dict[str, Any]:

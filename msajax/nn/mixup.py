@@ -41,10 +41,12 @@ class Mixup(NamedTuple):
           mask: [B, L] bool, real steps.
 
         Returns:
-          An array like x, and the union of both masks.
+          An array like x, and the union of both masks; a row without a share in
+          the mix has none in its mask.
         """
         x = jnp.where(mask[..., None], x, 0)
-        return self.blend(x, self.partners(x)), mask | self.partners(mask)
+        own, other = mask & (self.share > 0), self.partners(mask) & (self.share < 1)
+        return self.blend(x, self.partners(x)), own | other
 
 
 def draw(key: jax.Array, valid: jax.Array, *, alpha: float = 1.0) -> Mixup:

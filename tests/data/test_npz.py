@@ -36,6 +36,23 @@ def test_only_what_the_file_has(samples, write):
     assert set(split.arrays) == names and split.arrays["audio_mask"].all()
 
 
+def test_rows_without_labels(samples, write):
+    arrays = samples.npz_data()
+    train = arrays["split"] == "train"
+    first = np.flatnonzero(train)[0]
+    arrays["labelled"] = np.arange(len(train)) != first
+    arrays["label"] = np.where(arrays["labelled"], arrays["label"], np.nan)
+    corpus = read(write(samples.npz_bytes(arrays)), dataset="mosi")
+    found = corpus.splits["train"].arrays
+    assert found["labelled"].tolist() == [False] + [True] * (train.sum() - 1)
+    assert found["label"][0] == 0
+    np.testing.assert_allclose(found["label"][1:], arrays["label"][train][1:])
+    arrays["labelled"] = ~train
+    arrays["split"] = arrays["split"][::-1]
+    with pytest.raises(DataError, match="of the split test are not labelled"):
+        read(write(samples.npz_bytes(arrays)), dataset="mosi")
+
+
 def test_other_names_of_splits(samples, write):
     arrays = samples.npz_data()
     arrays["split"] = np.array(["train", "dev", "Val", "test"] * 2 + ["dev", "test"])

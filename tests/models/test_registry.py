@@ -19,7 +19,10 @@ from msajax.optim import Optimizer
 from tests.toys import BERT, XLNET
 
 # All dims and lengths differ, so that a swapped axis shows.
-FIELDS = (*Spec.fields, "text_ids", "text_type")
+FIELDS = (
+    *(*Spec.fields, "text_ids", "text_type"),
+    *("label_text", "label_audio", "label_vision"),
+)
 SPEC = Spec(dims=(8, 3, 4), lengths=(5, 7, 6), num_train=12, fields=FIELDS)
 CLASSES = dataclasses.replace(SPEC, label_range=None, classes=("a", "b", "c"))
 BATCH = 4
@@ -47,6 +50,18 @@ TINY = {
     ),
     "av_mc": dict(hidden_dims=(9, 8, 7), post_dims=(5, 6, 7), fusion_dim=4),
     "ef_lstm": dict(hidden_dim=6, layers=2),
+    "iml_cmm": dict(
+        encoder=BERT,
+        dim=6,
+        tokens=2,
+        heads=2,
+        head_dim=4,
+        mlp_dim=5,
+        ahl_layers=2,
+        fusion_layers=1,
+        attention_dim=3,
+        grid_size=1,
+    ),
     "lf_dnn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
     "mag_bert": dict(encoder=BERT, align=True),
@@ -59,7 +74,7 @@ TINY = {
 }
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.
-DRAWS = {"alr", "av_mc"}
+DRAWS = {"alr", "av_mc", "iml_cmm"}
 
 systems = pytest.mark.parametrize("name", models.names())
 

@@ -12,6 +12,7 @@ from msajax.nn.align import align
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.convolution import TemporalConvolution
 from msajax.nn.gates import MSG, MAGGate
+from msajax.nn.kan import KAN
 from msajax.nn.linear import Linear
 from msajax.nn.norm import BatchNorm, LayerNorm
 from msajax.nn.pooling import last_step, mean_pool
@@ -52,6 +53,7 @@ BLOCKS = {
     "convolution": (TemporalConvolution(8, 5), (X, MASK), {}),
     "gate": (MAGGate(beta=0.5), (X, AUDIO, VISION), dict(train=False)),
     "last_step": (Function(last_step), (X, MASK), {}),
+    "kan": (KAN((8, 6)), (X - 1,), {}),
     "layer_norm": (LayerNorm(), (X + 30,), {}),
     "linear": (Linear(8), (X,), {}),
     "lstm": (LSTM(32, 2), (X, MASK), dict(train=False)),

@@ -64,7 +64,9 @@ def test_a_whole_share_is_the_clean_row():
     mix = mixup.draw(jax.random.key(1), VALID)._replace(share=np.float32(1))
     x, mask = mix.sequences(X, MASK)
     np.testing.assert_array_equal(x, np.where(MASK[..., None], X, 0))
-    np.testing.assert_array_equal(mask & MASK, MASK)
+    np.testing.assert_array_equal(mask, MASK)
+    _, mask = mix._replace(share=np.float32(0)).sequences(X, MASK)
+    np.testing.assert_array_equal(mask, MASK[mix.partner])
 
 
 def test_four_devices_draw_and_mix_as_one():

@@ -12,8 +12,8 @@ from tools import torch_parity
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 MODELS = [
-    *("align_subnet", "almt", "av_mc", "cda", "ef_lstm", "lf_dnn", "lmf", "mfon"),
-    *("mib", "mult", "mult_encoder", "tfn"),
+    *("align_subnet", "almt", "av_mc", "cda", "ef_lstm", "kan", "lf_dnn", "lmf"),
+    *("mfon", "mib", "mult", "mult_encoder", "tfn"),
 ]
 
 

@@ -1,0 +1,74 @@
+"""What IML-CMM's recipes share: the rows of the paper's Tables 4 and 5, and the draws of its section 5.3."""
+
+import random
+import re
+from typing import Any
+
+from configs import common
+from msajax.data.spec import suggest
+
+# What each row changes in config.model; of Table 5 the weights that are left, as letters.
+ROWS: dict[str, Any] = {
+    "iml_cmm": {},
+    "no_kan": dict(kan=False),
+    "no_ufa": "M",
+    "no_mixup_a": dict(mixed=("vision",)),
+    "no_mixup_v": dict(mixed=("audio",)),
+    "no_ahl": dict(ahl_layers=0),
+    **{terms.lower(): terms for terms in ("M", "MV", "MT", "MA", "MTA", "MAV", "MTV")},
+    "mtav": {},
+    "semi": dict(mix_at="tokens"),
+}
+_DRAWN = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def set_common(config: Any) -> None:
+    """Sets what the recipes of all datasets share; "open" is what the paper does not give."""
+    config.model.update(
+        dim=128,
+        tokens=8,  # open: ALMT's, as the Transformers' heads and widths
+        heads=8,
+        head_dim=64,
+        mlp_dim=128,
+        embedding_layers=1,
+        ahl_layers=3,
+        fusion_layers=4,  # open: ALMT's on CH-SIMS
+        grid_size=5,  # open: efficient-kan's, as the order
+        order=3,
+        weights=(1.0, 0.2, 0.8, 0.4),  # M, T, A, V; open: AV-MC's
+        alpha=1.0,  # open: AV-MC's
+        mix_labels="blend",  # "mixture": AV-MC's
+        mix_terms="all",  # AV-MC's; "own": as equations 23 and 24 read
+        mix_weights=(1.0, 1.0),  # open
+        activation=0.0,  # open: lambda_act and lambda_ent
+        entropy=0.0,
+    )
+    # Batch, patience and optimizer: open; 100 epochs and one rate are the paper's.
+    config.train.update(batch_size=32, epochs=100, patience=16)
+    common.fine_tune(config, learning_rate=1e-5, head=1e-5)
+
+
+def set_row(config: Any, row: str) -> None:
+    """Sets what a row changes.
+
+    Args:
+      config: changed in place; its model is that of the row 'iml_cmm'.
+      row: a name in `ROWS`, or 'weights_<n>': weights drawn from 0.2, ..., 1.0 by the
+        number n, 0 and up.
+
+    Raises:
+      ValueError: an unknown row.
+    """
+    if drawn := re.fullmatch(r"weights_(\d+)", row):
+        generator = random.Random(int(drawn[1]))
+        config.model.weights = tuple(generator.choice(_DRAWN) for _ in "MTAV")
+        return
+    if row not in ROWS:
+        raise ValueError(
+            f'unknown row "{row}"{suggest(row, ROWS)} Or weights_<n>, drawn by a number.'
+        )
+    changes = ROWS[row]
+    if isinstance(changes, str):
+        pairs = zip("MTAV", config.model.weights, strict=True)
+        changes = dict(weights=tuple(w if m in changes else 0.0 for m, w in pairs))
+    config.model.update(changes)

@@ -1,0 +1,16 @@
+"""IML-CMM on CMU-MOSI, unaligned: `configs/iml_cmm_mosi.py:ROW`, as on CH-SIMS v2.
+
+The paper has no results on it. It has no labels of single modalities: the losses on
+them fall away, so rows of Table 5 do not differ here.
+"""
+
+from configs import _iml_cmm, common
+
+
+def get_config(row="iml_cmm"):
+    config = common.get_config("iml_cmm", "mosi")
+    config.data.update(variant="unaligned", dims=(768, 5, 20), lengths=(50, 375, 500))
+    config.text.update(encoder="bert-base-uncased", max_length=50)
+    _iml_cmm.set_common(config)
+    _iml_cmm.set_row(config, row)
+    return config

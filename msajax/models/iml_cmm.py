@@ -1,0 +1,357 @@
+"""IML-CMM: KAN and Transformer layers within each modality, AHL across them, and training on mixed audio and vision.
+
+Zhang, Yang and Zhang, "IML-CMM: A Multimodal Sentiment Analysis Framework Integrating
+Intra-Modal Learning and Cross-Modal Mixup Enhancement". There is no public code: the
+paper joins ALMT's blocks, efficient-kan's layers and AV-MC's losses, and where it is
+silent these decide. What it leaves open is a field here, and this is set:
+- Inputs of KAN layers are normalised: splines are zero beyond their grid.
+- Equation 27 lacks the label of all modalities, which Table 5 trains on (M).
+- Where text, audio or vision predict, they do from the tokens that the others read.
+- Without KAN a layer is linear with a ReLU, and a head linear.
+- Without AHL the fusion reads the tokens of all three modalities.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msajax import parallel
+from msajax.data.spec import MODALITIES
+from msajax.models.base import CRITERIA, Batch, Model, Outputs
+from msajax.nn import kan, mixup
+from msajax.nn.ahl import AHL
+from msajax.nn.bert import BertConfig
+from msajax.nn.linear import Linear
+from msajax.nn.mixup import Mixup
+from msajax.nn.norm import LayerNorm
+from msajax.nn.pooling import AttentionPool
+from msajax.nn.splines import Grid
+from msajax.nn.token_transformer import TokenFusion, TokenTransformer
+from msajax.nn.xlnet import XLNetConfig
+
+_ALL = "all"  # M, the label of all modalities together
+_CHOICES = {
+    "mix_at": ("features", "tokens"),
+    "mix_labels": ("blend", "mixture"),
+    "mix_terms": ("all", "own"),
+}
+
+
+class IMLCMM(Model):
+    """Intra-modal learning and cross-modal mixup.
+
+    Modalities whose own label the data lacks, or of weight 0, predict nothing.
+
+    Attributes:
+      encoder: the network that reads word pieces, from config.text; None takes the
+        text features of the data.
+      dim: common width d.
+      tokens: to which each modality is reduced.
+      heads, head_dim, mlp_dim: of the Transformers.
+      embedding_layers, fusion_layers: of those that make the tokens and the fusion.
+      ahl_layers: of the hyper-modality learning, whose heads are dim / heads wide; 0
+        leaves it out.
+      attention_dim: d_att of the attention pooling.
+      kan: KAN layers; False takes linear ones.
+      grid_size, order, grid_range: of their splines.
+      weights: of the losses on the labels of all modalities (M), text, audio, vision.
+      mixed: modalities that are mixed in training, each in a forward pass of its own.
+      alpha: a mixup's share is from Beta(alpha, alpha).
+      mix_at: what is mixed: raw 'features', or the modality's 'tokens', as AV-MC's
+        semi-supervised form mixes hidden features.
+      mix_labels: 'blend': the loss on the mixed label (equations 22 to 24);
+        'mixture': the mixture of the losses on both labels, AV-MC's. Of classes both
+        are the same.
+      mix_terms: losses on a mixed batch: 'all', with the mixed modality's and M's
+        labels mixed, as AV-MC, or the mixed modality's 'own' alone, as equations 23
+        and 24 read (M's where it predicts nothing).
+      mix_weights: of the losses on mixed audio and mixed vision.
+      activation, entropy: lambda_act and lambda_ent of the spline functions
+        (equations 3 and 16).
+      remat, scan: of the encoder's layers, as in `TextOnly`.
+    """
+
+    encoder: BertConfig | XLNetConfig | None = None
+    dim: int = 128
+    tokens: int = 8
+    heads: int = 8
+    head_dim: int = 64
+    mlp_dim: int = 128
+    embedding_layers: int = 1
+    fusion_layers: int = 4
+    ahl_layers: int = 3
+    attention_dim: int = 128
+    kan: bool = True
+    grid_size: int = 5
+    order: int = 3
+    grid_range: tuple[float, float] = (-1.0, 1.0)
+    weights: tuple[float, float, float, float] = (1.0, 0.2, 0.8, 0.4)
+    mixed: tuple[str, ...] = ("audio", "vision")
+    alpha: float = 1.0
+    mix_at: str = "features"
+    mix_labels: str = "blend"
+    mix_terms: str = "all"
+    mix_weights: tuple[float, float] = (1.0, 1.0)
+    activation: float = 0.0
+    entropy: float = 0.0
+    remat: bool = False
+    scan: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Says which labels the data lacks."""
+        return tuple(
+            f"the data has no label_{m}: the loss on {m} alone falls away"
+            for m in MODALITIES
+            if self._weights[m] and f"label_{m}" not in self.spec.fields
+        )
+
+    def setup(self):
+        """Makes the parts that the fields and the data ask for."""
+        self.check_choices(_CHOICES)
+        if unknown := set(self.mixed) - {"audio", "vision"}:
+            raise ValueError(
+                f"config.model.mixed has {sorted(unknown)}; choose from audio, vision"
+            )
+        if self.encoder is not None:
+            settings = dict(dtype=None, remat=self.remat, scan=self.scan)
+            self.bert = self.encoder.encoder(pooler=False, **settings, name="encoder")
+        sizes: Any = dict(heads=self.heads, mlp_dim=self.mlp_dim)
+        sizes["head_dim"] = self.head_dim
+        self.project = {m: self._kan(self.dim, hidden=True) for m in MODALITIES}
+        self.embed = {
+            m: TokenTransformer(self.tokens, length, self.embedding_layers, **sizes)
+            for m, length in zip(MODALITIES, self.spec.lengths, strict=True)
+        }
+        if self.ahl_layers:
+            self.ahl = AHL(
+                layers=self.ahl_layers,
+                heads=self.heads,
+                head_dim=self.dim // self.heads,
+                text_heads=self.heads,
+                text_head_dim=self.head_dim,
+                mlp_dim=self.mlp_dim,
+            )
+        self.fusion = TokenFusion(self.fusion_layers, **sizes)
+        self.head = self._kan(self.spec.num_outputs)
+        tasks = [m for m in self._tasks if m != _ALL]
+        self.pool = {m: AttentionPool(self.attention_dim) for m in tasks}
+        self.own_head = {m: self._kan(1) for m in tasks}
+
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Predictions.
+
+        Args:
+          batch: as in `Model`.
+          train: as in `Model`.
+
+        Returns:
+          'pred'; 'text', 'audio', 'vision': the tokens [B, tokens, dim]; 'fusion'
+          [B, dim]; 'pred_text', ... [B] of the modalities that predict.
+        """
+        return self.passes(batch, {}, train=train)[0]
+
+    # The network (sections 3.2 to 3.4) -------------------------------------------
+
+    def passes(
+        self, batch: Batch, mixes: dict[str, Mixup], *, train: bool
+    ) -> list[Outputs]:
+        """The network on a batch, and on the batch with each mix.
+
+        What a mix does not change runs once, the text's encoder above all; what it
+        changes runs on the rows of all passes together.
+
+        Args:
+          batch: as in `__call__`.
+          mixes: by the modality that is mixed.
+          train: as in `__call__`.
+
+        Returns:
+          As `__call__`, of each pass.
+        """
+        tokens = self._tokens(batch, mixes, train=train)
+        own = {}
+        for m, head in self.own_head.items():
+            h = tokens[m]
+            own[m] = head(self.pool[m](h, jnp.ones(h.shape[:2], bool)))
+        # All passes, [P B, n, D]; the second rows of a mixed modality are its own.
+        rows, order = len(batch["valid"]), (None, *mixes)
+        stacked = {
+            m: jnp.concatenate(
+                [h[rows:] if m == mixed else h[:rows] for mixed in order]
+            )
+            for m, h in tokens.items()
+        }
+        fusion = self._fuse(stacked)
+        pred = self.shaped(self.head(fusion))
+        out = []
+        for i, mixed in enumerate(order):
+            part = slice(i * rows, (i + 1) * rows)
+            made = {m: h[part] for m, h in stacked.items()}
+            for m, y in own.items():
+                made[f"pred_{m}"] = (y[rows:] if m == mixed else y[:rows])[:, 0]
+            out.append({"pred": pred[part], "fusion": fusion[part], **made})
+        return out
+
+    def _tokens(
+        self, batch: Batch, mixes: dict[str, Mixup], *, train: bool
+    ) -> dict[str, jax.Array]:
+        """H_m^1 of each modality, [B, n, D]; of a mixed one [2 B, n, D], the mix behind it."""
+        x, tokens = {**batch, "text": self._text(batch, train)}, {}
+        for m in MODALITIES:
+            steps, mask = x[m], batch[f"{m}_mask"]
+            mix = mixes.get(m)
+            if mix is not None and self.mix_at == "features":
+                both = zip((steps, mask), mix.sequences(steps, mask), strict=True)
+                steps, mask = map(jnp.concatenate, both)
+            h = self.embed[m](self.project[m](steps), mask)
+            if mix is not None and self.mix_at == "tokens":
+                h = jnp.concatenate([h, mix.blend(h, mix.partners(h))])
+            tokens[m] = h
+        return tokens
+
+    def _text(self, batch: Batch, train: bool) -> jax.Array:
+        """The last hidden states of the text: [B, L, D]."""
+        if self.encoder is None:
+            return batch["text"]
+        masks: Any = dict(mask=batch["text_mask"], segments=batch["text_type"])
+        return self.bert(batch["text_ids"], **masks, train=train).last
+
+    def _fuse(self, tokens: dict[str, jax.Array]) -> jax.Array:
+        """Tokens of the modalities, [B, n, D] each -> [B, D]."""
+        h = [tokens[m] for m in MODALITIES]
+        if not self.ahl_layers:
+            return self.fusion(jnp.concatenate(h, axis=1))
+        hyper, _ = self.ahl(*h)
+        return self.fusion(hyper)
+
+    def _kan(self, features: int, *, hidden: bool = False) -> nn.Module:
+        grid = Grid(self.grid_size, self.order, *self.grid_range)
+        return _Layer(features, grid if self.kan else None, relu=hidden)
+
+    # Mixup and the losses (sections 3.5 and 3.6) -----------------------------------
+
+    def loss(
+        self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Equation (32); in evaluation the loss of the batch as it is."""
+        del progress
+        mixes = {}
+        for m in self.mixed if train else ():
+            rows = self._present(batch, m)
+            mixes[m] = mixup.draw(self.make_rng("mixup"), rows, alpha=self.alpha)
+        return self.loss_of_mixes(batch, mixes, train=train)
+
+    def loss_of_mixes(
+        self, batch: Batch, mixes: dict[str, Mixup], *, train: bool
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss of given mixes; arguments as of `passes`, returns as of `loss`."""
+        clean, *others = self.passes(batch, mixes, train=train)
+        labelled = batch["valid"] & batch.get("labelled", True)
+        labels = {task: batch[name] for task, name in self._tasks.items()}
+        losses = self._losses(clean, labels, batch, labelled)
+        total = self._weighted(losses)
+        terms = {"pred": clean["pred"].astype(jnp.float32), **losses}
+        labels = {task: self._guessed(task, clean, batch) for task in labels}
+        names = "audio", "vision"
+        weights: dict[str, float] = dict(zip(names, self.mix_weights, strict=True))
+        for (m, mix), out in zip(mixes.items(), others, strict=True):
+            losses = self._losses(out, labels, batch, batch["valid"], m, mix)
+            terms[f"{m}_mix"] = self._weighted(losses)
+            total += weights[m] * terms[f"{m}_mix"]
+        if train and self.kan and (self.activation or self.entropy):
+            terms["penalty"] = kan.regularization(
+                self.variables["params"],
+                activation=self.activation,
+                entropy=self.entropy,
+            )
+            total += terms["penalty"]
+        return total, terms
+
+    def _guessed(self, task: str, out: Outputs, batch: Batch) -> jax.Array:
+        """Labels of a task, [B]; of rows without them what the network predicts."""
+        label = batch[self._tasks[task]]
+        if "labelled" not in batch:
+            return label
+        pred = jax.lax.stop_gradient(out[self._tasks[task].replace("label", "pred")])
+        pred = jnp.argmax(pred, axis=-1) if pred.ndim > 1 else pred
+        return jnp.where(batch["labelled"], label, pred.astype(label.dtype))
+
+    def _losses(
+        self,
+        out: Outputs,
+        labels: dict[str, jax.Array],
+        batch: Batch,
+        valid: jax.Array,
+        mixed: str = "",
+        mix: Mixup | None = None,
+    ) -> dict[str, jax.Array]:
+        """Losses by task over valid rows; of a mixed batch, on mixed labels."""
+        batch = {**batch, "valid": valid}
+        if mix is None:
+            return {k: self._loss(k, out, label, batch) for k, label in labels.items()}
+        if self.mix_terms == "own":
+            own = mixed if mixed in labels else _ALL
+            labels = {own: labels[own]}
+        losses = {}
+        for task, label in labels.items():
+            if task not in (_ALL, mixed):
+                losses[task] = self._loss(task, out, label, batch)
+                continue
+            both = label, mix.partners(label)
+            if self.mix_labels == "blend" and label.dtype == jnp.float32:
+                losses[task] = self._loss(task, out, mix.blend(*both), batch)
+            else:
+                losses[task] = mix.blend(
+                    *(self._loss(task, out, y, batch) for y in both)
+                )
+        return losses
+
+    def _loss(
+        self, task: str, out: Outputs, label: jax.Array, batch: Batch
+    ) -> jax.Array:
+        if task == _ALL:
+            pred = out["pred"].astype(jnp.float32)
+            return self.task_loss(pred, {**batch, "label": label})
+        pred = out[f"pred_{task}"].astype(jnp.float32)
+        values = CRITERIA[self.criterion](pred, label)
+        return parallel.batch_mean(values, where=self._present(batch, task))
+
+    def _weighted(self, losses: dict[str, jax.Array]) -> jax.Array:
+        total = jnp.zeros(())
+        for task, loss in losses.items():
+            total += self._weights[task] * loss
+        return total
+
+    def _present(self, batch: Batch, modality: str) -> jax.Array:
+        """Rows that count and have the modality: [B] bool."""
+        return batch["valid"] & jnp.any(batch[f"{modality}_mask"], axis=1)
+
+    @property
+    def _weights(self) -> dict[str, float]:
+        return dict(zip((_ALL, *MODALITIES), self.weights, strict=True))
+
+    @property
+    def _tasks(self) -> dict[str, str]:
+        """The label of M, and of each modality that predicts its own, by task."""
+        own = {m: f"label_{m}" for m in MODALITIES if self._weights[m]}
+        own = {m: label for m, label in own.items() if label in self.spec.fields}
+        return {_ALL: "label", **own}
+
+
+class _Layer(nn.Module):
+    """LayerNorm and a KAN layer; without a grid a linear one, with a ReLU if asked for."""
+
+    features: int
+    grid: Grid | None
+    relu: bool
+
+    @nn.compact
+    def __call__(self, x):
+        x = LayerNorm(name="norm")(x)
+        if self.grid is not None:
+            return kan.KANLinear(self.features, self.grid, name="kan")(x)
+        x = Linear(self.features, name="linear")(x)
+        return nn.relu(x) if self.relu else x

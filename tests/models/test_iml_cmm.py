@@ -1,0 +1,330 @@
+"""IML-CMM: its passes over mixed batches, its losses, rows without labels, and its ablations."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from jax.extend.core import jaxprs_in_params
+
+from configs import _iml_cmm, demo, iml_cmm_simsv2
+from msajax import parallel
+from msajax.book import Phase
+from msajax.data.spec import MODALITIES, Corpus, Spec, Split
+from msajax.interop.replay import template
+from msajax.models.iml_cmm import IMLCMM
+from msajax.nn import kan, mixup
+from msajax.nn.mixup import Mixup
+from msajax.optim import Optimizer
+from tests import toys
+
+LABELS = ("label_text", "label_audio", "label_vision")
+FIELDS = (*Spec.fields, "text_ids", "text_type", *LABELS)
+RANGE = (-1.0, 1.0)
+SPEC = Spec((6, 3, 4), (5, 9, 7), 12, RANGE, fields=FIELDS)
+TINY = dict(dim=6, tokens=2, heads=2, head_dim=3, mlp_dim=5, attention_dim=4)
+TINY |= dict(fusion_layers=1, ahl_layers=2, grid_size=2, weights=(1.0, 0.5, 0.8, 0.4))
+BATCH = SPEC.example(6, seed=1)
+SWAP = np.array([3, 2, 1, 0, 5, 4])
+MIXES = {
+    "audio": Mixup(np.float32(0.3), SWAP),
+    "vision": Mixup(np.float32(0.6), SWAP[::-1].copy()),
+}
+
+
+@functools.cache
+def parameters(spec=SPEC, **fields):
+    """Random parameters, none of them a constant."""
+    rng = np.random.default_rng(0)
+    made = template(IMLCMM(spec, **{**TINY, **fields}), spec.example(2), train=False)
+    return jax.tree.map(
+        lambda leaf: rng.normal(0, 0.4, leaf.shape).astype(np.float32), made
+    )
+
+
+@functools.cache
+def run(method, spec=SPEC, **fields):
+    """Jitted method of a system: (batch, *arguments) -> what it returns in training."""
+    model, values = IMLCMM(spec, **{**TINY, **fields}), parameters(spec, **fields)
+
+    def call(batch, *args, **options):
+        options = {"train": True, **options}
+        return model.apply(values, batch, *args, method=method, **options)
+
+    return jax.jit(call)
+
+
+def with_mixed(batch, m, mix):
+    """The batch with a modality mixed by hand."""
+    x, mask = mix.sequences(batch[m], batch[f"{m}_mask"])
+    return {**batch, m: np.asarray(x), f"{m}_mask": np.asarray(mask)}
+
+
+def test_a_mixed_pass_is_the_network_on_the_mixed_batch():
+    fields = dict(encoder=toys.BERT)
+    batch = BATCH
+    passes = run("passes", **fields)(batch, MIXES)
+    batches = [batch, *(with_mixed(batch, m, mix) for m, mix in MIXES.items())]
+    for out, given in zip(passes, batches, strict=True):
+        wanted = run("__call__", **fields)(given)
+        assert out.keys() == wanted.keys()
+        for name, value in wanted.items():
+            np.testing.assert_allclose(out[name], value, atol=1e-5, err_msg=name)
+    for out, m in zip(passes[1:], MIXES, strict=True):
+        assert np.abs(out["pred"] - passes[0]["pred"]).max() > 1e-4
+        for name in MODALITIES:
+            moved = np.abs(out[f"pred_{name}"] - passes[0][f"pred_{name}"]).max() > 1e-4
+            assert moved == (name == m)
+
+
+def products(jaxpr, width):
+    """Matrix products of a program by a kernel of so many inputs and outputs."""
+    count = 0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "dot_general":
+            count += eqn.invars[1].aval.shape == width
+        count += sum(products(j, width) for j in jaxprs_in_params(eqn.params))
+    return count
+
+
+def test_the_encoder_runs_once_for_three_passes():
+    model = IMLCMM(SPEC, **TINY, encoder=toys.BERT)
+    shapes = parameters(encoder=toys.BERT)
+
+    def count(mixes):
+        def passes(values, batch):
+            return model.apply(values, batch, mixes, train=True, method="passes")
+
+        jaxpr = jax.make_jaxpr(passes)(shapes, BATCH).jaxpr
+        # The first layer of BERT's feed-forward blocks: of no other part
+        return products(jaxpr, (6, toys.BERT.intermediate_size))
+
+    assert count({}) == count(MIXES) > 0
+
+
+def test_a_whole_share_is_the_clean_batch():
+    whole = {m: mix._replace(share=np.float32(1)) for m, mix in MIXES.items()}
+    clean, *mixed = run("passes")(BATCH, whole)
+    for out in mixed:
+        for name, value in clean.items():
+            np.testing.assert_allclose(out[name], value, atol=1e-6, err_msg=name)
+    for labels in ("blend", "mixture"):
+        total, terms = run("loss_of_mixes", mix_labels=labels)(BATCH, whole)
+        once, _ = run("loss_of_mixes", mix_labels=labels)(BATCH, {})
+        np.testing.assert_allclose(terms["audio_mix"], once, rtol=1e-5)
+        np.testing.assert_allclose(terms["vision_mix"], once, rtol=1e-5)
+        np.testing.assert_allclose(total, 3 * once, rtol=1e-5)
+
+
+def loss_by_hand(m, mix, *, labels="blend", terms="all", weights=TINY["weights"]):
+    """The loss of the batch with one modality mixed, from the network's outputs."""
+    out = run("__call__")(with_mixed(BATCH, m, mix))
+    total = 0.0
+    for name, weight in zip(("", *MODALITIES), weights, strict=True):
+        suffix = f"_{name}" if name else ""
+        y, pred = BATCH[f"label{suffix}"], out[f"pred{suffix}"]
+        loss = np.abs(pred - y).mean()
+        if name in ("", m):
+            other, share = y[mix.partner], float(mix.share)
+            if labels == "blend":
+                loss = np.abs(pred - (share * y + (1 - share) * other)).mean()
+            else:
+                loss = share * loss + (1 - share) * np.abs(pred - other).mean()
+        if terms == "all" or name == m:
+            total += weight * loss
+    return total
+
+
+@pytest.mark.parametrize(
+    "labels,terms", [("blend", "all"), ("mixture", "all"), ("blend", "own")]
+)
+def test_both_readings_of_the_mixup_loss(labels, terms):
+    fields = dict(mix_labels=labels, mix_terms=terms, mix_weights=(0.5, 2.0))
+    total, found = run("loss_of_mixes", **fields)(BATCH, MIXES)
+    clean, _ = run("loss_of_mixes", **fields)(BATCH, {})
+    out = run("__call__")(BATCH)
+    wanted = np.abs(out["pred"] - BATCH["label"]).mean()
+    for m, weight in zip(MODALITIES, TINY["weights"][1:], strict=True):
+        loss = np.abs(out[f"pred_{m}"] - BATCH[f"label_{m}"]).mean()
+        np.testing.assert_allclose(found[m], loss, rtol=1e-4)
+        wanted += weight * loss
+    np.testing.assert_allclose(clean, wanted, rtol=1e-4)
+    mixed = {m: loss_by_hand(m, MIXES[m], labels=labels, terms=terms) for m in MIXES}
+    for m, loss in mixed.items():
+        np.testing.assert_allclose(found[f"{m}_mix"], loss, rtol=1e-4)
+    wanted = clean + 0.5 * mixed["audio"] + 2 * mixed["vision"]
+    np.testing.assert_allclose(total, wanted, rtol=1e-4)
+
+
+def test_classes_take_the_cross_entropy_of_both_labels():
+    spec = Spec((6, 3, 4), (5, 9, 7), 12, None, ("a", "b", "c"))
+    batch = spec.example(6, seed=1)
+    _, terms = run("loss_of_mixes", spec)(batch, MIXES)
+    mix = MIXES["audio"]
+    pred = run("__call__", spec)(with_mixed(batch, "audio", mix))["pred"]
+    log_p = np.asarray(jax.nn.log_softmax(pred))
+    soft = np.eye(3)[batch["label"]]
+    soft = mix.share * soft + (1 - mix.share) * soft[mix.partner]
+    np.testing.assert_allclose(
+        terms["audio_mix"], -(soft * log_p).sum(1).mean(), rtol=1e-4
+    )
+
+
+def test_draws_differ_per_step_and_repeat_per_seed():
+    model, values = IMLCMM(SPEC, **TINY), parameters()
+
+    @jax.jit
+    def step(key):
+        options = dict(train=True, progress={}, method="loss", rngs={"params": key})
+        return model.apply(values, BATCH, **options)[1]["audio_mix"]
+
+    keys = [jax.random.fold_in(jax.random.key(0), i) for i in (0, 1, 0)]
+    first, second, again = map(step, keys)
+    assert first == again
+    assert abs(first - second) > 1e-4
+    # Audio and vision have draws of their own, and evaluation none.
+    seen = []
+    draw = mixup.draw
+    try:
+        mixup.draw = lambda key, rows, **options: seen.append(key) or draw(key, rows)
+        options = dict(progress={}, method="loss", rngs={"params": keys[0]})
+        jax.eval_shape(lambda: model.apply(values, BATCH, train=True, **options))
+        assert len(seen) == 2
+        jax.eval_shape(lambda: model.apply(values, BATCH, train=False, **options))
+        assert len(seen) == 2
+    finally:
+        mixup.draw = draw
+
+
+def test_rows_without_labels_learn_from_predictions():
+    spec = Spec((6, 3, 4), (5, 9, 7), 12, RANGE, fields=(*FIELDS, "labelled"))
+    known = np.arange(6) < 4
+    batch = {**BATCH, "labelled": known}
+    for label in ("label", *LABELS):
+        batch[label] = np.where(known, BATCH[label], 0.9)
+    fields = dict(mix_at="tokens")
+    total, terms = run("loss_of_mixes", spec, **fields)(batch, MIXES)
+    clean, *mixed = run("passes", spec, **fields)(batch, MIXES)
+    np.testing.assert_allclose(
+        terms["all"], np.abs(clean["pred"] - BATCH["label"])[:4].mean(), rtol=1e-4
+    )
+    # Tokens are mixed, and so are the labels, with predictions where there are none.
+    audio, share = np.asarray(clean["audio"]), 0.3
+    tokens = share * audio + (1 - share) * audio[SWAP]
+    np.testing.assert_allclose(mixed[0]["audio"], tokens, atol=1e-5)
+    wanted = 0.0
+    for name, weight in zip(("", *MODALITIES), TINY["weights"], strict=True):
+        suffix = f"_{name}" if name else ""
+        guess = np.asarray(clean[f"pred{suffix}"])
+        label = np.where(known, BATCH[f"label{suffix}"], guess)
+        if name in ("", "audio"):
+            label = share * label + (1 - share) * label[SWAP]
+        wanted += weight * np.abs(mixed[0][f"pred{suffix}"] - label).mean()
+    np.testing.assert_allclose(terms["audio_mix"], wanted, rtol=1e-4)
+    assert total > terms["audio_mix"]
+
+
+def test_labels_that_the_data_lacks_fall_away_with_a_note():
+    model = IMLCMM(Spec((6, 3, 4), (5, 9, 7), 12), **TINY)
+    assert len(model.notes) == 3 and "no label_audio" in model.notes[1]
+    shapes = template(model, model.spec.example(2), train=False)["params"]
+    assert not [name for name in shapes if name.startswith(("own_head", "pool"))]
+    assert IMLCMM(SPEC, **TINY).notes == ()
+    only = IMLCMM(SPEC, **{**TINY, "weights": (1.0, 0.0, 0.5, 0.0)})
+    names = template(only, SPEC.example(2), train=False)["params"]
+    assert [name for name in names if name.startswith("own_")] == ["own_head_audio"]
+
+
+def test_the_penalty_is_of_all_splines():
+    fields = dict(activation=0.1, entropy=0.02)
+    total, terms = run("loss_of_mixes", **fields)(BATCH, {})
+    without, _ = run("loss_of_mixes")(BATCH, {})
+    wanted = kan.regularization(parameters()["params"], **fields)
+    np.testing.assert_allclose(terms["penalty"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(total, without + wanted, rtol=1e-5)
+    assert "penalty" not in run("loss_of_mixes", **fields)(BATCH, {}, train=False)[1]
+
+
+@pytest.mark.parametrize(
+    "fields,message",
+    [
+        (dict(mix_at="feature"), 'mix_at is "feature"; did you mean "features"'),
+        (dict(mix_labels="x"), "config.model.mix_labels"),
+        (dict(mixed=("audio", "text")), r"mixed has \['text'\]"),
+        (dict(grid_size=0), "size >= 1"),
+    ],
+)
+def test_wrong_settings(fields, message):
+    with pytest.raises(ValueError, match=message):
+        template(IMLCMM(SPEC, **{**TINY, **fields}), BATCH, train=False)
+
+
+# Recipes ---------------------------------------------------------------------------
+
+CHANGES = {  # what a row must change of the parameters: (absent, present)
+    "no_kan": ("project_text/kan", "project_text/linear"),
+    "no_ufa": ("own_head_text", "head"),
+    "no_ahl": ("ahl", "fusion"),
+    "mv": ("own_head_audio", "own_head_vision"),
+    "mta": ("own_head_vision", "own_head_text"),
+}
+
+
+@pytest.mark.parametrize("row", _iml_cmm.ROWS)
+def test_rows(row):
+    model = iml_cmm_simsv2.get_config(row).model.to_dict()
+    weights = dict(zip("mtav", (1.0, 0.2, 0.8, 0.4), strict=True))
+    if set(row) <= set("mtav"):
+        kept = tuple(w if m in row else 0.0 for m, w in weights.items())
+        assert model["weights"] == kept
+    assert (model.get("mixed") == ("vision",)) == (row == "no_mixup_a")
+    assert (model.get("mixed") == ("audio",)) == (row == "no_mixup_v")
+    shapes = template(IMLCMM(SPEC, **{**model, **small(model)}), BATCH, train=False)
+    names = {
+        f"{name}/{part}" for name, parts in shapes["params"].items() for part in parts
+    }
+    names |= {name.split("/")[0] for name in names}
+    if row in CHANGES:
+        absent, present = CHANGES[row]
+        assert absent not in names and present in names
+
+
+def small(model):
+    """Sizes of a test, but for what a row changes."""
+    sizes = {k: v for k, v in TINY.items() if k != "weights"}
+    return sizes if model["ahl_layers"] else {**sizes, "ahl_layers": 0}
+
+
+def test_weights_are_drawn_by_a_number():
+    drawn = [
+        iml_cmm_simsv2.get_config(f"weights_{n}").model.weights for n in range(100)
+    ]
+    assert set(np.ravel(drawn)) == {0.2, 0.4, 0.6, 0.8, 1.0}
+    assert len(set(drawn)) > 80
+    assert drawn[7] == demo.get_config("iml_cmm/weights_7").model.weights
+    with pytest.raises(ValueError, match='unknown row "no_kam"; did you mean "no_kan"'):
+        iml_cmm_simsv2.get_config("no_kam")
+
+
+@functools.cache
+def small_corpus():
+    """Rows whose labels are functions of the modalities' means."""
+    splits = {}
+    for i, (name, rows) in enumerate({"train": 12, "valid": 4, "test": 4}.items()):
+        made = SPEC.example(rows, seed=10 + i)
+        own = {m: np.tanh(made[m][:, 0, 0]).astype(np.float32) for m in MODALITIES}
+        made |= {f"label_{m}": y for m, y in own.items()}
+        made["label"] = sum(own.values()) / np.float32(3)
+        arrays = {k: v for k, v in made.items() if k not in ("index", "valid")}
+        ids = np.array([f"{name}_{j}" for j in range(rows)])
+        splits[name] = Split(ids, np.full(rows, "some words"), arrays)
+    return Corpus("simsv2", splits, sha256="0" * 64)
+
+
+def test_the_consistency_loss_falls(tmp_path):
+    data = toys.on_devices(parallel.find_devices(1), spec=SPEC, given=small_corpus())
+    phase = Phase(epochs=30, batch_size=12, optimizer=Optimizer(learning_rate=1e-2))
+    ((book, _),) = toys.fit(IMLCMM(SPEC, **TINY), [phase], data, {1: tmp_path})
+    for m in ("audio", "vision"):
+        losses = [figures[f"train_{m}_mix"] for figures in book.history]
+        assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
