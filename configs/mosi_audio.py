@@ -20,9 +20,8 @@ def get_config(system="text_only"):
     config.model.update(_MODELS.get(system, {}))
     config.train.update(epochs=10, patience=0, batch_size=32, select="mae")
     if system == "mfon":
-        teacher = dict(learning_rate=1e-3, weight_decay=1e-3)
-        parts = dict.fromkeys(("audio", "vision", "other"), teacher)
-        parts["text"] = {**teacher, "learning_rate": 5e-5}
+        rates = dict(text=5e-5, audio=1e-3, vision=1e-3, other=1e-3)
+        parts = {k: dict(learning_rate=v, weight_decay=1e-3) for k, v in rates.items()}
         _mfon.set_row(config, system, teachers=parts, groups=parts)
     else:
         common.fine_tune(config, learning_rate=5e-5, head=1e-3)
