@@ -51,7 +51,8 @@ def reproduce(case: Case) -> dict[str, Any]:
 
 def _linear(case: Case) -> dict[str, Any]:
     module, variables = _module(case, "linear", "x")
-    x, grid, params = case.arrays["in/x"], module.grid, variables["params"]
+    x, grid = jnp.asarray(case.arrays["in/x"]), module.grid
+    params = variables["params"]
     splines = basis(x, grid)
     results = {
         "out/linear": module.apply(variables, x),
@@ -63,9 +64,10 @@ def _linear(case: Case) -> dict[str, Any]:
         results["out/scaled_spline_weight"] = scaled.T
     for name in case.group("in/curve_points_"):
         points, values = (
-            case.arrays[f"in/curve_{kind}_{name}"] for kind in ("points", "values")
+            jnp.asarray(case.arrays[f"in/curve_{kind}_{name}"])
+            for kind in ("points", "values")
         )
-        knots = case.arrays["param/linear.grid"]
+        knots = jnp.asarray(case.arrays["param/linear.grid"])
         found = fit(points, values, knots, order=grid.order)
         results[f"out/curve2coeff_{name}"] = found.T
     return results
