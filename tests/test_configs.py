@@ -368,3 +368,18 @@ def test_rows_on_the_demo_corpus(argument):
 def test_a_system_without_rows():
     with pytest.raises(ValueError, match="lf_dnn has no rows"):
         importlib.import_module("configs.demo").get_config("lf_dnn/text")
+
+
+@pytest.mark.parametrize("system", ["text_only", "mag_bert", "mfon", "msg_mba"])
+def test_recipe_of_mosis_audio(system):
+    config = config_module.load(f"configs/mosi_audio.py:{system}", [])
+    fields = (*Spec.fields, "text_ids", "text_type")
+    spec = Spec((1, 73, 1), (50, 1, 1), 1284, fields=fields)
+    encoder = BertConfig(hidden_size=384, num_hidden_layers=6, intermediate_size=1536)
+    model = config_module.build(config, spec, encoder)
+    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    phases = config_module.phases(config)
+    for phase in phases:
+        paths = [k for k in shapes.params if re.fullmatch(phase.train, k)]
+        assert None not in assign(phase.optimizer, paths).values()
+    assert (phases[-1].epochs, phases[-1].select) == (10, "mae")
