@@ -68,6 +68,7 @@ WITH_ENCODER = (  # '': the recipe's
     *itertools.product(
         ("almt", "text_only", "mag_bert"), ("mosi", "mosei", "sims"), ("",)
     ),
+    *itertools.product(("iml_cmm",), ("mosi", "mosei", "simsv2"), ("",)),
     *itertools.product(("mag_xlnet", "msg_mba"), ("mosi", "mosei"), ("",)),
     ("msg_mba", "mosi", "xlnet-base-cased"),
 )

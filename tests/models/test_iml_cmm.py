@@ -3,19 +3,18 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.extend.core import jaxprs_in_params
 
 from configs import _iml_cmm, demo, iml_cmm_simsv2
-from msajax import parallel
-from msajax.book import Phase
-from msajax.data.spec import MODALITIES, Corpus, Spec, Split
+from msajax.data.spec import MODALITIES, Spec
 from msajax.interop.replay import template
 from msajax.models.iml_cmm import IMLCMM
-from msajax.nn import kan, mixup
+from msajax.nn import kan
 from msajax.nn.mixup import Mixup
-from msajax.optim import Optimizer
 from tests import toys
 
 LABELS = ("label_text", "label_audio", "label_vision")
@@ -23,13 +22,19 @@ FIELDS = (*Spec.fields, "text_ids", "text_type", *LABELS)
 RANGE = (-1.0, 1.0)
 SPEC = Spec((6, 3, 4), (5, 9, 7), 12, RANGE, fields=FIELDS)
 TINY = dict(dim=6, tokens=2, heads=2, head_dim=3, mlp_dim=5, attention_dim=4)
-TINY |= dict(fusion_layers=1, ahl_layers=2, grid_size=2, weights=(1.0, 0.5, 0.8, 0.4))
+TINY |= dict(fusion_layers=1, ahl_layers=1, grid_size=1, weights=(1.0, 0.5, 0.8, 0.4))
 BATCH = SPEC.example(6, seed=1)
 SWAP = np.array([3, 2, 1, 0, 5, 4])
 MIXES = {
     "audio": Mixup(np.float32(0.3), SWAP),
     "vision": Mixup(np.float32(0.6), SWAP[::-1].copy()),
 }
+WEIGHTS = dict(zip(("all", *MODALITIES), TINY["weights"], strict=True))
+
+
+def weighted(terms):
+    """The loss of the batch as it is, from its terms."""
+    return sum(weight * terms[name] for name, weight in WEIGHTS.items())
 
 
 @functools.cache
@@ -47,9 +52,8 @@ def run(method, spec=SPEC, **fields):
     """Jitted method of a system: (batch, *arguments) -> what it returns in training."""
     model, values = IMLCMM(spec, **{**TINY, **fields}), parameters(spec, **fields)
 
-    def call(batch, *args, **options):
-        options = {"train": True, **options}
-        return model.apply(values, batch, *args, method=method, **options)
+    def call(batch, *args):
+        return model.apply(values, batch, *args, train=True, method=method)
 
     return jax.jit(call)
 
@@ -108,12 +112,10 @@ def test_a_whole_share_is_the_clean_batch():
     for out in mixed:
         for name, value in clean.items():
             np.testing.assert_allclose(out[name], value, atol=1e-6, err_msg=name)
-    for labels in ("blend", "mixture"):
-        total, terms = run("loss_of_mixes", mix_labels=labels)(BATCH, whole)
-        once, _ = run("loss_of_mixes", mix_labels=labels)(BATCH, {})
-        np.testing.assert_allclose(terms["audio_mix"], once, rtol=1e-5)
-        np.testing.assert_allclose(terms["vision_mix"], once, rtol=1e-5)
-        np.testing.assert_allclose(total, 3 * once, rtol=1e-5)
+    total, terms = run("loss_of_mixes")(BATCH, whole)
+    np.testing.assert_allclose(terms["audio_mix"], weighted(terms), rtol=1e-5)
+    np.testing.assert_allclose(terms["vision_mix"], weighted(terms), rtol=1e-5)
+    np.testing.assert_allclose(total, 3 * weighted(terms), rtol=1e-5)
 
 
 def loss_by_hand(m, mix, *, labels="blend", terms="all", weights=TINY["weights"]):
@@ -141,18 +143,15 @@ def loss_by_hand(m, mix, *, labels="blend", terms="all", weights=TINY["weights"]
 def test_both_readings_of_the_mixup_loss(labels, terms):
     fields = dict(mix_labels=labels, mix_terms=terms, mix_weights=(0.5, 2.0))
     total, found = run("loss_of_mixes", **fields)(BATCH, MIXES)
-    clean, _ = run("loss_of_mixes", **fields)(BATCH, {})
     out = run("__call__")(BATCH)
-    wanted = np.abs(out["pred"] - BATCH["label"]).mean()
-    for m, weight in zip(MODALITIES, TINY["weights"][1:], strict=True):
-        loss = np.abs(out[f"pred_{m}"] - BATCH[f"label_{m}"]).mean()
-        np.testing.assert_allclose(found[m], loss, rtol=1e-4)
-        wanted += weight * loss
-    np.testing.assert_allclose(clean, wanted, rtol=1e-4)
+    for task in WEIGHTS:
+        suffix = "" if task == "all" else f"_{task}"
+        loss = np.abs(out[f"pred{suffix}"] - BATCH[f"label{suffix}"]).mean()
+        np.testing.assert_allclose(found[task], loss, rtol=1e-4)
     mixed = {m: loss_by_hand(m, MIXES[m], labels=labels, terms=terms) for m in MIXES}
     for m, loss in mixed.items():
         np.testing.assert_allclose(found[f"{m}_mix"], loss, rtol=1e-4)
-    wanted = clean + 0.5 * mixed["audio"] + 2 * mixed["vision"]
+    wanted = weighted(found) + 0.5 * mixed["audio"] + 2 * mixed["vision"]
     np.testing.assert_allclose(total, wanted, rtol=1e-4)
 
 
@@ -171,29 +170,20 @@ def test_classes_take_the_cross_entropy_of_both_labels():
 
 
 def test_draws_differ_per_step_and_repeat_per_seed():
-    model, values = IMLCMM(SPEC, **TINY), parameters()
+    model = IMLCMM(SPEC, **TINY)
+    values, batch = parameters(), jax.tree.map(jnp.asarray, BATCH)
 
-    @jax.jit
-    def step(key):
-        options = dict(train=True, progress={}, method="loss", rngs={"params": key})
-        return model.apply(values, BATCH, **options)[1]["audio_mix"]
+    def loss(key, train):
+        options = dict(progress={}, method="loss", rngs={"params": key})
+        return model.apply(values, batch, train=train, **options)[1]
 
+    step = jax.jit(lambda key: loss(key, True)["audio_mix"])
     keys = [jax.random.fold_in(jax.random.key(0), i) for i in (0, 1, 0)]
     first, second, again = map(step, keys)
     assert first == again
     assert abs(first - second) > 1e-4
-    # Audio and vision have draws of their own, and evaluation none.
-    seen = []
-    draw = mixup.draw
-    try:
-        mixup.draw = lambda key, rows, **options: seen.append(key) or draw(key, rows)
-        options = dict(progress={}, method="loss", rngs={"params": keys[0]})
-        jax.eval_shape(lambda: model.apply(values, BATCH, train=True, **options))
-        assert len(seen) == 2
-        jax.eval_shape(lambda: model.apply(values, BATCH, train=False, **options))
-        assert len(seen) == 2
-    finally:
-        mixup.draw = draw
+    still = jax.eval_shape(lambda key: loss(key, False), keys[0])
+    assert still.keys() == {"pred", *WEIGHTS}
 
 
 def test_rows_without_labels_learn_from_predictions():
@@ -238,11 +228,9 @@ def test_labels_that_the_data_lacks_fall_away_with_a_note():
 def test_the_penalty_is_of_all_splines():
     fields = dict(activation=0.1, entropy=0.02)
     total, terms = run("loss_of_mixes", **fields)(BATCH, {})
-    without, _ = run("loss_of_mixes")(BATCH, {})
     wanted = kan.regularization(parameters()["params"], **fields)
     np.testing.assert_allclose(terms["penalty"], wanted, rtol=1e-5)
-    np.testing.assert_allclose(total, without + wanted, rtol=1e-5)
-    assert "penalty" not in run("loss_of_mixes", **fields)(BATCH, {}, train=False)[1]
+    np.testing.assert_allclose(total, weighted(terms) + wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +267,18 @@ def test_rows(row):
         assert model["weights"] == kept
     assert (model.get("mixed") == ("vision",)) == (row == "no_mixup_a")
     assert (model.get("mixed") == ("audio",)) == (row == "no_mixup_v")
-    shapes = template(IMLCMM(SPEC, **{**model, **small(model)}), BATCH, train=False)
+    system = IMLCMM(SPEC, **{**model, **small(model)})
+    shapes = template(system, BATCH, train=False)
+    options = dict(train=True, progress={}, method="loss")
+    rngs = {"params": jax.random.key(0)}
+    _, terms = jax.eval_shape(
+        lambda v, b: system.apply(v, b, rngs=rngs, **options), shapes, BATCH
+    )
+    mixed = {f"{m}_mix" for m in model.get("mixed", MIXES)}
+    tasks = {
+        name for name, weight in zip(WEIGHTS, model["weights"], strict=True) if weight
+    }
+    assert terms.keys() == {"pred", *tasks, *mixed}
     names = {
         f"{name}/{part}" for name, parts in shapes["params"].items() for part in parts
     }
@@ -306,25 +305,31 @@ def test_weights_are_drawn_by_a_number():
         iml_cmm_simsv2.get_config("no_kam")
 
 
-@functools.cache
-def small_corpus():
-    """Rows whose labels are functions of the modalities' means."""
-    splits = {}
-    for i, (name, rows) in enumerate({"train": 12, "valid": 4, "test": 4}.items()):
-        made = SPEC.example(rows, seed=10 + i)
-        own = {m: np.tanh(made[m][:, 0, 0]).astype(np.float32) for m in MODALITIES}
-        made |= {f"label_{m}": y for m, y in own.items()}
-        made["label"] = sum(own.values()) / np.float32(3)
-        arrays = {k: v for k, v in made.items() if k not in ("index", "valid")}
-        ids = np.array([f"{name}_{j}" for j in range(rows)])
-        splits[name] = Split(ids, np.full(rows, "some words"), arrays)
-    return Corpus("simsv2", splits, sha256="0" * 64)
+def test_the_consistency_loss_falls():
+    rows = SPEC.example(12, seed=3)
+    own = {m: np.tanh(rows[m][:, 0, 0]) for m in MODALITIES}
+    rows |= {f"label_{m}": y for m, y in own.items()}
+    rows["label"] = sum(own.values()) / np.float32(3)
+    model, adam = IMLCMM(SPEC, **TINY), optax.adam(1e-2)
 
+    @jax.jit
+    def losses(key, rows):
+        params = model.init(key, rows, train=False)
 
-def test_the_consistency_loss_falls(tmp_path):
-    data = toys.on_devices(parallel.find_devices(1), spec=SPEC, given=small_corpus())
-    phase = Phase(epochs=30, batch_size=12, optimizer=Optimizer(learning_rate=1e-2))
-    ((book, _),) = toys.fit(IMLCMM(SPEC, **TINY), [phase], data, {1: tmp_path})
-    for m in ("audio", "vision"):
-        losses = [figures[f"train_{m}_mix"] for figures in book.history]
-        assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+        def step(state, key):
+            params, moments = state
+
+            def loss(params):
+                options = dict(progress={}, method="loss", rngs={"params": key})
+                return model.apply(params, rows, train=True, **options)
+
+            gradient, terms = jax.grad(loss, has_aux=True)(params)
+            updates, moments = adam.update(gradient, moments)
+            params = optax.apply_updates(params, updates)
+            return (params, moments), [terms[f"{m}_mix"] for m in MIXES]
+
+        keys = jax.random.split(key, 80)
+        return jax.lax.scan(step, (params, adam.init(params)), keys)[1]
+
+    for figures in losses(jax.random.key(0), rows):
+        assert np.mean(figures[-10:]) < 0.7 * np.mean(figures[:5])
