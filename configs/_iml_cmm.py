@@ -4,7 +4,6 @@ import random
 import re
 from typing import Any
 
-from configs import common
 from msajax.data.spec import suggest
 
 # What each row changes in config.model; of Table 5 the weights that are left, as letters.
@@ -17,7 +16,7 @@ ROWS: dict[str, Any] = {
     "no_ahl": dict(ahl_layers=0),
     **{terms.lower(): terms for terms in ("M", "MV", "MT", "MA", "MTA", "MAV", "MTV")},
     "mtav": {},
-    "semi": dict(mix_at="tokens"),
+    "semi": dict(mix_at="tokens", mix_terms="own"),
 }
 _DRAWN = (0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -33,9 +32,14 @@ def set_common(config: Any) -> None:
         embedding_layers=1,
         ahl_layers=3,
         fusion_layers=4,  # open: ALMT's on CH-SIMS
+        attention_dim=128,  # open
+        kan=True,
         grid_size=5,  # open: efficient-kan's, as the order
         order=3,
+        grid_range=(-1.0, 1.0),
         weights=(1.0, 0.2, 0.8, 0.4),  # M, T, A, V; open: AV-MC's
+        mixed=("audio", "vision"),
+        mix_at="features",
         alpha=1.0,  # open: AV-MC's
         mix_labels="blend",  # "mixture": AV-MC's
         mix_terms="all",  # AV-MC's; "own": as equations 23 and 24 read
@@ -45,7 +49,9 @@ def set_common(config: Any) -> None:
     )
     # Batch, patience and optimizer: open; 100 epochs and one rate are the paper's.
     config.train.update(batch_size=32, epochs=100, patience=16)
-    common.fine_tune(config, learning_rate=1e-5, head=1e-5)
+    rate = {"learning_rate": 1e-5}
+    groups = (r"encoder/.*", rate), (r".*", {})
+    config.optimizer.update(name="adam", **rate, groups=groups)
 
 
 def set_row(config: Any, row: str) -> None:
@@ -64,9 +70,7 @@ def set_row(config: Any, row: str) -> None:
         config.model.weights = tuple(generator.choice(_DRAWN) for _ in "MTAV")
         return
     if row not in ROWS:
-        raise ValueError(
-            f'unknown row "{row}"{suggest(row, ROWS)} Or weights_<n>, drawn by a number.'
-        )
+        raise ValueError(f'unknown row "{row}"{suggest(row, ROWS)}, weights_<n>')
     changes = ROWS[row]
     if isinstance(changes, str):
         pairs = zip("MTAV", config.model.weights, strict=True)

@@ -88,7 +88,7 @@ def fine_tune(
     """
     rate, no_decay = {"learning_rate": learning_rate}, {"weight_decay": 0.0}
     encoder: list[tuple[str, Any]] = [
-        (r"encoder/.*(bias|[nN]orm/scale)", {**rate, **no_decay}),
+        (r"encoder/.*(bias|[nN]orm(_\d+)?/scale)", {**rate, **no_decay}),
         (r"encoder/.*", rate),
     ]
     if frozen_layers is None:
@@ -97,7 +97,7 @@ def fine_tune(
         layers = "|".join(map(str, range(frozen_layers)))
         first = rf"((embeddings|word_embedding)|(encoder/)?layer/({layers}))"
         encoder.insert(0, (rf"encoder/{first}/.*", None))
-    groups = (*encoder, (r".*(bias|[nN]orm/scale)", no_decay), (r".*", {}))
+    groups = (*encoder, (r".*(bias|[nN]orm(_\d+)?/scale)", no_decay), (r".*", {}))
     config.optimizer.update(
         name="adamw",
         learning_rate=head,

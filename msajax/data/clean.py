@@ -107,7 +107,7 @@ def _arrays(
         arrays["text_mask"] = mask = np.arange(steps) < length[:, None]
         for key in ("text_ids", "text_type"):
             arrays[key] = np.where(mask, arrays[key], 0)
-    for key in [key for key in arrays if key.startswith("label")]:
+    for key in [k for k in arrays if k == "label" or k.startswith("label_")]:
         arrays[key] = _labels(key, arrays[key], split.ids, dataset)
     return arrays
 

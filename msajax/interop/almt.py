@@ -35,7 +35,10 @@ def table(model: ALMT) -> Table:
 
 
 def _rules(model: ALMT) -> Iterator[Rule]:
-    assert isinstance(model.encoder, BertConfig)
+    if not isinstance(model.encoder, BertConfig):
+        raise ValueError(
+            "ALMT's authors save it with its BERT; build the model with encoder=BertConfig(...)"
+        )
     yield from bert.rules(model.encoder.encoder(pooler=False), _BERT, "encoder/")
     for letter, modality in _LETTERS.items():
         torch, ours = f"proj_{letter}", f"embed_{modality}"

@@ -42,7 +42,10 @@ def _alone(model: MFON) -> Iterator[Rule]:
 
 
 def _fusion(model: MFON) -> Iterator[Rule]:
-    assert model.encoder is not None
+    if model.encoder is None:
+        raise ValueError(
+            "MFON's authors save it with its BERT; build the model with encoder=BertConfig(...)"
+        )
     yield from bert.rules(model.encoder.encoder(pooler=False), _BERT, "encoder/")
     for modality in ("text", *_TAUGHT):
         yield from blocks.linear(f"proj_{modality[0]}", f"project_{modality}")

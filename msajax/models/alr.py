@@ -47,7 +47,7 @@ class ALR(Model):
         text features of the data.
       dim: common width d.
       tokens: n, that each modality is reduced to.
-      heads: of every attention.
+      heads: of every attention; the token Transformers' are 64 wide, as ALMT's.
       embed_layers: of the Transformers that make the tokens.
       bottleneck: the unimodal representation (UR); False leaves it out.
       hidden: width of the bottlenecks' layer.
@@ -128,7 +128,7 @@ class ALR(Model):
             return task, {"pred": pred}
         terms = {"task": task}
         for m, gaussian in out["gaussians"].items():
-            valid = batch["valid"] & jnp.any(batch[f"{m}_mask"], axis=1)
+            valid = self.present(batch, m)
             own = self.task_loss(out["unimodal"][m], {**batch, "valid": valid})
             values = jnp.mean(losses.gaussian_kl(*gaussian), axis=(1, 2))
             kl = parallel.batch_mean(values, where=valid)

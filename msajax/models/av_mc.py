@@ -3,7 +3,7 @@
 Liu et al., "Make Acoustic and Visual Cues Matter: CH-SIMS v2.0 Dataset and AV-Mixup
 Consistent Module", ICMI 2022; the network is that of the authors' code (V1 of
 thuiar/ch-sims-v2), as are the defaults. Their text encoder is frozen: here it is
-features (config.text.frozen). Rows without audio are not mixed in it, and have no
+features (config.text.frozen), without the dropout that theirs keeps. Rows without audio are not mixed in it, and have no
 part in the loss on its label; likewise of vision.
 """
 
@@ -132,8 +132,8 @@ class AVMC(Model):
         del progress
         mixes = {}
         if train and self.mixup:
-            for m in _MIXED:
-                key, rows = self.make_rng("mixup"), self._present(batch, m)
+            for m in (m for m in _MIXED if m in self.spec.modalities):
+                key, rows = self.make_rng("mixup"), self.present(batch, m)
                 mixes[m] = mixup.draw(key, rows, alpha=self.alpha)
         return self.loss_of_mixes(batch, mixes, train=train)
 
@@ -176,7 +176,8 @@ class AVMC(Model):
             if name == "all":
                 return self.task_loss(out["pred"], {**batch, "label": label})
             values = CRITERIA[self.criterion](out[f"pred_{name}"], label)
-            return parallel.batch_mean(values, where=self._present(batch, name))
+            where = self.present(batch, name) & batch.get("labelled", True)
+            return parallel.batch_mean(values, where=where)
 
         losses = {}
         for name in ("all", *self._labelled):
@@ -195,10 +196,6 @@ class AVMC(Model):
         for name, loss in losses.items():
             total += weights[name] * loss
         return total
-
-    def _present(self, batch: Batch, modality: str) -> jax.Array:
-        """Rows that count and have the modality: [B] bool."""
-        return batch["valid"] & jnp.any(batch[f"{modality}_mask"], axis=1)
 
     @property
     def _labelled(self) -> tuple[str, ...]:

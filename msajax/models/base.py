@@ -96,12 +96,13 @@ class Model(nn.Module):
         return self.task_loss(pred, batch), {"pred": pred}
 
     def task_loss(self, pred: jax.Array, batch: Batch) -> jax.Array:
-        """Mean task loss of `pred` ([B] or [B, C]) on `label` over valid rows: a scalar.
+        """Mean task loss of `pred` ([B] or [B, C]) on `label` over valid, labelled rows: a scalar.
 
         With class weights it is the mean by the weights of the rows' classes, as that
         of torch.nn.CrossEntropyLoss.
         """
-        mean = functools.partial(parallel.batch_mean, where=batch["valid"])
+        where = batch["valid"] & batch.get("labelled", True)
+        mean = functools.partial(parallel.batch_mean, where=where)
         if not self.spec.classes:
             return mean(CRITERIA[self.criterion](pred, batch["label"]))
         values = losses.cross_entropy(pred, batch["label"])
@@ -110,6 +111,10 @@ class Model(nn.Module):
         weight = jnp.asarray(self.class_weights, jnp.float32)[batch["label"]]
         total = jnp.maximum(mean(weight), jnp.finfo(jnp.float32).tiny)
         return mean(weight * values) / total
+
+    def present(self, batch: Batch, modality: str) -> jax.Array:
+        """Rows that count and have the modality: [B] bool."""
+        return batch["valid"] & jnp.any(batch[f"{modality}_mask"], axis=1)
 
     def shaped(self, pred: jax.Array) -> jax.Array:
         """The last layer's [B, spec.num_outputs] as predictions: [B], or [B, C] of classes."""

@@ -17,9 +17,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msajax import parallel
 from msajax.data.spec import MODALITIES
-from msajax.models.base import CRITERIA, Batch, Model, Outputs
+from msajax.models.base import Batch, Model, Outputs
 from msajax.nn import kan, mixup
 from msajax.nn.ahl import AHL
 from msajax.nn.bert import BertConfig
@@ -138,7 +137,7 @@ class IMLCMM(Model):
         self.head = self._kan(self.spec.num_outputs)
         tasks = [m for m in self._tasks if m != _ALL]
         self.pool = {m: AttentionPool(self.attention_dim) for m in tasks}
-        self.own_head = {m: self._kan(1) for m in tasks}
+        self.own_head = {m: self._kan(self.spec.num_outputs) for m in tasks}
 
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions.
@@ -149,7 +148,7 @@ class IMLCMM(Model):
 
         Returns:
           'pred'; 'text', 'audio', 'vision': the tokens [B, tokens, dim]; 'fusion'
-          [B, dim]; 'pred_text', ... [B] of the modalities that predict.
+          [B, dim]; 'pred_text', ... of the modalities that predict, like 'pred'.
         """
         return self.passes(batch, {}, train=train)[0]
 
@@ -191,7 +190,7 @@ class IMLCMM(Model):
             part = slice(i * rows, (i + 1) * rows)
             made = {m: h[part] for m, h in stacked.items()}
             for m, y in own.items():
-                made[f"pred_{m}"] = (y[rows:] if m == mixed else y[:rows])[:, 0]
+                made[f"pred_{m}"] = self.shaped(y[rows:] if m == mixed else y[:rows])
             out.append({"pred": pred[part], "fusion": fusion[part], **made})
         return out
 
@@ -239,9 +238,10 @@ class IMLCMM(Model):
         """Equation (32); in evaluation the loss of the batch as it is."""
         del progress
         mixes = {}
-        for m in self.mixed if train else ():
-            rows = self._present(batch, m)
-            mixes[m] = mixup.draw(self.make_rng("mixup"), rows, alpha=self.alpha)
+        mixed = [m for m in self.mixed if m in self.spec.modalities]
+        for m in mixed if train else ():
+            key, rows = self.make_rng("mixup"), self.present(batch, m)
+            mixes[m] = mixup.draw(key, rows, alpha=self.alpha)
         return self.loss_of_mixes(batch, mixes, train=train)
 
     def loss_of_mixes(
@@ -249,16 +249,16 @@ class IMLCMM(Model):
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss of given mixes; arguments as of `passes`, returns as of `loss`."""
         clean, *others = self.passes(batch, mixes, train=train)
-        labelled = batch["valid"] & batch.get("labelled", True)
-        labels = {task: batch[name] for task, name in self._tasks.items()}
-        losses = self._losses(clean, labels, batch, labelled)
+        losses = {
+            task: self._loss(task, clean, batch[label], batch)
+            for task, label in self._tasks.items()
+        }
         total = self._weighted(losses)
         terms = {"pred": clean["pred"].astype(jnp.float32), **losses}
-        labels = {task: self._guessed(task, clean, batch) for task in labels}
         names = "audio", "vision"
         weights: dict[str, float] = dict(zip(names, self.mix_weights, strict=True))
         for (m, mix), out in zip(mixes.items(), others, strict=True):
-            losses = self._losses(out, labels, batch, batch["valid"], m, mix)
+            losses = self._mixed_losses(m, mix, out, clean, batch)
             terms[f"{m}_mix"] = self._weighted(losses)
             total += weights[m] * terms[f"{m}_mix"]
         if train and self.kan and (self.activation or self.entropy):
@@ -270,64 +270,57 @@ class IMLCMM(Model):
             total += terms["penalty"]
         return total, terms
 
-    def _guessed(self, task: str, out: Outputs, batch: Batch) -> jax.Array:
-        """Labels of a task, [B]; of rows without them what the network predicts."""
-        label = batch[self._tasks[task]]
-        if "labelled" not in batch:
-            return label
-        pred = jax.lax.stop_gradient(out[self._tasks[task].replace("label", "pred")])
-        pred = jnp.argmax(pred, axis=-1) if pred.ndim > 1 else pred
-        return jnp.where(batch["labelled"], label, pred.astype(label.dtype))
-
-    def _losses(
-        self,
-        out: Outputs,
-        labels: dict[str, jax.Array],
-        batch: Batch,
-        valid: jax.Array,
-        mixed: str = "",
-        mix: Mixup | None = None,
+    def _mixed_losses(
+        self, mixed: str, mix: Mixup, out: Outputs, clean: Outputs, batch: Batch
     ) -> dict[str, jax.Array]:
-        """Losses by task over valid rows; of a mixed batch, on mixed labels."""
-        batch = {**batch, "valid": valid}
-        if mix is None:
-            return {k: self._loss(k, out, label, batch) for k, label in labels.items()}
+        """Losses by task on a batch with a mixed modality."""
+        tasks = list(self._tasks)
         if self.mix_terms == "own":
-            own = mixed if mixed in labels else _ALL
-            labels = {own: labels[own]}
+            tasks = [mixed if mixed in tasks else _ALL]
+        # Rows without labels count where they have the network's predictions for them.
+        everyone = {k: v for k, v in batch.items() if k != "labelled"}
         losses = {}
-        for task, label in labels.items():
+        for task in tasks:
+            label = batch[self._tasks[task]]
             if task not in (_ALL, mixed):
                 losses[task] = self._loss(task, out, label, batch)
                 continue
+            label = self._guessed(task, label, clean, batch)
             both = label, mix.partners(label)
-            if self.mix_labels == "blend" and label.dtype == jnp.float32:
-                losses[task] = self._loss(task, out, mix.blend(*both), batch)
+            if self.mix_labels == "blend" and not self.spec.classes:
+                losses[task] = self._loss(task, out, mix.blend(*both), everyone)
             else:
                 losses[task] = mix.blend(
-                    *(self._loss(task, out, y, batch) for y in both)
+                    *(self._loss(task, out, y, everyone) for y in both)
                 )
         return losses
+
+    def _guessed(
+        self, task: str, label: jax.Array, out: Outputs, batch: Batch
+    ) -> jax.Array:
+        """Labels of a task, [B]; of rows without them what the network predicts."""
+        if "labelled" not in batch:
+            return label
+        pred = jax.lax.stop_gradient(self._pred(task, out))
+        pred = jnp.argmax(pred, axis=-1) if self.spec.classes else pred
+        return jnp.where(batch["labelled"], label, pred.astype(label.dtype))
 
     def _loss(
         self, task: str, out: Outputs, label: jax.Array, batch: Batch
     ) -> jax.Array:
-        if task == _ALL:
-            pred = out["pred"].astype(jnp.float32)
-            return self.task_loss(pred, {**batch, "label": label})
-        pred = out[f"pred_{task}"].astype(jnp.float32)
-        values = CRITERIA[self.criterion](pred, label)
-        return parallel.batch_mean(values, where=self._present(batch, task))
+        if task != _ALL:
+            batch = {**batch, "valid": self.present(batch, task)}
+        label = label.astype(batch["label"].dtype)  # of classes, numbers
+        return self.task_loss(self._pred(task, out), {**batch, "label": label})
+
+    def _pred(self, task: str, out: Outputs) -> jax.Array:
+        return out["pred" if task == _ALL else f"pred_{task}"].astype(jnp.float32)
 
     def _weighted(self, losses: dict[str, jax.Array]) -> jax.Array:
         total = jnp.zeros(())
         for task, loss in losses.items():
             total += self._weights[task] * loss
         return total
-
-    def _present(self, batch: Batch, modality: str) -> jax.Array:
-        """Rows that count and have the modality: [B] bool."""
-        return batch["valid"] & jnp.any(batch[f"{modality}_mask"], axis=1)
 
     @property
     def _weights(self) -> dict[str, float]:

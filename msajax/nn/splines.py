@@ -30,7 +30,8 @@ class Grid:
     def __post_init__(self):
         if self.size < 1 or self.order < 1 or not self.low < self.high:
             raise ValueError(
-                f"{self} is no grid; it needs size >= 1, order >= 1 and low < high"
+                f"{self} is no grid; it needs size >= 1, order >= 1 and low < high "
+                "(grid_size, order and grid_range of config.model)"
             )
 
     @property

@@ -125,8 +125,11 @@ def confusion(run: Run, split: str = "test") -> Group:
       the mean over the seeds, and the number of its utterances.
     """
     counts = np.asarray(run["confusion"][split])
-    support = counts[0].sum(axis=1)
-    shares = np.mean(counts, axis=0) / np.maximum(support, 1)[:, None]
+    rows = counts.sum(axis=2, keepdims=True)
+    support = np.max(rows, axis=0)[:, 0]
+    # A seed whose predictions are NaN counts nowhere.
+    finite = np.maximum(rows.any(axis=(1, 2)).sum(), 1)
+    shares = np.sum(counts / np.maximum(rows, 1), axis=0) / finite
     table = Table(box=rich.box.SIMPLE, show_edge=False, pad_edge=False, padding=0)
     for heading in ("true", *run["classes"], "rows"):
         table.add_column(heading, justify="left" if heading == "true" else "right")

@@ -9,6 +9,7 @@ import pytest
 from msajax.data.spec import Spec
 from msajax.interop.replay import template
 from msajax.models.av_mc import AVMC
+from msajax.nn import mixup
 from msajax.nn.mixup import Mixup
 
 OWN = ("label_text", "label_audio", "label_vision")
@@ -125,6 +126,29 @@ def test_draws_differ_and_repeat():
     assert valid == clean and "audio_mix" not in terms
 
 
+def test_audio_and_vision_have_draws_of_their_own(monkeypatch):
+    keys = []
+
+    def draw(key, rows, *, alpha):
+        keys.append(np.asarray(jax.random.key_data(key)).tolist())
+        return MIXES["audio"]
+
+    monkeypatch.setattr(mixup, "draw", draw)
+    model, variables = ready()
+    options = dict(train=True, progress=None, method="loss", mutable=True)
+    model.apply(variables, BATCH, rngs=jax.random.key(0), **options)
+    first, second = keys
+    assert first != second
+
+
+def test_rows_without_labels_weigh_nothing():
+    known = np.arange(6) < 4
+    batch = {**BATCH, "labelled": known}
+    other = {k: np.where(known, v, 2) for k, v in batch.items() if "label_" in k}
+    loss, _ = given_loss(batch, {})
+    assert loss == given_loss({**batch, **other}, {})[0] != given_loss(BATCH, {})[0]
+
+
 def test_filler_rows_weigh_nothing():
     alone = {**BATCH, "valid": np.arange(6) < 3}
     few = {k: v[:3] for k, v in BATCH.items()}
@@ -173,5 +197,5 @@ def test_text_can_be_the_mean_of_its_steps():
     x = model.apply(variables, BATCH, method="vectors")["text"]
     for row, mask, found in zip(BATCH["text"], BATCH["text_mask"], x, strict=True):
         np.testing.assert_allclose(found, row[mask].mean(0), atol=1e-6)
-    with pytest.raises(ValueError, match='pooling is "max"; did you mean|Known'):
+    with pytest.raises(ValueError, match=r'pooling is "max".* Known: cls, mean'):
         AVMC(SPEC, pooling="max").apply({}, BATCH, method="vectors")

@@ -40,6 +40,13 @@ def test_classes_count_by_their_weights():
     np.testing.assert_allclose(loss(larger, LOGITS, BATCH), found, rtol=1e-6)
 
 
+def test_rows_without_a_label_weigh_nothing():
+    labelled = np.arange(8) < 6
+    part = {**BATCH, "valid": BATCH["valid"] & labelled}
+    found = loss(WEIGHTS, LOGITS, {**BATCH, "labelled": labelled})
+    assert found == loss(WEIGHTS, LOGITS, part) != loss(WEIGHTS, LOGITS, BATCH)
+
+
 def test_weights_are_of_the_global_batch():
     devices = parallel.find_devices(4)
 

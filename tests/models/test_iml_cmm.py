@@ -13,7 +13,7 @@ from configs import _iml_cmm, demo, iml_cmm_simsv2
 from msajax.data.spec import MODALITIES, Spec
 from msajax.interop.replay import template
 from msajax.models.iml_cmm import IMLCMM
-from msajax.nn import kan
+from msajax.nn import kan, mixup
 from msajax.nn.mixup import Mixup
 from tests import toys
 
@@ -169,6 +169,33 @@ def test_classes_take_the_cross_entropy_of_both_labels():
     )
 
 
+def test_modalities_that_predict_alone_predict_classes():
+    spec = Spec(
+        (6, 3, 4), (5, 9, 7), 12, None, ("a", "b", "c"), (*Spec.fields, "label_audio")
+    )
+    batch = spec.example(6, seed=1)
+    batch["label_audio"] = np.float32([0, 1, 2, 2, 1, 0])
+    _, terms = run("loss_of_mixes", spec)(batch, {})
+    pred = run("__call__", spec)(batch)["pred_audio"]
+    log_p = np.asarray(jax.nn.log_softmax(pred))
+    picked = log_p[np.arange(6), batch["label_audio"].astype(int)]
+    np.testing.assert_allclose(terms["audio"], -picked.mean(), rtol=1e-4)
+
+
+def test_audio_and_vision_have_draws_of_their_own(monkeypatch):
+    keys = []
+
+    def draw(key, rows, *, alpha):
+        keys.append(np.asarray(jax.random.key_data(key)).tolist())
+        return MIXES["audio"]
+
+    monkeypatch.setattr(mixup, "draw", draw)
+    options = dict(train=True, progress={}, method="loss", rngs=jax.random.key(0))
+    IMLCMM(SPEC, **TINY).apply(parameters(), BATCH, **options)
+    first, second = keys
+    assert first != second
+
+
 def test_draws_differ_per_step_and_repeat_per_seed():
     model = IMLCMM(SPEC, **TINY)
     values, batch = parameters(), jax.tree.map(jnp.asarray, BATCH)
@@ -206,10 +233,12 @@ def test_rows_without_labels_learn_from_predictions():
     for name, weight in zip(("", *MODALITIES), TINY["weights"], strict=True):
         suffix = f"_{name}" if name else ""
         guess = np.asarray(clean[f"pred{suffix}"])
-        label = np.where(known, BATCH[f"label{suffix}"], guess)
+        label, counted = BATCH[f"label{suffix}"], known
         if name in ("", "audio"):
+            label, counted = np.where(known, label, guess), known | True
             label = share * label + (1 - share) * label[SWAP]
-        wanted += weight * np.abs(mixed[0][f"pred{suffix}"] - label).mean()
+        error = np.abs(mixed[0][f"pred{suffix}"] - label)
+        wanted += weight * error[counted].mean()
     np.testing.assert_allclose(terms["audio_mix"], wanted, rtol=1e-4)
     assert total > terms["audio_mix"]
 

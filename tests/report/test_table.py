@@ -182,3 +182,13 @@ def test_bad_input_is_named():
         table.markdown([run("mult"), run("mult", "sims")])
     with pytest.raises(ValueError, match="one dataset; got no run"):
         table.render([])
+
+
+def test_a_seed_of_nan_counts_nowhere_in_a_confusion_matrix():
+    counts = {"test": [[[0, 0], [0, 0]], [[3, 1], [0, 2]]]}
+    run = {"classes": ("good", "bad"), "confusion": counts}
+    console = Console(file=io.StringIO(), width=80)
+    console.print(table.confusion(run))
+    shown = [line.split() for line in console.file.getvalue().splitlines()]
+    assert ["good", "75.0", "25.0", "4"] in shown
+    assert ["bad", "0.0", "100.0", "2"] in shown
