@@ -398,8 +398,7 @@ PARTS = {  # the modules of each row's last phase
 @pytest.mark.parametrize("row", _mfon.ROWS)
 def test_an_epoch_of_each_row(row, tmp_path):
     phases, fields = recipe(row)
-    encoder = None if row in ("vision", "audio") else toys.BERT
-    model = models.get("mfon")(SPEC, **{**fields, **STILL, "encoder": encoder})
+    model = models.get("mfon")(SPEC, **{**fields, **STILL, "encoder": None})
     devices = parallel.find_devices(1)
     data = toys.on_devices(devices, spec=SPEC, given=small_corpus())
     last = dataclasses.replace(phases[-1], epochs=1)
@@ -413,7 +412,7 @@ def test_an_epoch_of_each_row(row, tmp_path):
 
     before = step.init(model, jax.random.key(1)).params
     moved = {k for k, x in best.params.items() if not np.array_equal(x, before[k])}
-    wanted = PARTS.get(row, PARTS["mfon"])
+    wanted = PARTS.get(row, PARTS["mfon"]) - {"encoder"}
     assert {k.split("/")[0] for k in moved} == wanted
     assert all(re.fullmatch(last.train, k) for k in moved)
 
