@@ -144,8 +144,7 @@ class IMLCMM(Model):
         """Predictions.
 
         Args:
-          batch: as in `Model`.
-          train: as in `Model`.
+          batch, train: as in `Model`.
 
         Returns:
           'pred'; 'text', 'audio', 'vision': the tokens [B, tokens, dim]; 'fusion'
@@ -164,9 +163,8 @@ class IMLCMM(Model):
         changes runs on the rows of all passes together.
 
         Args:
-          batch: as in `__call__`.
+          batch, train: as in `Model`.
           mixes: by the modality that is mixed.
-          train: as in `__call__`.
 
         Returns:
           As `__call__`, of each pass.
@@ -224,8 +222,7 @@ class IMLCMM(Model):
         h = [tokens[m] for m in MODALITIES]
         if not self.ahl_layers:
             return self.fusion(jnp.concatenate(h, axis=1))
-        hyper, _ = self.ahl(*h)
-        return self.fusion(hyper)
+        return self.fusion(self.ahl(*h)[0])
 
     def _kan(self, features: int, *, hidden: bool = False) -> nn.Module:
         grid = Grid(self.grid_size, self.order, *self.grid_range)
@@ -255,18 +252,15 @@ class IMLCMM(Model):
         total = self._weighted(losses)
         terms = {"pred": clean["pred"].astype(jnp.float32), **losses}
         labels = {task: self._guessed(task, clean, batch) for task in labels}
-        names = "audio", "vision"
-        weights: dict[str, float] = dict(zip(names, self.mix_weights, strict=True))
+        weights: Any = dict(zip(("audio", "vision"), self.mix_weights, strict=True))
         for (m, mix), out in zip(mixes.items(), others, strict=True):
             losses = self._losses(out, labels, batch, batch["valid"], m, mix)
             terms[f"{m}_mix"] = self._weighted(losses)
             total += weights[m] * terms[f"{m}_mix"]
         if train and self.kan and (self.activation or self.entropy):
-            terms["penalty"] = kan.regularization(
-                self.variables["params"],
-                activation=self.activation,
-                entropy=self.entropy,
-            )
+            options = dict(activation=self.activation, entropy=self.entropy)
+            params = self.variables["params"]
+            terms["penalty"] = kan.regularization(params, **options)
             total += terms["penalty"]
         return total, terms
 
@@ -304,9 +298,8 @@ class IMLCMM(Model):
             if self.mix_labels == "blend" and label.dtype == jnp.float32:
                 losses[task] = self._loss(task, out, mix.blend(*both), batch)
             else:
-                losses[task] = mix.blend(
-                    *(self._loss(task, out, y, batch) for y in both)
-                )
+                pair = (self._loss(task, out, y, batch) for y in both)
+                losses[task] = mix.blend(*pair)
         return losses
 
     def _loss(

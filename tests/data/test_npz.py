@@ -49,7 +49,7 @@ def test_rows_without_labels(samples, write):
     np.testing.assert_allclose(found["label"][1:], arrays["label"][train][1:])
     arrays["labelled"] = ~train
     arrays["split"] = arrays["split"][::-1]
-    with pytest.raises(DataError, match="of the split test are not labelled"):
+    with pytest.raises(DataError, match="of the split valid are not labelled"):
         read(write(samples.npz_bytes(arrays)), dataset="mosi")
 
 
