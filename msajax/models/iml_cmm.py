@@ -143,8 +143,7 @@ class IMLCMM(Model):
         """Predictions.
 
         Args:
-          batch: as in `Model`.
-          train: as in `Model`.
+          batch, train: as in `Model`.
 
         Returns:
           'pred'; 'text', 'audio', 'vision': the tokens [B, tokens, dim]; 'fusion'
@@ -163,9 +162,8 @@ class IMLCMM(Model):
         changes runs on the rows of all passes together.
 
         Args:
-          batch: as in `__call__`.
+          batch, train: as in `Model`.
           mixes: by the modality that is mixed.
-          train: as in `__call__`.
 
         Returns:
           As `__call__`, of each pass.
@@ -223,8 +221,7 @@ class IMLCMM(Model):
         h = [tokens[m] for m in MODALITIES]
         if not self.ahl_layers:
             return self.fusion(jnp.concatenate(h, axis=1))
-        hyper, _ = self.ahl(*h)
-        return self.fusion(hyper)
+        return self.fusion(self.ahl(*h)[0])
 
     def _kan(self, features: int, *, hidden: bool = False) -> nn.Module:
         grid = Grid(self.grid_size, self.order, *self.grid_range)
@@ -262,11 +259,9 @@ class IMLCMM(Model):
             terms[f"{m}_mix"] = self._weighted(losses)
             total += weights[m] * terms[f"{m}_mix"]
         if train and self.kan and (self.activation or self.entropy):
-            terms["penalty"] = kan.regularization(
-                self.variables["params"],
-                activation=self.activation,
-                entropy=self.entropy,
-            )
+            options = dict(activation=self.activation, entropy=self.entropy)
+            params = self.variables["params"]
+            terms["penalty"] = kan.regularization(params, **options)
             total += terms["penalty"]
         return total, terms
 
