@@ -25,12 +25,14 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def few_programs():
-    """Drops the compiled programs of each file: the system allows a process about 65,000 mappings."""
+    """Drops compiled programs in time: the system allows a process about 65,000 mappings."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    with open("/proc/self/maps", "rb") as maps:
+        if sum(1 for _ in maps) > 30_000:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture(scope="session")
