@@ -82,7 +82,8 @@ def _simulated(case: Case, model: SelfMM, name: str) -> dict[str, Any]:
     }
     step, found, tables = _step(model), [], []
     before = [memory]
-    size = len(order[0]) // (_steps(case, name) // len(order))
+    steps = len(case.arrays[f"out/sim/{name}/loss_M"]) // len(order)
+    size = -(-len(order[0]) // steps)  # the last batch may be smaller
     for epoch, rows in enumerate(order):
         for index in np.split(rows, range(size, len(rows), size)):
             memory, losses, centres = step(memory, *_rows(inputs, epoch, index))
@@ -101,11 +102,6 @@ def _simulated(case: Case, model: SelfMM, name: str) -> dict[str, Any]:
         results[f"{prefix}/labels_{m}"] = np.stack(labels)
         results[f"out/sim/features_after_epoch_{m}"] = np.stack(features)
     return results
-
-
-def _steps(case: Case, name: str) -> int:
-    """Number of simulated steps."""
-    return len(case.arrays[f"out/sim/{name}/loss_M"])
 
 
 def _rows(inputs: Any, epoch: int, index: np.ndarray) -> tuple[Any, ...]:
