@@ -139,6 +139,7 @@ def test_rows_labelled_zero(exclude):
 def test_the_memory_on_four_devices_is_that_on_one():
     memory, features, batch = draw(rows=8)
     batch["index"] = np.array([3, 9, 1, 6, 4, 8, 0, 0], np.int32)
+    batch["label"] = memory["label_fusion"][batch["index"]]
     batch["valid"][7] = False
     model = SelfMM(SPEC, **TINY)
 
