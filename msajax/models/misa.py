@@ -82,12 +82,12 @@ class MISA(Model):
           three in this order, [B, 3, dim] each: 'projected', 'private' (h^p), 'shared'
           (h^c), 'decoded'; 'fused' [B, 6, dim].
         """
-        # Utterance-level representations (section 3.4)
+        # Utterance-level representations
         u = {m: self._utterance(m, batch, train) for m in self._streams()}
         h = {m: self._project(m, x) for m, x in u.items()}
         projected = jnp.stack([*h.values()], axis=1)
 
-        # Modality-invariant and -specific representations (section 3.4)
+        # Modality-invariant and -specific representations
         private = [Linear(self.dim, name=f"private_{m}")(x) for m, x in h.items()]
         private = nn.sigmoid(jnp.stack(private, axis=1))
         shared = nn.sigmoid(Linear(self.dim, name="shared")(projected))
@@ -96,7 +96,7 @@ class MISA(Model):
         out = dict(projected=projected, private=private, shared=shared)
         out["decoded"] = jnp.stack(decoded, axis=1)
 
-        # Modality fusion (section 3.5)
+        # Modality fusion
         layer = _PostNormLayer(
             self.heads, self.hidden, self.fusion_dropout, name="fuse"
         )
@@ -121,7 +121,7 @@ class MISA(Model):
         return total, {"task": task, **terms}
 
     def regularisers(self, out: Outputs, batch: Batch) -> dict[str, jax.Array]:
-        """The losses on the representations of the global batch (section 3.6), by their weights' names.
+        """The losses on the representations of the global batch, by their weights' names.
 
         Args:
           out: of `__call__`.
@@ -169,10 +169,8 @@ class MISA(Model):
 
     def _utterance(self, m: str, batch: Batch, train: bool) -> jax.Array:
         """The vector u_m of a modality: [B, D]."""
-        x, mask = (
-            batch[m] if m != "text" else self._text(batch, train),
-            batch[f"{m}_mask"],
-        )
+        x = self._text(batch, train) if m == "text" else batch[m]
+        mask = batch[f"{m}_mask"]
         if m == "text" and self.pooling == "mean":
             return mean_pool(x, mask)
         if m != "text" and self.text_lengths:

@@ -130,7 +130,7 @@ class SelfMM(Model):
             x = self.bert(batch["text_ids"], **masks, train=train).last
         return first_step(x, mask) if self.pooling == "cls" else mean_pool(x, mask)
 
-    # The losses (equation 13) ----------------------------------------------------
+    # The losses ---------------------------------------------------------------------
 
     def loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
@@ -162,7 +162,7 @@ class SelfMM(Model):
             losses[m] = parallel.batch_mean(values, where=where)
         return losses
 
-    # The unimodal label generation module (section 3.4, algorithm 1) ---------------
+    # The unimodal label generation module -------------------------------------------
 
     def remember(
         self, features: dict[str, jax.Array], batch: Batch, epoch: jax.Array
@@ -192,10 +192,7 @@ class SelfMM(Model):
                 memory.value = memory.value.at[rows].set(values, mode="drop")
 
     def centres(self, m: str) -> tuple[jax.Array, jax.Array]:
-        """Mean features of the positive and of the negative rows, [2, D], and whether there are such, [2] bool.
-
-        Equations (5) and (6).
-        """
+        """Mean features of the positive and of the negative rows, [2, D], and whether there are such, [2] bool."""
         label = self.label[m].value
         positive = label > 0 if self.exclude_zero else label >= 0
         classes = jnp.stack([positive, label < 0])  # [2, N]
@@ -206,7 +203,7 @@ class SelfMM(Model):
     def _relative_distance(
         self, m: str, features: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """α_m of equation (9), [B], and whether both classes have a row."""
+        """α_m: how much nearer the positive centre is than the negative one, [B]; whether there are both."""
         centres, found = self.centres(m)
         gaps = features[:, None] - centres[None]  # [B, 2, D]
         positive, negative = jnp.moveaxis(l2_norm(gaps)[..., 0], 1, 0)
@@ -220,7 +217,7 @@ class SelfMM(Model):
         of_all: tuple[jax.Array, jax.Array],
         epoch: jax.Array,
     ) -> jax.Array:
-        """A modality's labels: equations (12) and (13) of the ratio and the difference, then the moving average.
+        """A modality's labels: by the ratio and the difference of the distances, then the moving average.
 
         Args:
           y: [B], labels of all modalities.

@@ -68,7 +68,8 @@ TINY = {
     "mag_bert": dict(encoder=BERT, align=True),
     "mag_xlnet": dict(encoder=XLNET, align=True),
     "mfon": dict(encoder=BERT, dim=8, heads=2, layers=(1, 2), teacher_layers=(2, 1)),
-    "misa": dict(encoder=BERT, dim=6, hidden=5),
+    # Narrower, a LayerNorm behind a ReLU that is nearly zero would amplify rounding.
+    "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
     # A small bound: mu has a gradient only where it binds.
     "msg_mba": dict(encoder=BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7),
     "mult": dict(dim=6, heads=2, layers=1),
