@@ -1,6 +1,6 @@
 """The embedded demo corpus: `configs/demo.py:SYSTEM`, or `configs/demo.py:SYSTEM/ROW` for a row of its ablations."""
 
-from configs import _alr, _iml_cmm, _mfon, _msg_mba, common
+from configs import _alr, _iml_cmm, _mfon, _misa, _msg_mba, _self_mm, common
 
 # Sizes that train in seconds to a minute or two on two cores.
 _MODELS = {
@@ -43,8 +43,16 @@ _MODELS = {
         contrast=0.1,
         own_labels=True,
     ),
+    "misa": dict(dim=32, hidden=64),
     "msg_mba": dict(align=True, pooling="mean", dim=16, fusion_dim=32),
     "mult": dict(dim=16, heads=2, layers=2),
+    "self_mm": dict(
+        pooling="mean",
+        hidden_dims=(16, 16),
+        out_dims=(16, 16),
+        post_dims=(32, 16, 16),
+        fusion_dim=32,
+    ),
     "tfn": dict(hidden_dims=(32, 16, 16), text_out=16, post_fusion_dim=32),
 }
 
@@ -59,7 +67,9 @@ _ROWS = {
     "alr": _alr.set_row,
     "iml_cmm": _iml_cmm.set_row,
     "mfon": _mfon_row,
+    "misa": _misa.set_row,
     "msg_mba": _msg_mba.set_row,
+    "self_mm": _self_mm.set_row,
 }
 
 

@@ -10,7 +10,9 @@ _MODELS = {
     "ef_lstm": dict(hidden_dim=128, layers=1),
     "lf_dnn": dict(audio_dropout=0.6, vision_dropout=0.6, post_fusion_dropout=0.5),
     "lmf": dict(rank=4),
+    "misa": dict(dim=64, hidden=128, dropout=0.5),  # not chosen, as self_mm's
     "mult": dict(layers=2, causal=False),
+    "self_mm": dict(hidden_dims=(32, 32), out_dims=(16, 16), fusion_dim=64),
     "tfn": dict(
         hidden_dims=(64, 16, 16),
         text_out=32,

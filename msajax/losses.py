@@ -68,3 +68,70 @@ def _unit(x: jax.Array) -> jax.Array:
     x = x.astype(jnp.float32)
     square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
+
+
+def cmd(x: jax.Array, y: jax.Array, *, where: jax.Array, moments: int = 5) -> jax.Array:
+    """Central moment discrepancy: distances between the means and the central moments of each dimension, summed.
+
+    Zellinger et al., "Central Moment Discrepancy (CMD) for Domain-Invariant
+    Representation Learning", ICLR 2017, for values in [0, 1].
+
+    Args:
+      x, y: [N, D], samples of two distributions.
+      where: [N] bool, False on samples that do not count.
+      moments: the highest one.
+
+    Returns:
+      A scalar, 0 without any sample; its gradient where a distance is 0 is 0.
+    """
+    x, y = (_mean_and_centred(v, where) for v in (x, y))
+    gaps = [x[0] - y[0]]
+    for k in range(2, moments + 1):
+        gaps.append(jnp.subtract(*(_mean(v[1] ** k, where) for v in (x, y))))
+    return jnp.sum(_length(jnp.stack(gaps)))
+
+
+def orthogonality(x: jax.Array, y: jax.Array, *, where: jax.Array) -> jax.Array:
+    """How far two representations of the same samples are from orthogonal: squared products of their dimensions.
+
+    Dimensions are centred over the samples, then samples have length 1; through these
+    lengths no gradient flows.
+
+    Args:
+      x: [N, D].
+      y: [N, E].
+      where: [N] bool, False on samples that do not count.
+
+    Returns:
+      A scalar, the mean of D E squares.
+
+    Source: DiffLoss of thuiar/MMSA, as in domain separation networks (Bousmalis et
+    al., NeurIPS 2016).
+    """
+
+    def unit(v):
+        centred = jnp.where(where[:, None], _mean_and_centred(v, where)[1], 0)
+        length = jax.lax.stop_gradient(_length(centred))
+        return centred / (length[:, None] + 1e-6)
+
+    return jnp.mean(jnp.square(jnp.einsum("nd,ne->de", unit(x), unit(y))))
+
+
+def _mean(x: jax.Array, where: jax.Array) -> jax.Array:
+    """Mean of the samples that count, 0 without any: [N, D] -> [D]."""
+    total = jnp.sum(jnp.where(where[:, None], x, 0), axis=0)
+    return total / jnp.maximum(jnp.sum(where), 1)
+
+
+def _mean_and_centred(x: jax.Array, where: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """[N, D] -> [D] and [N, D]."""
+    x = x.astype(jnp.float32)
+    mean = _mean(x, where)
+    return mean, x - mean[None]
+
+
+def _length(x: jax.Array) -> jax.Array:
+    """Euclidean lengths of the rows, whose gradient at 0 is 0: [N, D] -> [N]."""
+    square = jnp.sum(jnp.square(x), axis=-1)
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from configs import _mfon, _msg_mba, common
+from configs import _mfon, _misa, _msg_mba, _self_mm, common
 from msajax import config as config_module
 from msajax import models, step
 from msajax.data.spec import DATASETS, MODALITIES, Spec
@@ -116,6 +116,66 @@ def test_recipe_of_av_mc(dataset):
         # The heads on audio and vision are not in their groups, as theirs.
         assert path.split("/")[0] == names.get(group, path.split("/")[0])
         assert (group == 2) == (path.split("/")[0] not in names.values())
+
+
+@pytest.mark.parametrize("dataset", SIZES)
+@pytest.mark.parametrize("system", ["misa", "self_mm"])
+def test_recipe_of_misa_and_self_mm(system, dataset):
+    config = config_module.load(
+        f"configs/{system}_{dataset}.py", [("model.scan", "True")]
+    )
+    dims, lengths = SIZES[dataset]
+    assert (config.data.dims, config.data.lengths) == (dims, lengths)
+    assert config.text.max_length == lengths[0]
+    model, params = with_an_encoder(config, dims, lengths)
+    groups = assign(Optimizer(**config.optimizer), params)
+    if system == "misa":
+        width = 4 * dims[2]  # both layers and directions
+        assert params["project_vision/kernel"].shape == (width, model.dim)
+        clip = 1.0 if dataset == "sims" else 0.8
+        assert config.optimizer.clip_value * config.train.accumulate == clip
+        return
+    assert params["post_text/layer_1/kernel"].shape == (768, model.post_dims[0])
+    names = "encoder", "encoder", "audio", "vision", "post"
+    for path, group in groups.items():
+        assert path.startswith(names[group])
+        small = re.search("bias$|[nN]orm/scale$", path) is not None
+        assert group > 1 or small == (group == 0)
+
+
+def with_an_encoder(config, dims, lengths):
+    """(system, shapes of its parameters) at full size."""
+    fields = (*Spec.fields, "text_ids", "text_type")
+    scale = DATASETS[config.data.dataset].label_range
+    spec = Spec(dims, lengths, 1284, scale, fields=fields)
+    model = config_module.build(config, spec, ENCODERS.get(config.text.encoder))
+    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    return model, shapes.params
+
+
+@pytest.mark.parametrize("row", _misa.ROWS)
+def test_rows_of_misa(row):
+    config = config_module.load(f"configs/misa_mosi.py:{row}")
+    found = [m in config.data.modalities for m in MODALITIES]
+    assert (config.text.encoder != "") == found[0]
+    assert sum(found) == (2 if row in ("no_text", "no_audio", "no_vision") else 3)
+    weights = {k: config.model[k] for k in ("similarity", "difference")}
+    weights["reconstruction"] = config.model.reconstruction
+    left_out = {f"no_{name}" for name, weight in weights.items() if not weight}
+    assert left_out == ({row} & {f"no_{name}" for name in weights})
+
+
+@pytest.mark.parametrize("row", _self_mm.ROWS)
+def test_rows_of_self_mm(row):
+    config = config_module.load(f"configs/self_mm_sims.py:{row}")
+    letters = {m[0] for m in config.model.tasks} | {"m"}
+    assert letters == set("mtav" if row == "self_mm" else row)
+
+
+@pytest.mark.parametrize("system,row", [("misa", "no_difference"), ("self_mm", "mtv")])
+def test_unknown_rows_of_misa_and_self_mm(system, row):
+    with pytest.raises(ValueError, match=f'unknown row "{row}s"; did you mean "{row}"'):
+        config_module.load(f"configs/{system}_mosi.py:{row}s")
 
 
 MFON = (*itertools.product(SIZES, ("mfon",)), *(("sims", row) for row in _mfon.ROWS))
@@ -356,7 +416,11 @@ def test_fine_tuning(encoder, layers, frozen):
 
 
 @pytest.mark.parametrize(
-    "argument", ["mfon/text", "msg_mba/msg_t", "alr/layers_3", "iml_cmm/no_kan"]
+    "argument",
+    [
+        *("mfon/text", "msg_mba/msg_t", "alr/layers_3", "iml_cmm/no_kan"),
+        "misa/no_difference",
+    ],
 )
 def test_rows_on_the_demo_corpus(argument):
     system, row = argument.split("/")

@@ -77,3 +77,49 @@ def test_huber_and_its_slope_are_continuous_at_delta():
 
 def test_huber_is_float32():
     assert losses.huber(jnp.ones(2, jnp.bfloat16), delta=1.0).dtype == jnp.float32
+
+
+SHARES = rng.uniform(size=(2, 6, 3)).astype(np.float32)
+COUNTED = np.array([1, 1, 0, 1, 1, 0], bool)
+
+
+def test_cmd_is_the_distance_of_moments():
+    x, y = (v[COUNTED].astype(np.float64) for v in SHARES)
+    wanted = np.linalg.norm(x.mean(0) - y.mean(0))
+    for k in (2, 3, 4, 5):
+        gap = ((x - x.mean(0)) ** k).mean(0) - ((y - y.mean(0)) ** k).mean(0)
+        wanted += np.linalg.norm(gap)
+    np.testing.assert_allclose(losses.cmd(*SHARES, where=COUNTED), wanted, rtol=1e-5)
+    # Two points a distance of 2 from each other, about the same mean
+    x, y = np.float32([[0], [2]]), np.float32([[1], [1]])
+    found = losses.cmd(x, y, where=np.ones(2, bool), moments=4)
+    np.testing.assert_allclose(found, 0 + 1 + 0 + 1, rtol=1e-6)
+
+
+def test_orthogonality_is_of_centred_unit_rows():
+    units = []
+    for v in SHARES:
+        v = v[COUNTED].astype(np.float64)
+        v = v - v.mean(0)
+        units.append(v / np.linalg.norm(v, axis=1, keepdims=True))
+    wanted = ((units[0].T @ units[1]) ** 2).mean()
+    found = losses.orthogonality(*SHARES, where=COUNTED)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [losses.cmd, losses.orthogonality])
+@pytest.mark.parametrize("count", [0, 1, 6])
+def test_equal_or_no_samples_have_finite_gradients(loss, count):
+    where = np.arange(6) < count
+    value, grads = jax.value_and_grad(loss, (0, 1))(*SHARES[[0, 0]], where=where)
+    assert np.isfinite(value) and all(np.isfinite(grad).all() for grad in grads)
+    if loss is losses.cmd or count < 2:
+        assert value == 0
+
+
+def test_no_gradient_through_the_lengths_of_orthogonality():
+    x, y = SHARES
+    grad = jax.grad(losses.orthogonality)(x, y, where=np.ones(6, bool))
+    # With one, lengthening a sample would change nothing.
+    centred = x - x.mean(0)
+    assert np.abs((grad * centred).sum(1)).max() > 1e-3

@@ -4,7 +4,7 @@ Each takes the prefix of the module in the state dict and the path of ours
 (without 'params/').
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -41,12 +41,27 @@ def lstm(torch: str, ours: str, layers: int = 1) -> Iterator[Rule]:
         leaf = f"params/{ours}/layer_{i}"
         yield reverse(f"{torch}.weight_ih_l{i}", f"{leaf}/kernel")
         yield reverse(f"{torch}.weight_hh_l{i}", f"{leaf}/recurrent_kernel")
-        yield Rule(
-            f"{leaf}/bias",
-            (f"{torch}.bias_ih_l{i}", f"{torch}.bias_hh_l{i}"),
-            np.add,
-            lambda gradient: (gradient, gradient),
-        )
+        names = [f"{torch}.bias_{kind}_l{i}" for kind in ("ih", "hh")]
+        yield _summed(names, f"{leaf}/bias")
+
+
+def _summed(names: Iterable[str], leaf: str) -> Rule:
+    """The one bias of our LSTM, the sum of the two there."""
+    return Rule(leaf, tuple(names), np.add, lambda gradient: (gradient, gradient))
+
+
+def recurrent(torch: str, ours: str, cell: str) -> Iterator[Rule]:
+    """A bidirectional torch.nn.LSTM or GRU of one layer to `Recurrent`."""
+    for ending, direction in (("", "forward"), ("_reverse", "backward")):
+        leaf = f"params/{ours}/{direction}"
+        names = [f"{torch}.bias_{kind}_l0{ending}" for kind in ("ih", "hh")]
+        yield reverse(f"{torch}.weight_ih_l0{ending}", f"{leaf}/kernel")
+        yield reverse(f"{torch}.weight_hh_l0{ending}", f"{leaf}/recurrent_kernel")
+        if cell == "lstm":
+            yield _summed(names, f"{leaf}/bias")
+        else:
+            yield copy(names[0], f"{leaf}/bias")
+            yield copy(names[1], f"{leaf}/recurrent_bias")
 
 
 def attention(torch: str, ours: str, heads: int) -> Iterator[Rule]:

@@ -11,7 +11,7 @@ import numpy as np
 from msajax.interop import bert, blocks
 from msajax.interop.case import Case
 from msajax.interop.replay import COMPILER, padded_batch, spec_of, template
-from msajax.interop.table import Rule, Table, copy
+from msajax.interop.table import Rule, Table, copy, zeros
 from msajax.models.base import Batch
 from msajax.models.mfon import MFON
 from msajax.nn.transformer import CrossmodalEncoder
@@ -57,8 +57,8 @@ def _fusion(model: MFON) -> Iterator[Rule]:
         widths = (model.dim, model.dim // 2, model.dim // 8, model.spec.num_outputs)
         for i in range(3):
             leaf = f"params/teacher_{modality}/classifier/linear_{i}"
-            yield _zeros(f"{leaf}/kernel", widths[i : i + 2])
-            yield _zeros(f"{leaf}/bias", widths[i + 1 : i + 2])
+            yield zeros(f"{leaf}/kernel", widths[i : i + 2])
+            yield zeros(f"{leaf}/bias", widths[i + 1 : i + 2])
     for i in range(4):
         yield from blocks.linear(f"TVA_decoder.MLP.{2 * i}", f"decoder/linear_{i}")
 
@@ -70,10 +70,6 @@ def _teacher(model: MFON, modality: str, torch: str) -> Iterator[Rule]:
     yield from blocks.linear(f"{torch}proj_a", f"{ours}/project")
     names = f"{torch}trans_encoder_a.", f"{ours}/encoder/"
     yield from blocks.crossmodal_encoder(*names, layers=layers, heads=model.heads)
-
-
-def _zeros(leaf: str, shape: tuple[int, ...]) -> Rule:
-    return Rule(leaf, (), lambda: np.zeros(shape, np.float32), lambda _: ())
 
 
 def reproduce(case: Case) -> dict[str, Any]:

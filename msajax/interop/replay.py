@@ -19,6 +19,7 @@ _FEATURES = {
     "Feature_v": "vision",
     "Feature_f": "fusion",
     "M": "pred",
+    **{m[0].upper(): f"pred_{m}" for m in MODALITIES},
 }
 
 # A case runs once: compiling fast matters more than running fast.
@@ -34,12 +35,14 @@ class Run(NamedTuple):
     Attributes:
       features: outputs, by the names that MMSA gives them.
       loss: a scalar.
+      terms: of the loss.
       gradients: of the loss, a tree like the parameters; None if not asked for.
       collections: all others after the pass, captured intermediates among them.
     """
 
     features: dict[str, jax.Array]
     loss: jax.Array
+    terms: dict[str, jax.Array]
     gradients: Any
     collections: dict[str, Any]
 
@@ -103,6 +106,7 @@ def run(
     train: bool = False,
     differentiate: bool = True,
     capture: type[nn.Module] | tuple[type[nn.Module], ...] = (),
+    epoch: int = 0,
 ) -> Run:
     """Runs a system that draws no random numbers.
 
@@ -114,8 +118,10 @@ def run(
       differentiate: compute gradients.
       capture: submodules of these types leave their outputs in the collection
         'intermediates'.
+      epoch: that the loss is told.
     """
-    others = {name: tree for name, tree in variables.items() if name != "params"}
+    others = jax.tree.map(jnp.asarray, {**variables})
+    del others["params"]
 
     def captured(module: nn.Module, method: str) -> bool:
         return method == "__call__" and (
@@ -123,30 +129,29 @@ def run(
         )
 
     def loss_of(params):
-        (loss, _), after = model.apply(
+        (loss, terms), after = model.apply(
             {"params": params, **others},
             batch,
             train=train,
-            progress={},
+            progress={"epoch": epoch},
             method="loss",
             mutable=[*others, "intermediates"],
             capture_intermediates=captured,
         )
-        return loss, after
+        return loss, (terms, after)
 
     def compute(params):
         if differentiate:
             return jax.value_and_grad(loss_of, has_aux=True)(params)
         return loss_of(params), None
 
-    (loss, after), gradients = jax.jit(compute, compiler_options=COMPILER)(
-        variables["params"]
-    )
+    run_once = jax.jit(compute, compiler_options=COMPILER)
+    (loss, (terms, after)), gradients = run_once(variables["params"])
     (outputs,) = after["intermediates"]["__call__"]
     features = {
         name: outputs[ours] for name, ours in _FEATURES.items() if ours in outputs
     }
-    return Run(features, loss, gradients, after)
+    return Run(features, loss, terms, gradients, after)
 
 
 def eval_and_train(

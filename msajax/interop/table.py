@@ -142,6 +142,11 @@ def reverse(name: str, leaf: str) -> Rule:
     return copy(name, leaf, np.transpose, np.transpose)
 
 
+def zeros(leaf: str, shape: tuple[int, ...]) -> Rule:
+    """A leaf that the reference's state dict does not hold: it starts at zero."""
+    return Rule(leaf, (), lambda: np.zeros(shape, np.float32), lambda _: ())
+
+
 def stack(layers: Iterable[Iterable[Rule]]) -> Iterable[Rule]:
     """Rules of equal layers joined: leaves with a leading axis [layers]."""
 

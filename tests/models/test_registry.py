@@ -26,7 +26,8 @@ FIELDS = (
 SPEC = Spec(dims=(8, 3, 4), lengths=(5, 7, 6), num_train=12, fields=FIELDS)
 CLASSES = dataclasses.replace(SPEC, label_range=None, classes=("a", "b", "c"))
 BATCH = 4
-PROGRESS = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
+# Not the first epoch, in which Self-MM's single modalities have no labels yet.
+PROGRESS = {"epoch": 1, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
 
 # Widths that keep a system small; every field not named here has its default.
 TINY = {
@@ -67,9 +68,18 @@ TINY = {
     "mag_bert": dict(encoder=BERT, align=True),
     "mag_xlnet": dict(encoder=XLNET, align=True),
     "mfon": dict(encoder=BERT, dim=8, heads=2, layers=(1, 2), teacher_layers=(2, 1)),
+    # Narrower, a LayerNorm behind a ReLU that is nearly zero would amplify rounding.
+    "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
     # A small bound: mu has a gradient only where it binds.
     "msg_mba": dict(encoder=BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7),
     "mult": dict(dim=6, heads=2, layers=1),
+    "self_mm": dict(
+        encoder=BERT,
+        hidden_dims=(6, 5),
+        out_dims=(4, 3),
+        post_dims=(6, 7, 5),
+        fusion_dim=9,
+    ),
     "tfn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
 }
 

@@ -1,0 +1,31 @@
+"""Self-MM on CH-SIMS v2, unaligned: `configs/self_mm_simsv2.py:ROW` (hyperparameters: MMSA config_regression.json @ a94e65d).
+
+ROW is one of the paper's ablation of tasks, a name in `configs._self_mm.ROWS`.
+"""
+
+from configs import _self_mm, common
+
+
+def get_config(row="self_mm"):
+    config = common.get_config("self_mm", "simsv2")
+    config.data.update(dims=(768, 25, 177), lengths=(50, 925, 232))
+    config.text.update(encoder="bert-base-chinese", max_length=50)
+    config.model.update(
+        hidden_dims=(16, 64),
+        out_dims=(16, 32),
+        post_dims=(64, 32, 32),
+        fusion_dim=128,
+        post_dropouts=(0.0, 0.1, 0.0),
+        fusion_dropout=0.0,
+        bound=3.0,
+        exclude_zero=True,
+    )
+    groups = dict(
+        encoder=(5e-5, 1e-2),
+        audio=(1e-3, 0.0),
+        vision=(1e-3, 0.0),
+        other=(1e-3, 1e-3),
+    )
+    _self_mm.set_common(config, batch_size=16, groups=groups)
+    _self_mm.set_row(config, row)
+    return config

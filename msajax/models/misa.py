@@ -1,0 +1,237 @@
+"""MISA: of each modality one vector in a space that all share, and one in a space of its own.
+
+Hazarika, Zimmermann and Poria, "MISA: Modality-Invariant and -Specific
+Representations for Multimodal Sentiment Analysis", ACM MM 2020; the network is that of
+thuiar/MMSA, as are the defaults (CMU-MOSI). Unlike theirs, audio and vision are read
+over their own lengths (`text_lengths` restores the text's), and a row that lacks a
+modality has no part in what compares that modality.
+"""
+
+import itertools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msajax import losses, parallel
+from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.attention import MultiHeadAttention
+from msajax.nn.bert import BertConfig
+from msajax.nn.dropout import Dropout
+from msajax.nn.linear import Linear
+from msajax.nn.norm import LayerNorm
+from msajax.nn.pooling import first_step, last_step, mean_pool
+from msajax.nn.recurrent import CELLS, Recurrent
+from msajax.nn.xlnet import XLNetConfig
+
+ORDER = ("text", "vision", "audio")  # of the authors' tokens
+_CHOICES = {"pooling": ("mean", "recurrent"), "cell": tuple(CELLS)}
+
+
+class MISA(Model):
+    """Modality-invariant and -specific representations.
+
+    A modality that the data lacks has no parameters.
+
+    Attributes:
+      encoder: the network that reads word pieces, from config.text; None takes the
+        text features of the data.
+      dim: width of all representations.
+      pooling: the text's one vector: 'mean' of its steps, or 'recurrent', the network
+        that reads audio and vision, as the authors read GloVe.
+      cell: of that network: 'lstm' or 'gru'.
+      text_lengths: read as many steps of audio and vision as the text has, as MMSA.
+      heads, hidden: of the fusion's Transformer layer: its heads, and the width of its
+        feed-forward block.
+      fusion_dropout: inside that layer.
+      dropout: before the last layer.
+      similarity, difference, reconstruction: weights α, β, γ of the losses.
+      remat, scan: of the encoder's layers, as in `TextOnly`.
+
+    Raises:
+      ValueError: the data has fewer than two modalities.
+    """
+
+    criterion: str = "mse"
+    encoder: BertConfig | XLNetConfig | None = None
+    dim: int = 128
+    pooling: str = "mean"
+    cell: str = "lstm"
+    text_lengths: bool = False
+    heads: int = 2
+    hidden: int = 2048
+    fusion_dropout: float = 0.1
+    dropout: float = 0.2
+    similarity: float = 0.3
+    difference: float = 0.1
+    reconstruction: float = 1.0
+    remat: bool = False
+    scan: bool = False
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Predictions.
+
+        Args:
+          batch: as in `Model`.
+          train: as in `Model`.
+
+        Returns:
+          'pred'; 'text', 'vision', 'audio': the utterance's vectors u_m; then of these
+          three in this order, [B, 3, dim] each: 'projected', 'private' (h^p), 'shared'
+          (h^c), 'decoded'; 'fused' [B, 6, dim].
+        """
+        # Utterance-level representations
+        u = {m: self._utterance(m, batch, train) for m in self._streams()}
+        h = {m: self._project(m, x) for m, x in u.items()}
+        projected = jnp.stack([*h.values()], axis=1)
+
+        # Modality-invariant and -specific representations
+        private = [Linear(self.dim, name=f"private_{m}")(x) for m, x in h.items()]
+        private = nn.sigmoid(jnp.stack(private, axis=1))
+        shared = nn.sigmoid(Linear(self.dim, name="shared")(projected))
+        both = dict(zip(u, jnp.moveaxis(private + shared, 1, 0), strict=True))
+        decoded = [Linear(self.dim, name=f"decode_{m}")(x) for m, x in both.items()]
+        out = dict(projected=projected, private=private, shared=shared)
+        out["decoded"] = jnp.stack(decoded, axis=1)
+
+        # Modality fusion
+        layer = _PostNormLayer(
+            self.heads, self.hidden, self.fusion_dropout, name="fuse"
+        )
+        fused = layer(jnp.concatenate([private, shared], axis=1), train=train)
+        y = Linear(3 * self.dim, name="fc")(fused.reshape(len(fused), -1))
+        y = nn.relu(Dropout(self.dropout)(y, deterministic=not train))
+        pred = Linear(self.spec.num_outputs, name="head")(y)
+        return {"pred": self.shaped(pred), **u, **out, "fused": fused}
+
+    def loss(
+        self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """L_task + α L_sim + β L_diff + γ L_recon; in evaluation L_task alone, which picks the checkpoint."""
+        del progress
+        out = self(batch, train=train)
+        pred = out["pred"].astype(jnp.float32)
+        task = self.task_loss(pred, batch)
+        if not train:
+            return task, {"pred": pred}
+        terms = self.regularisers(out, batch)
+        total = task + sum(getattr(self, name) * x for name, x in terms.items())
+        return total, {"task": task, **terms}
+
+    def regularisers(self, out: Outputs, batch: Batch) -> dict[str, jax.Array]:
+        """The losses on the representations of the global batch, by their weights' names.
+
+        Args:
+          out: of `__call__`.
+          batch: has the masks.
+
+        Returns:
+          Scalars: L_sim, the mean over pairs of modalities of CMD between what is
+          shared; L_diff, the sum over each modality's two representations and over
+          pairs of private ones; L_recon, the mean over modalities.
+        """
+        present = [jnp.any(batch[f"{m}_mask"], axis=1) for m in self._streams()]
+        own = jnp.stack(present, axis=1) & batch["valid"][:, None]
+        vectors = jnp.concatenate([out["private"], out["shared"]], axis=1)
+        vectors, has = map(parallel.gather, (vectors, own))
+        private, shared = jnp.split(jnp.moveaxis(vectors, 1, 0), 2)
+        has, size = has.T, len(present)
+        pairs = [*itertools.combinations(range(size), 2)]
+        distances = [
+            losses.cmd(shared[i], shared[j], where=has[i] & has[j]) for i, j in pairs
+        ]
+        compared = [(private[i], shared[i], has[i]) for i in range(size)]
+        compared += [(private[i], private[j], has[i] & has[j]) for i, j in pairs]
+        products = [losses.orthogonality(x, y, where=w) for x, y, w in compared]
+        error = losses.mse(out["decoded"], out["projected"].astype(jnp.float32))
+        error = jnp.mean(error, axis=-1)  # [B, M]
+        errors = [
+            parallel.batch_mean(error[:, i], where=own[:, i]) for i in range(size)
+        ]
+        return {
+            "similarity": jnp.mean(jnp.stack(distances)),
+            "difference": jnp.sum(jnp.stack(products)),
+            "reconstruction": jnp.mean(jnp.stack(errors)),
+        }
+
+    def _streams(self) -> list[str]:
+        """The modalities that the data has."""
+        self.check_choices(_CHOICES)
+        found = [m for m in ORDER if m in self.spec.modalities]
+        if len(found) < 2:
+            raise ValueError(
+                f"misa compares modalities, but the data has {' '.join(found) or 'none'}; "
+                "set config.data.modalities to at least two"
+            )
+        return found
+
+    def _utterance(self, m: str, batch: Batch, train: bool) -> jax.Array:
+        """The vector u_m of a modality: [B, D]."""
+        x = self._text(batch, train) if m == "text" else batch[m]
+        mask = batch[f"{m}_mask"]
+        if m == "text" and self.pooling == "mean":
+            return mean_pool(x, mask)
+        if m != "text" and self.text_lengths:
+            length = jnp.sum(batch["text_mask"], axis=1, keepdims=True)
+            steps = jnp.arange(mask.shape[1])[None] < length
+            mask = steps & jnp.any(mask, axis=1, keepdims=True)
+        return _Reader(self.cell, name=f"read_{m}")(x, mask)
+
+    def _text(self, batch: Batch, train: bool) -> jax.Array:
+        """The last hidden states of the text: [B, L, D]."""
+        if self.encoder is None:
+            return batch["text"]
+        settings = dict(dtype=None, remat=self.remat, scan=self.scan)
+        encoder = self.encoder.encoder(pooler=False, **settings, name="encoder")
+        masks: Any = dict(mask=batch["text_mask"], segments=batch["text_type"])
+        return encoder(batch["text_ids"], **masks, train=train).last
+
+    def _project(self, m: str, x: jax.Array) -> jax.Array:
+        """To the common width."""
+        h = nn.relu(Linear(self.dim, name=f"project_{m}")(x))
+        return LayerNorm(name=f"project_{m}_norm")(h)
+
+
+class _Reader(nn.Module):
+    """Two recurrent layers in both directions, a LayerNorm between them; their final states."""
+
+    cell: str
+
+    @nn.compact
+    def __call__(self, x, mask):
+        """[B, L, D], mask [B, L] bool -> [B, 4 D]."""
+        width = x.shape[-1]
+        h = Recurrent(width, self.cell, True, name="layer_0")(x, mask)
+        first = _ends(h, mask)
+        h = Recurrent(width, self.cell, True, name="layer_1")(
+            LayerNorm(name="norm")(h), mask
+        )
+        # [B, 2, 2, D], direction before layer, as in the authors' code
+        return jnp.stack([first, _ends(h, mask)], axis=2).reshape(len(x), -1)
+
+
+def _ends(h: jax.Array, mask: jax.Array) -> jax.Array:
+    """The final states of both directions: [B, L, 2 D] -> [B, 2, D]."""
+    forward, backward = jnp.split(h, 2, axis=-1)
+    return jnp.stack([last_step(forward, mask), first_step(backward, mask)], axis=1)
+
+
+class _PostNormLayer(nn.Module):
+    """torch.nn.TransformerEncoderLayer: a LayerNorm behind each block."""
+
+    heads: int
+    hidden: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        """[B, L, D], all steps real -> [B, L, D]."""
+        drop = Dropout(self.dropout, deterministic=not train)
+        attention = MultiHeadAttention(self.heads, self.dropout, name="attention")
+        every = jnp.ones((len(x), x.shape[1], x.shape[1]), bool)
+        x = LayerNorm(name="norm_1")(x + drop(attention(x, mask=every, train=train)))
+        h = drop(nn.relu(Linear(self.hidden, name="linear_1")(x)))
+        h = drop(Linear(x.shape[-1], name="linear_2")(h))
+        return LayerNorm(name="norm_2")(x + h)

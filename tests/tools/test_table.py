@@ -1,0 +1,100 @@
+import csv
+
+import pytest
+
+from msajax import main
+from tools import table
+
+LF_DNN, EF_LSTM = "configs/demo.py:lf_dnn", "configs/demo.py:ef_lstm"
+SHORT = ["--config.train.seeds=1,2", "--config.train.epochs=1"]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Names of the recipes that are trained, in this process."""
+    names = []
+
+    def train(entry, home):
+        names.append(entry.name)
+        arguments = ["--config", entry.recipe, "--workdir", str(entry.folder(home))]
+        return main.main([*arguments, *entry.values])
+
+    monkeypatch.setattr(table, "train", train)
+    return names
+
+
+def run(folder, *arguments):
+    return table.main(["--workdir", str(folder), *SHORT, *arguments])
+
+
+def test_a_table_of_two_systems_beside_one_that_fails(tmp_path, trained, capfd):
+    fails = "configs/demo.py:tfn --config.data.path=nowhere.npz"
+    assert run(tmp_path, LF_DNN, fails, f"{EF_LSTM} --config.train.seeds=3") == 1
+    assert trained == ["lf_dnn", "tfn", "ef_lstm"]
+    assert "tfn failed (exit status 1)" in capfd.readouterr().err
+    text = (tmp_path / "table.md").read_text()
+    lines = text.splitlines()
+    assert lines[0].startswith("demo corpus, test: mean ± std")
+    assert [line.split()[1] for line in lines[4:6]] == ["lf_dnn", "ef_lstm"]
+    assert "- lf_dnn: seeds 1, 2; " in text and "- ef_lstm: seeds 3; " in text
+    assert lines[-1] == "- tfn failed (exit status 1)"
+    with open(tmp_path / "table.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["system"] for row in rows} == {"lf_dnn", "ef_lstm"}
+    assert {row["split"] for row in rows} == {"valid", "test"}
+    mae = [row["mean"] for row in rows if row["metric"] == "mae"]
+    assert len(set(mae)) == 4 and all(0 < float(value) < 3 for value in mae)
+
+    # What is finished is not run again; a seed more is.
+    trained.clear()
+    assert run(tmp_path, LF_DNN) == 0
+    assert trained == []
+    assert run(tmp_path, f"{LF_DNN} --config.train.seeds=1,3") == 0
+    assert trained == ["lf_dnn"]
+    assert "lf_dnn: seeds 1, 2, 3" in (tmp_path / "table.md").read_text()
+    # Another recipe does not take the folder, and its figures are not shown.
+    assert run(tmp_path, LF_DNN, "--config.model.text_out=5") == 1
+    assert "another run" in capfd.readouterr().err
+
+
+def test_a_list_with_values_of_its_own(tmp_path):
+    file = tmp_path / "systems.txt"
+    file.write_text(f"# systems\n\n{LF_DNN} --config.train.epochs=7  # longer\n")
+    first, second = table.read_list(["configs/demo.py:mfon/text"], str(file), SHORT)
+    assert (first.name, second.name) == ("mfon/text", "lf_dnn")
+    assert first.folder(tmp_path) == tmp_path / "mfon_text"
+    assert [e.config.train.epochs for e in (first, second)] == [1, 7]
+    (row,) = table.read_list(["configs/mfon_mosi.py:text"], None, [])
+    assert row.name == "mfon/text"
+
+
+@pytest.mark.parametrize(
+    "recipes,message",
+    [
+        ([], "no recipe; give one"),
+        ([LF_DNN, LF_DNN], "lf_dnn is in the list twice"),
+        ([LF_DNN, "configs/tfn_mosi.py"], "one dataset, .* demo, mosi"),
+        (["configs/demo.py:mulT"], 'did you mean "mult"'),
+        ([f"{LF_DNN} epochs=3"], "got epochs=3, expected --config"),
+        ([f"{LF_DNN} --config.train.epoch=3"], 'did you mean "epochs"'),
+    ],
+)
+def test_lists_that_are_wrong(recipes, message, tmp_path, trained, capsys):
+    with pytest.raises(ValueError, match=message):
+        table.read_list(recipes, None, [])
+    assert run(tmp_path / "runs", *recipes) == 1
+    assert trained == [] and "error: " in capsys.readouterr().err
+
+
+def test_a_signal_ends_the_list(tmp_path, monkeypatch, capsys):
+    statuses = iter([0, 143])
+    monkeypatch.setattr(table, "train", lambda entry, home: next(statuses))
+    assert run(tmp_path, LF_DNN, EF_LSTM, "configs/demo.py:tfn") == 143
+    assert "the same command goes on" in capsys.readouterr().out
+
+
+def test_a_run_has_a_process_of_its_own(tmp_path, capfd):
+    (entry,) = table.read_list([LF_DNN], None, [])
+    entry = entry._replace(recipe="nowhere.py")
+    assert table.train(entry, tmp_path) == 1
+    assert "no config file nowhere.py" in capfd.readouterr().err
