@@ -68,7 +68,9 @@ def reproduce(case: Case) -> dict[str, Any]:
     results = _evaluator(case, model, names, variables, batch)
     results |= _network(case, model, names, variables, batch)
     if case.expects("out/mult/position_of_raw_text"):
-        x = jnp.broadcast_to(batch["text"][..., :1], (*batch["text"].shape[:2], model.dim))
+        x = jnp.broadcast_to(
+            batch["text"][..., :1], (*batch["text"].shape[:2], model.dim)
+        )
         vectors = position_vectors(x, fairseq_zero_pos=False, counted_pos=True)
         results["out/mult/position_of_raw_text"] = vectors
     return results
@@ -95,9 +97,7 @@ def _evaluator(
         )
         return loss, (terms, state["intermediates"]["mce"])
 
-    run = jax.jit(
-        jax.value_and_grad(loss_of, has_aux=True), compiler_options=COMPILER
-    )
+    run = jax.jit(jax.value_and_grad(loss_of, has_aux=True), compiler_options=COMPILER)
     results: dict[str, Any] = {}
     for folder, prefix in (("mce", "neg"), ("mce_strategyA", "negA")):
         x = {m: case.arrays.get(f"in/{prefix}_{m}", batch[m]) for m in MODALITIES}

@@ -56,9 +56,7 @@ class MCE(nn.Module):
             norm_input=self.norm_input,
         )
         self.network = {
-            m: _Evaluator(
-                encoder, self.dim, self.dropout, length, self.steps, self.out
-            )
+            m: _Evaluator(encoder, self.dim, self.dropout, length, self.steps, self.out)
             for m, length in self.lengths
         }
         if self.distance == "mahalanobis":
