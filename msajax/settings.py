@@ -324,9 +324,11 @@ def taken_over(setting: Setting, seed: int) -> dict[str, np.ndarray]:
 
 def _best(setting: Setting, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     """The arrays that validation chose for a seed of a run."""
-    other = make(workdir.load_config(folder), folder, workdir.load_spec(folder))
-    initial = train.init(other.model, jax.random.key(0))
-    like = parallel.replicate(initial, setting.devices)
+    config = workdir.load_config(folder)
+    encoder = text.encoder_of(config, folder)
+    model = configs.build(config, workdir.load_spec(folder), encoder)
+    like = train.init(model, jax.random.key(0))
+    like = parallel.replicate(like, setting.devices)
     home = checkpoint.Checkpoints(folder / name / "checkpoints", warn=setting.say)
     found = home.restore(lambda _: {"best": like})
     if found is None or not found[0]["finished"] or "best" not in found[1]:

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,7 +20,8 @@ def samples(lost=3):
     """The batch, whose row `lost` has no audio."""
     masks = {m: BATCH[f"{m}_mask"].copy() for m in MODALITIES}
     masks["audio"][lost] = False
-    return Sequences({m: BATCH[m] for m in MODALITIES}, masks)
+    made = Sequences({m: BATCH[m] for m in MODALITIES}, masks)
+    return jax.tree.map(jnp.asarray, made)
 
 
 @functools.cache
