@@ -63,6 +63,11 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         programs = functools.cache(functools.partial(_programs, setting, data))
         programs(min(at_once, len(config.train.seeds)))
         initial = settings.initial(setting)
+        start = functools.cache(
+            lambda seed: initial | settings.taken_over(setting, seed)
+        )
+        for seed in config.train.seeds:
+            start(seed)
         # Only now: a recipe that cannot run does not take the folder.
         with processes.first_alone("claim"):
             first = processes.is_first()
@@ -73,7 +78,8 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         left = [seed for seed in config.train.seeds if seed not in books]
         for i in range(0, len(left), at_once):
             seeds = left[i : i + at_once]
-            made = _fit(setting, programs(len(seeds)), data, seeds, initial, signals)
+            starts = [start(seed) for seed in seeds]
+            made = _fit(setting, programs(len(seeds)), data, seeds, starts, signals)
             books |= dict(zip(seeds, made, strict=True))
             if not all(book.finished for book in made):
                 setting.say(f"saved in {folder}; the same command goes on from here")
@@ -188,11 +194,10 @@ def _fit(
     programs: Sequence[train.Program],
     data: train.Data,
     seeds: Sequence[int],
-    initial: dict[str, np.ndarray],
+    starts: Sequence[Mapping[str, np.ndarray]],
     signals: Signals,
 ) -> list[Book]:
     config = setting.config
-    starts = [initial | settings.taken_over(setting, seed) for seed in seeds]
     with contextlib.closing(_log(setting, seeds)) as log:
         books = train.fit(
             setting.model,
