@@ -63,11 +63,8 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         programs = functools.cache(functools.partial(_programs, setting, data))
         programs(min(at_once, len(config.train.seeds)))
         initial = settings.initial(setting)
-        start = functools.cache(
-            lambda seed: initial | settings.taken_over(setting, seed)
-        )
-        for seed in config.train.seeds:
-            start(seed)
+        taken = functools.cache(functools.partial(settings.taken_over, setting))
+        _ = [taken(seed) for seed in config.train.seeds]
         # Only now: a recipe that cannot run does not take the folder.
         with processes.first_alone("claim"):
             first = processes.is_first()
@@ -78,7 +75,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         left = [seed for seed in config.train.seeds if seed not in books]
         for i in range(0, len(left), at_once):
             seeds = left[i : i + at_once]
-            starts = [start(seed) for seed in seeds]
+            starts = [initial | taken(seed) for seed in seeds]
             made = _fit(setting, programs(len(seeds)), data, seeds, starts, signals)
             books |= dict(zip(seeds, made, strict=True))
             if not all(book.finished for book in made):
