@@ -27,6 +27,7 @@ def get_config(system: str, dataset: str) -> Any:
         # 'always', or 'never': batches are streamed from the host
         modalities=("text", "audio", "vision"),
         seed=0,  # of the generated demo corpus
+        weak=0.0,  # share of its clips whose modalities do not fit together
     )
     config.text = dict(
         encoder="",  # pretrained encoder that reads the raw text: a folder, an installed
@@ -50,6 +51,9 @@ def get_config(system: str, dataset: str) -> Any:
     )
     config.optimizer = Optimizer().to_dict()
     config.phases = ()  # dicts that override train and optimizer; () is one phase
+    config.init_from = ""  # another run's workdir (each seed takes its own of it), or
+    # one seed's folder there: its best checkpoint's arrays of the same name
+    config.init_parameters = ".*"  # regex of those that are taken
     config.cycles = 1  # > 1 alternates the phases
     config.precision = "float32"  # of the computation; 'bfloat16' for large encoders
     config.parallel = dict(

@@ -1,6 +1,6 @@
 """The embedded demo corpus: `configs/demo.py:SYSTEM`, or `configs/demo.py:SYSTEM/ROW` for a row of its ablations."""
 
-from configs import _alr, _iml_cmm, _mfon, _misa, _msg_mba, _self_mm, common
+from configs import _alr, _cormult, _iml_cmm, _mfon, _misa, _msg_mba, _self_mm, common
 
 # Sizes that train in seconds to a minute or two on two cores.
 _MODELS = {
@@ -18,6 +18,9 @@ _MODELS = {
         fusion_mlp_dim=32,
     ),
     "av_mc": dict(hidden_dims=(32, 16, 16), pooling="mean", output_range=(-3.0, 3.0)),
+    "cormult": dict(
+        mce_dim=32, mce_layers=2, mce_hidden=64, mce_out=32, dim=16, heads=2, layers=2
+    ),
     "ef_lstm": dict(hidden_dim=64, layers=1),
     "iml_cmm": dict(
         dim=32,
@@ -63,8 +66,15 @@ def _mfon_row(config, row):
     _mfon.set_row(config, row, teachers=parts, groups=parts)
 
 
+def _cormult_row(config, row):
+    rate = {"learning_rate": 1e-3}
+    mce = dict(epochs=60, patience=0, optimizer=rate)
+    _cormult.set_row(config, row, mce=mce, fuse=dict(optimizer=rate))
+
+
 _ROWS = {
     "alr": _alr.set_row,
+    "cormult": _cormult_row,
     "iml_cmm": _iml_cmm.set_row,
     "mfon": _mfon_row,
     "misa": _misa.set_row,

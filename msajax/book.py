@@ -17,6 +17,8 @@ class Phase:
     Attributes:
       name: for logs; unique in the recipe.
       loss, predict: methods of the system.
+      data: what it trains on: the split 'train', or a file of its own, whose labels
+        are not read (of its splits 'train', where it names some).
       train: regex over whole parameter paths. What it does not match is frozen,
         and so are the collections (BatchNorm statistics) of modules without a
         trained parameter.
@@ -32,6 +34,7 @@ class Phase:
     name: str = "main"
     loss: str = "loss"
     predict: str = "__call__"
+    data: str = "train"
     train: str = ".*"
     epochs: int = 100
     batch_size: int = 32

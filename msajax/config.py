@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from msajax import models
 from msajax.book import Phase
 from msajax.data.spec import DATASETS, Spec, suggest
-from msajax.optim import Optimizer
+from msajax.optim import Optimizer, check_regex
 
 # A ConfigDict; its attributes are the recipe's, which no type checker can know.
 Config = Any
@@ -151,6 +151,11 @@ def check(config: Config) -> None:
         raise ValueError(
             f"config.train.seeds is {tuple(seeds)}; give at least one seed, each a "
             "different whole number from 0, for example --config.train.seeds=1,2,3"
+        )
+    check_regex("config.init_parameters", config.init_parameters)
+    if not 0 <= config.data.weak <= 1:
+        raise ValueError(
+            f"config.data.weak is {config.data.weak}; give a share, 0 to 1"
         )
     phases(config)
 

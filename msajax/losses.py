@@ -63,6 +63,11 @@ def info_nce(
     return total - jnp.sum(x * positive, axis=-1)
 
 
+def triplet(positive: jax.Array, negative: jax.Array, *, margin: float) -> jax.Array:
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin) of distances: [B], [B] -> [B]."""
+    return jnp.maximum(positive - negative + margin, 0)
+
+
 def _unit(x: jax.Array) -> jax.Array:
     """Vectors of length 1; the zero vector stays, with a finite gradient."""
     x = x.astype(jnp.float32)

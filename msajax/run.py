@@ -49,29 +49,34 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         signals = stack.enter_context(Signals())
         with processes.first_alone("data"):  # it may convert them for all
             corpus = settings.read_corpus(config, folder)
+            others = settings.phase_corpora(config, folder)
+        hashes = {name: other.sha256 for name, other in others.items()}
         processes.check_same("the recipe", configs.to_json(config))
-        processes.check_same("the data file", corpus.sha256)
+        processes.check_same("the data files", f"{corpus.sha256} {hashes}")
         setting = settings.make(config, folder, settings.make_spec(config, corpus))
         for note in corpus.notes:
             setting.say(f"data: {note}")
         for note in setting.model.notes:
             setting.say(f"{config.system}: {note}")
-        data = settings.on_devices(setting, corpus)
+        data = settings.on_devices(setting, corpus, others)
         at_once = settings.seeds_at_once(setting)
         programs = functools.cache(functools.partial(_programs, setting, data))
         programs(min(at_once, len(config.train.seeds)))
         initial = settings.initial(setting)
+        taken = functools.cache(functools.partial(settings.taken_over, setting))
+        _ = [taken(seed) for seed in config.train.seeds]
         # Only now: a recipe that cannot run does not take the folder.
         with processes.first_alone("claim"):
             first = processes.is_first()
             spec, sha256 = setting.spec, corpus.sha256
-            workdir.claim(folder, config, spec, sha256, write_files=first)
+            workdir.claim(folder, config, spec, sha256, hashes, write_files=first)
             text.keep(config, folder)
         books = _finished(setting)
         left = [seed for seed in config.train.seeds if seed not in books]
         for i in range(0, len(left), at_once):
             seeds = left[i : i + at_once]
-            made = _fit(setting, programs(len(seeds)), data, seeds, initial, signals)
+            starts = [initial | taken(seed) for seed in seeds]
+            made = _fit(setting, programs(len(seeds)), data, seeds, starts, signals)
             books |= dict(zip(seeds, made, strict=True))
             if not all(book.finished for book in made):
                 setting.say(f"saved in {folder}; the same command goes on from here")
@@ -108,7 +113,10 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
 
 
 def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
-    """A csv of id and score (mean over the seeds), or class, for every row of a file."""
+    """A csv of id and score (mean over the seeds), or class, for every row of a file.
+
+    It has a column for each figure that the system reports besides.
+    """
     setting = settings.trained(args, pairs)
     output = _output(args.output or setting.folder / "scores.csv")
     corpus = settings.known_corpus(setting, args.data, labels=False)
@@ -116,12 +124,17 @@ def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         name: settings.pad(setting, split) for name, split in corpus.splits.items()
     }
     sources = settings.sources(setting, arrays)
-    preds = _predict(setting, setting.config.train.seeds, sources)
+    seeds, reports = setting.config.train.seeds, setting.model.reports
+    preds = _predict(setting, seeds, sources)
+    found = [_predict(setting, seeds, sources, method=method) for method in reports]
     rows = []
     for name, split in corpus.splits.items():
-        scores = np.mean(list(preds[name].values()), axis=0)
-        rows += zip(split.ids, _shown(setting, scores), strict=True)
-    workdir.write_csv(output, ["id", "score"], rows)
+        scores = _shown(setting, np.mean(list(preds[name].values()), axis=0))
+        more = [np.mean(list(made[name].values()), axis=0) for made in found]
+        for i, row in enumerate(zip(split.ids, scores, strict=True)):
+            rows.append([*row, *(f"{x:.9g}" for values in more for x in values[i])])
+    columns = [name for names in reports.values() for name in names]
+    workdir.write_csv(output, ["id", "score", *columns], rows)
     setting.say(f"{len(rows)} scores in {output}")
     return 0
 
@@ -145,7 +158,7 @@ def _programs(
             setting.model,
             phase,
             data.dataset,
-            data.splits["train"],
+            data.splits[phase.data],
             cycles=setting.config.cycles,
             seeds=seeds,
             precision=setting.config.precision,
@@ -178,7 +191,7 @@ def _fit(
     programs: Sequence[train.Program],
     data: train.Data,
     seeds: Sequence[int],
-    initial: dict[str, np.ndarray],
+    starts: Sequence[Mapping[str, np.ndarray]],
     signals: Signals,
 ) -> list[Book]:
     config = setting.config
@@ -188,7 +201,7 @@ def _fit(
             programs,
             data,
             seeds=seeds,
-            initial=initial,
+            initial=starts,
             cycles=config.cycles,
             checkpoints=[settings.checkpoints(setting, seed) for seed in seeds],
             save_seconds=config.checkpoint.seconds,
@@ -242,14 +255,18 @@ def _checkpoint_label(config: configs.Config) -> str:
 
 
 def _predict(
-    setting: settings.Setting, seeds: Sequence[int], splits: Mapping[str, feed.Source]
+    setting: settings.Setting,
+    seeds: Sequence[int],
+    splits: Mapping[str, feed.Source],
+    *,
+    method: str = "",
 ) -> dict[str, dict[int, np.ndarray]]:
-    """{split: {seed: [N] or [N, C]}} of the best checkpoints in the workdir."""
+    """{split: {seed: [N] or [N, C]}} of the best checkpoints in the workdir, by the last phase's method or another."""
     last = configs.phases(setting.config)[-1]
     forward = evaluate.make_forward(
         setting.model,
         setting.devices,
-        predict=last.predict,
+        predict=method or last.predict,
         precision=setting.config.precision,
     )
     put = functools.partial(parallel.replicate, devices=setting.devices)

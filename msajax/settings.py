@@ -7,7 +7,8 @@ import functools
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -55,7 +56,8 @@ def read_corpus(
 def _read(config: configs.Config, path: str | None, *, labels: bool) -> Corpus:
     data = config.data
     if path is None and data.dataset == "demo" and not data.path:
-        return clean.select(demo.generate(data.seed), data.modalities)
+        corpus = demo.generate(data.seed, weak=data.weak)
+        return clean.select(corpus, data.modalities)
     name = "/".join(part for part in (data.dataset, data.variant) if part)
     return store.open_corpus(
         path or data.path or name,
@@ -184,10 +186,32 @@ def pad(setting: Setting, split: Split) -> dict[str, np.ndarray]:
     return loader.pad(split, setting.spec, truncate=truncate)
 
 
-def on_devices(setting: Setting, corpus: Corpus) -> train.Data:
-    """All splits of a corpus, on the devices or ready to be streamed to them."""
+def phase_corpora(config: configs.Config, folder: pathlib.Path) -> dict[str, Corpus]:
+    """The phases' own data by the file: {path: corpus without labels}.
+
+    Raises:
+      ValueError: one cannot be read, or has no split to train on.
+    """
+    paths = {phase.data for phase in configs.phases(config)} - {"train"}
+    found = {path: read_corpus(config, folder, path, labels=False) for path in paths}
+    for path, corpus in found.items():
+        if not {"train", "all"} & corpus.splits.keys():
+            raise ValueError(
+                f'a phase trains on {path}, which has no split "train", only '
+                f"{', '.join(corpus.splits)}; leave its splits out to take all rows"
+            )
+    return found
+
+
+def on_devices(
+    setting: Setting, corpus: Corpus, others: Mapping[str, Corpus]
+) -> train.Data:
+    """All splits of a corpus and the phases' own data, on the devices or ready to be streamed."""
     splits = {name: pad(setting, split) for name, split in corpus.splits.items()}
     labels = {name: arrays["label"] for name, arrays in splits.items()}
+    for path, other in others.items():
+        rows = other.splits.get("train") or other.splits["all"]
+        splits[path] = pad(setting, rows)
     return train.Data(DATASETS[corpus.dataset], sources(setting, splits), labels)
 
 
@@ -252,3 +276,71 @@ def checkpoints(setting: Setting, seed: int) -> checkpoint.Checkpoints:
     """The checkpoints of a seed in the workdir."""
     home = setting.folder / f"seed_{seed}" / "checkpoints"
     return checkpoint.Checkpoints(home, warn=setting.say)
+
+
+def taken_over(setting: Setting, seed: int) -> dict[str, np.ndarray]:
+    """What a seed that has no checkpoint yet takes from another run (config.init_from).
+
+    Returns:
+      {path: array} of parameters and collections.
+
+    Raises:
+      ValueError: no such run or seed, not trained to its end, or nothing that fits.
+    """
+    config = setting.config
+    if not config.init_from or checkpoints(setting, seed).numbers():
+        return {}
+    folder = pathlib.Path(config.init_from)
+    if re.fullmatch(r"seed_\d+", folder.name):
+        folder, name = folder.parent, folder.name
+    else:
+        name = f"seed_{seed}"
+    known = sorted(path.name for path in folder.glob("seed_*"))
+    if name not in known:
+        raise ValueError(
+            f"config.init_from: {folder} has no {name}, only {', '.join(known) or 'none'}"
+            f"; to start all seeds from one, name its folder: {folder}/seed_<n>"
+        )
+    theirs = _best(setting, folder, name)
+    ours = _shapes(setting.model)
+    regex = config.init_parameters
+    taken = {k: v for k, v in theirs.items() if k in ours and re.fullmatch(regex, k)}
+    wrong = [
+        f"{path} is {taken[path].shape} there, {ours[path].shape} here"
+        for path in taken
+        if taken[path].shape != ours[path].shape
+    ]
+    if wrong or not taken:
+        reason = (
+            "; ".join(wrong) or f"nothing there is named as here and matches {regex}"
+        )
+        raise ValueError(
+            f"{folder / name} does not fit this recipe: {reason}; choose what is taken "
+            "with config.init_parameters, for example mce/.*"
+        )
+    setting.say(f"seed {seed}: {len(taken)} of {len(ours)} arrays from {folder / name}")
+    return taken
+
+
+def _best(setting: Setting, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
+    """The arrays that validation chose for a seed of a run."""
+    config = workdir.load_config(folder)
+    encoder = text.encoder_of(config, folder)
+    model = configs.build(config, workdir.load_spec(folder), encoder)
+    like = train.init(model, jax.random.key(0))
+    like = parallel.replicate(like, setting.devices)
+    home = checkpoint.Checkpoints(folder / name / "checkpoints", warn=setting.say)
+    found = home.restore(lambda _: {"best": like})
+    if found is None or not found[0]["finished"] or "best" not in found[1]:
+        raise ValueError(
+            f"config.init_from: {folder / name} is not trained to its end; run its "
+            "training command again first"
+        )
+    best = jax.device_get(found[1]["best"])
+    return best.params | best.collections
+
+
+def _shapes(model: Model) -> dict[str, jax.ShapeDtypeStruct]:
+    """A system's parameters and collections by their paths."""
+    made = jax.eval_shape(functools.partial(train.init, model), jax.random.key(0))
+    return made.params | made.collections

@@ -27,7 +27,7 @@ from msajax.step import Program, State, init, select, variables
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A corpus that is ready: its splits, with labels on the host."""
+    """A corpus that is ready: its splits and the phases' own data, with labels on the host."""
 
     dataset: Dataset
     splits: dict[str, feed.Source]
@@ -45,7 +45,7 @@ def fit(
     save_seconds: float,
     log: Log | Silent,
     interrupted: Callable[[], bool],
-    initial: Mapping[str, np.ndarray] | None = None,
+    initial: Sequence[Mapping[str, np.ndarray]] = (),
 ) -> list[Book]:
     """Trains seeds at once to the end, each from its last checkpoint where there is one.
 
@@ -61,15 +61,14 @@ def fit(
       save_seconds: least time between two saves.
       log: of these seeds.
       interrupted: True once the run is to stop; it saves first.
-      initial: parameters that do not start at random, by their paths.
+      initial: of each seed the arrays that do not start as the system draws them, by
+        their paths; () where there are none.
 
     Returns:
       The seeds' books, unfinished where the run was interrupted. The variables
       that validation chose are the last checkpoint's 'best'.
     """
-    group = _Group(
-        model, tuple(programs), data, seeds, cycles, checkpoints, dict(initial or {})
-    )
+    group = _Group(model, tuple(programs), data, seeds, cycles, checkpoints, initial)
     log.begin([book.history for book in group.books])
     saved = time.monotonic()
     while running := [book for book in group.books if not book.finished]:
@@ -116,8 +115,10 @@ class _Group:
             for i in range(len(programs))
         ]
         found = [
-            self._restore(_with(init(model, root), initial), folder)
-            for root, folder in zip(roots, checkpoints, strict=True)
+            self._restore(_with(init(model, root), given), folder)
+            for root, folder, given in zip(
+                roots, checkpoints, initial or [{}] * len(roots), strict=True
+            )
         ]
         self.books = [book for book, _, _ in found]
         self._state = self._put(stack([state for _, state, _ in found]))
@@ -143,7 +144,7 @@ class _Group:
         cycle, phase, number, step = here
         program = self._programs[phase]
         self._active = [not b.finished and b.place == here for b in self.books]
-        source = self._data.splits["train"]
+        source = self._data.splits[program.phase.data]
         made = [
             loader.epoch_batches(
                 source.sizes,
@@ -251,8 +252,13 @@ class _Group:
             self._saved[i] = place
 
 
-def _with(state: State, params: Mapping[str, np.ndarray]) -> State:
-    return state._replace(params=state.params | params)  # pyright: ignore
+def _with(state: State, given: Mapping[str, np.ndarray]) -> State:
+    def fill(arrays: dict[str, jax.Array]) -> Any:
+        return {path: given.get(path, array) for path, array in arrays.items()}
+
+    return state._replace(
+        params=fill(state.params), collections=fill(state.collections)
+    )
 
 
 @jax.jit

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msajax import config as configs
@@ -50,6 +50,7 @@ def claim(
     config: configs.Config,
     spec: Spec,
     data_sha256: str,
+    phase_data: Mapping[str, str] | None = None,
     *,
     write_files: bool = True,
 ) -> None:
@@ -60,12 +61,15 @@ def claim(
       config: of the run; the seeds that the folder holds join its own.
       spec: of the data.
       data_sha256: of the data.
+      phase_data: {file: sha256} of the phases' own data.
       write_files: False only checks and joins: of several processes one writes.
 
     Raises:
       ValueError: the folder holds a run of another config or other data.
     """
     new = {**dataclasses.asdict(spec), "data_sha256": data_sha256}
+    if phase_data:
+        new["phase_data"] = dict(phase_data)
     if config.data.path and pathlib.Path(config.data.path).exists():
         config.data.path = str(pathlib.Path(config.data.path).resolve())
     if (folder / "config.json").exists() and (folder / "spec.json").exists():
@@ -107,6 +111,7 @@ def load_spec(folder: pathlib.Path) -> Spec:
     """The spec that a run in the folder was trained for."""
     values = _read_json(folder / "spec.json")
     del values["data_sha256"]
+    values.pop("phase_data", None)
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return Spec(**fields)  # pyright: ignore
 

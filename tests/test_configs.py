@@ -95,6 +95,27 @@ def test_recipe_with_an_encoder(system, dataset, encoder):
     assign(Optimizer(**config.optimizer), paths)  # every group covers something
 
 
+@pytest.mark.parametrize("dataset", ["mosei", "mosi", "simsv2"])
+@pytest.mark.parametrize("row", ["cormult", "paper", "pre_comb", "fuse"])
+def test_recipe_of_cormult(dataset, row):
+    config = importlib.import_module(f"configs.cormult_{dataset}").get_config(row)
+    config_module.check(config)
+    dims, lengths = SIZES[dataset]
+    assert (config.data.dims, config.data.lengths) == (dims, lengths)
+    spec = Spec(dims, lengths, 1284, DATASETS[dataset].label_range)
+    model = config_module.build(config, spec)
+    params = jax.eval_shape(
+        functools.partial(step.init, model), jax.random.key(0)
+    ).params
+    phases = config_module.phases(config)
+    trained = [k for p in phases for k in params if re.fullmatch(p.train, k)]
+    left = {k for k in params if k.startswith("mce/")} if row == "fuse" else set()
+    assert sorted(trained) == sorted(set(params) - left)
+    if row == "paper":
+        assert params["mce/network_audio/time_kernel"].shape == (lengths[1], 64)
+        assert params["mult/out/kernel"].shape == (180, 7)
+
+
 @pytest.mark.parametrize("dataset", ["sims", "simsv2"])
 def test_recipe_of_av_mc(dataset):
     config = importlib.import_module(f"configs.av_mc_{dataset}").get_config()
@@ -419,7 +440,7 @@ def test_fine_tuning(encoder, layers, frozen):
     "argument",
     [
         *("mfon/text", "msg_mba/msg_t", "alr/layers_3", "iml_cmm/no_kan"),
-        "misa/no_difference",
+        *("misa/no_difference", "cormult/pre_at"),
     ],
 )
 def test_rows_on_the_demo_corpus(argument):

@@ -119,13 +119,13 @@ def fit(
         calls.append(1)
         return len(calls) == stop_after
 
-    source = data.splits["train"]
+    devices = data.splits["train"].devices
     programs = [
         step.Program(
             system,
             phase,
             data.dataset,
-            source,
+            data.splits[phase.data],
             cycles=cycles,
             seeds=len(folders),
             precision=precision,
@@ -148,7 +148,7 @@ def fit(
         interrupted=interrupted,
     )
     initial = step.init(system, jax.random.key(0))
-    like = parallel.replicate(initial, source.devices)
+    like = parallel.replicate(initial, devices)
     found = [folder.restore(lambda _: {"best": like}) for folder in checkpoints]
     bests = [f[1].get("best") if f else None for f in found]
     return list(zip(books, bests, strict=True))

@@ -32,6 +32,10 @@ levels shown; the rest is annotators' noise): 0.93 from all three modalities,
 0.62 from text, 0.61 from audio, 0.55 from vision; 0.90 from all three for an
 estimator that is linear in the levels and so cannot see sarcasm.
 
+Weak clips (none by default) are ones whose modalities do not fit: a third has the
+audio or the vision of another clip, in a third audio and vision are out of time, and
+in a third they are noisy. Labels are those of the clip before.
+
 Word vectors and mixtures are the same for every seed: another seed is more data
 of the same world. There are no word pieces (`text_ids`, `text_type`).
 """
@@ -125,12 +129,15 @@ class _World(NamedTuple):
     vision: np.ndarray
 
 
-def generate(seed: int = 0, *, num: Sequence[int] = (600, 150, 150)) -> Corpus:
+def generate(
+    seed: int = 0, *, num: Sequence[int] = (600, 150, 150), weak: float = 0.0
+) -> Corpus:
     """The corpus of a seed.
 
     Args:
       seed: same seed, same bits; another seed is other utterances of the same world.
       num: rows of train, valid and test.
+      weak: share of clips whose modalities do not fit together.
 
     Returns:
       Splits with text [N, 20, 24], audio [N, 40, 12], vision [N, 30, 16] float32,
@@ -143,7 +150,10 @@ def generate(seed: int = 0, *, num: Sequence[int] = (600, 150, 150)) -> Corpus:
     ):
         # A split does not change with the size of another one.
         rng = np.random.default_rng((seed, number))
-        split = splits[name] = _split(rng, rows, name=name, world=world)
+        split = _split(rng, rows, name=name, world=world)
+        if weak:
+            _weaken(np.random.default_rng((seed, number, 1)), split, share=weak)
+        splits[name] = split
         for values in (split.ids, split.raw_text, *split.arrays.values()):
             digest.update(values.tobytes())
     return Corpus("demo", splits, sha256=digest.hexdigest())
@@ -209,6 +219,25 @@ def _split(rng: np.random.Generator, num: int, *, name: str, world: _World) -> S
     heard = hidden.present[:, 0]
     texts = [" ".join(s) if h else "" for s, h in zip(sentences, heard, strict=True)]
     return Split(np.array(ids), np.array(texts), arrays)
+
+
+def _weaken(rng: np.random.Generator, split: Split, *, share: float) -> None:
+    """Makes audio and vision of a share of the rows fit badly, in place."""
+    num, arrays = len(split), split.arrays
+    kind = np.where(rng.random(num) < share, rng.integers(0, 3, num), -1)
+    foreign, donor = rng.integers(0, 2, num), rng.integers(0, num, num)
+    for number, m in enumerate(("audio", "vision")):
+        mask, has = arrays[f"{m}_mask"], arrays[f"{m}_mask"].any(axis=1)
+        rows = np.flatnonzero((kind == 0) & (foreign == number) & has & has[donor])
+        for name in (m, f"{m}_mask", f"label_{m}"):
+            arrays[name][rows] = arrays[name].copy()[donor[rows]]
+        for row in np.flatnonzero(kind == 1):  # audio late, vision early
+            values = arrays[m][row, : mask[row].sum()]
+            late = rng.integers(1, 3) * len(values) // 3
+            values[:] = np.roll(values, late if m == "audio" else -late, axis=0)
+        noise = np.round(rng.normal(0, 2, arrays[m].shape), 3)
+        noisy = (kind == 2)[:, None] & mask
+        arrays[m] += np.where(noisy[..., None], noise, 0).astype(np.float32)
 
 
 def _sentence(rng: np.random.Generator, level: int) -> tuple[list[str], int]:

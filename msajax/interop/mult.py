@@ -19,7 +19,7 @@ from msajax.nn.transformer import CrossmodalEncoder
 _LETTERS = dict(zip("lav", MODALITIES, strict=True))
 
 
-def _encoders() -> Iterator[tuple[str, str]]:
+def encoders() -> Iterator[tuple[str, str]]:
     """The reference's name and ours of all nine encoders."""
     for to, target in _LETTERS.items():
         for by, source in _LETTERS.items():
@@ -29,29 +29,30 @@ def _encoders() -> Iterator[tuple[str, str]]:
 
 
 def table(model: MulT) -> Table:
-    """The reference's names; it has projections that it does not use, see `_unused`."""
-    unused = _unused(model)
-
-    def rules() -> Iterator[Rule]:
-        for torch, ours in _encoders():
-            layers = max(model.layers, 3) if ours.endswith("memory") else model.layers
-            yield from blocks.crossmodal_encoder(
-                f"{torch}.", f"{ours}/", layers=layers, heads=model.heads
-            )
-        for letter, modality in _LETTERS.items():
-            if (name := f"proj_{letter}.weight") not in unused:
-                yield reverse(name, f"params/{modality}_projection/conv/kernel")
-        yield from blocks.linear("proj1", "proj1")
-        yield from blocks.linear("proj2", "proj2")
-        yield from blocks.linear("out_layer", "out")
-
+    """The reference's names; it has projections that it does not use, see `unused`."""
     return Table(
-        rules=tuple(rules()),
-        ignored=(*map(re.escape, unused), blocks.ENCODER_BUFFERS),
+        rules=tuple(network_rules(model)),
+        ignored=(*map(re.escape, unused(model)), blocks.ENCODER_BUFFERS),
     )
 
 
-def _unused(model: MulT) -> list[str]:
+def network_rules(model: Any, torch: str = "", ours: str = "") -> Iterator[Rule]:
+    """Those of the network of a system with MulT's fields; prefixes end in a separator or are ''."""
+    for name, encoder in encoders():
+        layers = max(model.layers, 3) if encoder.endswith("memory") else model.layers
+        yield from blocks.crossmodal_encoder(
+            f"{torch}{name}.", f"{ours}{encoder}/", layers=layers, heads=model.heads
+        )
+    for letter, modality in _LETTERS.items():
+        if (name := f"proj_{letter}.weight") not in unused(model):
+            leaf = f"params/{ours}{modality}_projection/conv/kernel"
+            yield reverse(f"{torch}{name}", leaf)
+    yield from blocks.linear(f"{torch}proj1", f"{ours}proj1")
+    yield from blocks.linear(f"{torch}proj2", f"{ours}proj2")
+    yield from blocks.linear(f"{torch}out_layer", f"{ours}out")
+
+
+def unused(model: Any) -> list[str]:
     """Projections of modalities that already have the common width."""
     return [
         f"proj_{letter}.weight"
@@ -98,7 +99,7 @@ def reproduce(case: Case) -> dict[str, Any]:
 
 def _forward(variant: str, result: Run) -> dict[str, Any]:
     results = {f"out/{variant}/{k}": v for k, v in result.features.items()}
-    for torch, ours in _encoders():
+    for torch, ours in encoders():
         (encoded,) = result.collections["intermediates"][ours]["__call__"]
         results[f"out/{variant}/{torch}"] = jnp.swapaxes(encoded, 0, 1)
     return results | {f"loss/{variant}": result.loss}
@@ -107,7 +108,7 @@ def _forward(variant: str, result: Run) -> dict[str, Any]:
 def _backward(case: Case, model: MulT, result: Run) -> dict[str, Any]:
     gradients = table(model).arrays({"params": result.gradients})
     # What the reference does not use has a gradient of zero.
-    for name in _unused(model):
+    for name in unused(model):
         gradients[name] = np.zeros_like(case.arrays[f"param/{name}"])
     return {
         "loss/total": result.loss,

@@ -59,6 +59,14 @@ class Model(nn.Module):
         return self.static_length or getattr(self, "padded", False)
 
     @property
+    def reports(self) -> Mapping[str, tuple[str, ...]]:
+        """What `predict` writes beside the scores: {method: columns}.
+
+        The method returns, like `__call__`, a dict whose 'pred' is [B, columns].
+        """
+        return {}
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a run should say of the system on its data, a line each."""
         return ()

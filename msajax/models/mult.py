@@ -11,17 +11,12 @@ makes the prediction, and every real step has a position. `padded` and
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from msajax.data.spec import MODALITIES
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.align import align
-from msajax.nn.convolution import TemporalConvolution
-from msajax.nn.dropout import Dropout
-from msajax.nn.linear import Linear
 from msajax.nn.masks import step_masks
-from msajax.nn.pooling import last_step
-from msajax.nn.transformer import CrossmodalEncoder
+from msajax.nn.mult import MultimodalTransformer
 
 
 class MulT(Model):
@@ -64,78 +59,18 @@ class MulT(Model):
     fairseq_zero_pos: bool = False
     remat: bool = True
 
-    @nn.compact
+    def setup(self):
+        """Makes the network, whose parameters are named as the system's own."""
+        self.network = MultimodalTransformer.of(self, self.spec.num_outputs)
+        nn.share_scope(self, self.network)
+
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions; also the last step of text, audio and vision, and all three joined."""
-        z, masks = self._project(batch, train)
-        dropouts: dict[str, float] = dict(
-            zip(MODALITIES, self.attention_dropouts, strict=True)
-        )
-
-        def attend(target: str, source: str) -> jax.Array:
-            encoder = self._encoder(
-                f"{source}_to_{target}", self.layers, dropouts[source]
-            )
-            return encoder(
-                z[target],
-                z[source],
-                mask=masks[target],
-                source_mask=masks[source],
-                train=train,
-            )
-
-        last = {}
-        for target in MODALITIES:
-            # Crossmodal Transformers (section 3.2) from both others to this one ...
-            others = [m for m in MODALITIES if m != target]
-            h = jnp.concatenate([attend(target, m) for m in others], axis=-1)
-            # ... and one of self-attention over them, whose last step predicts
-            memory = self._encoder(
-                f"{target}_memory", max(self.layers, 3), dropouts["text"]
-            )
-            h = memory(h, mask=masks[target], train=train)
-            last[target] = last_step(h, masks[target])
-
-        fusion = jnp.concatenate([last[m] for m in MODALITIES], axis=-1)
-        h = nn.relu(Linear(fusion.shape[-1], name="proj1")(fusion))
-        h = Dropout(self.output_dropout)(h, deterministic=not train)
-        h = fusion + Linear(fusion.shape[-1], name="proj2")(h)
-        pred = Linear(self.spec.num_outputs, name="out")(h)
-        return {"pred": self.shaped(pred), **last, "fusion": fusion}
-
-    def _project(
-        self, batch: Batch, train: bool
-    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """Temporal convolutions (section 3.1): [B, L, dim] and [B, L] masks by modality."""
         x: dict[str, jax.Array] = {m: batch[m] for m in MODALITIES}
-        masks: dict[str, jax.Array] = dict(
-            zip(MODALITIES, step_masks(batch, padded=self.padded), strict=True)
-        )
+        steps = step_masks(batch, padded=self.padded)
+        masks: dict[str, jax.Array] = dict(zip(MODALITIES, steps, strict=True))
         if self.align:
-            for modality in ("audio", "vision"):
-                x[modality], masks[modality] = align(
-                    x[modality], masks[modality], masks["text"]
-                )
-        x["text"] = Dropout(self.text_dropout)(x["text"], deterministic=not train)
-        for modality, size in zip(MODALITIES, self.kernel_sizes, strict=True):
-            # As the authors: features of the common width are left as they are.
-            if x[modality].shape[-1] != self.dim:
-                x[modality], masks[modality] = TemporalConvolution(
-                    self.dim, size, name=f"{modality}_projection"
-                )(x[modality], masks[modality])
-        return x, masks
-
-    def _encoder(self, name: str, layers: int, dropout: float) -> CrossmodalEncoder:
-        return CrossmodalEncoder(
-            heads=self.heads,
-            layers=layers,
-            causal=self.causal,
-            position_embedding=self.position_embedding,
-            fairseq_zero_pos=self.fairseq_zero_pos,
-            attention_dropout=dropout,
-            relu_dropout=self.relu_dropout,
-            residual_dropout=self.residual_dropout,
-            embed_dropout=self.embed_dropout,
-            remat=self.remat,
-            name=name,
-        )
+            for m in ("audio", "vision"):
+                x[m], masks[m] = align(x[m], masks[m], masks["text"])
+        made = self.network(x, masks, train=train)
+        return {"pred": self.shaped(made.pop("out")), **made}

@@ -1,7 +1,7 @@
 """Sinusoidal position vectors as in fairseq and MulT.
 
 Unlike "Attention Is All You Need": the first half of the width holds sines,
-the second half cosines; positions count from 1.
+the second half cosines; positions count from 1. `interleaved` is that paper's own.
 """
 
 import math
@@ -23,7 +23,20 @@ def sinusoid(length: int, dim: int) -> np.ndarray:
     return np.concatenate([np.sin(angle), np.cos(angle), odd], 1).astype(np.float32)
 
 
-def position_vectors(x: jax.Array, *, fairseq_zero_pos: bool) -> jax.Array:
+def interleaved(length: int, dim: int) -> np.ndarray:
+    """Vectors of positions 0 to `length` - 1, sines and cosines in turn: [length, dim] float32.
+
+    Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.5.
+    """
+    frequency = np.exp(np.arange(0, dim, 2) * -math.log(10000) / dim)
+    angle = np.arange(length)[:, None] * frequency
+    pairs = np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+    return pairs.reshape(length, -1)[:, :dim].astype(np.float32)
+
+
+def position_vectors(
+    x: jax.Array, *, fairseq_zero_pos: bool, counted_pos: bool = False
+) -> jax.Array:
     """Position vectors to add to a sequence.
 
     Args:
@@ -31,9 +44,15 @@ def position_vectors(x: jax.Array, *, fairseq_zero_pos: bool) -> jax.Array:
       fairseq_zero_pos: the reference's quirk: a step whose feature 0 is exactly
         0 is taken for padding and gets the zero vector (under dropout before
         the encoder, any step may).
+      counted_pos: the quirk of CorMulT's copy: such a step does not count either,
+        so that those after it have earlier positions.
 
     Returns:
       [B, L, D] float32.
     """
-    vectors = jnp.broadcast_to(sinusoid(*x.shape[1:])[None], x.shape)
-    return jnp.where(x[..., :1] != 0, vectors, 0) if fairseq_zero_pos else vectors
+    table, real = sinusoid(*x.shape[1:]), x[..., 0] != 0
+    if counted_pos:
+        rows = jnp.where(real, jnp.cumsum(real, axis=1), 0)
+        return jnp.asarray(np.pad(table, ((1, 0), (0, 0))))[rows]
+    vectors = jnp.broadcast_to(table[None], x.shape)
+    return jnp.where(real[..., None], vectors, 0) if fairseq_zero_pos else vectors

@@ -81,7 +81,7 @@ class CrossmodalEncoder(nn.Module):
       expansion: width of the feed-forward blocks over the sequence's.
       causal: hide later keys, see `msajax.nn.masks.visible`.
       position_embedding: add sinusoidal position vectors.
-      fairseq_zero_pos: the reference's quirk, see `msajax.nn.positions`.
+      fairseq_zero_pos, counted_pos: quirks of references, see `msajax.nn.positions`.
       attention_dropout, relu_dropout, residual_dropout: of the layers.
       embed_dropout: of the embedded sequences; keys and values are dropped
         independently, as in the reference.
@@ -94,6 +94,7 @@ class CrossmodalEncoder(nn.Module):
     causal: bool = True
     position_embedding: bool = True
     fairseq_zero_pos: bool = False
+    counted_pos: bool = False
     attention_dropout: float = 0.0
     relu_dropout: float = 0.0
     residual_dropout: float = 0.0
@@ -160,5 +161,8 @@ class CrossmodalEncoder(nn.Module):
     def _embed(self, x: jax.Array) -> jax.Array:
         h = x.astype(jnp.float32) * math.sqrt(x.shape[-1])
         if self.position_embedding:
-            h += position_vectors(x, fairseq_zero_pos=self.fairseq_zero_pos)
+            quirks = dict(
+                fairseq_zero_pos=self.fairseq_zero_pos, counted_pos=self.counted_pos
+            )
+            h += position_vectors(x, **quirks)
         return h.astype(x.dtype)

@@ -36,6 +36,29 @@ def test_a_split_does_not_depend_on_the_size_of_another(corpus):
         np.testing.assert_array_equal(other.arrays[name], values)
 
 
+def test_weak_clips_are_a_share_whose_audio_and_vision_change(corpus):
+    made = demo.generate(weak=0.5)
+    assert made.sha256 not in (SHA256, demo.generate(weak=0.4).sha256)
+    assert made.sha256 == demo.generate(weak=0.5).sha256
+    found = together(made, "label"), together(made, "text")
+    for values, name in zip(found, ("label", "text"), strict=True):
+        np.testing.assert_array_equal(values, together(corpus, name))
+    moved = {
+        m: np.any(together(made, m) != together(corpus, m), axis=(1, 2))
+        for m in ("audio", "vision")
+    }
+    either = moved["audio"] | moved["vision"]
+    assert either.mean() == pytest.approx(0.5, abs=0.05)
+    both = moved["audio"] & moved["vision"]  # out of time, or noisy
+    assert both.sum() / either.sum() == pytest.approx(2 / 3, abs=0.08)
+    for m in ("audio", "vision"):
+        masks = together(made, f"{m}_mask"), together(corpus, f"{m}_mask")
+        np.testing.assert_array_equal(masks[0].any(axis=1), masks[1].any(axis=1))
+        other = (masks[0] != masks[1]).any(axis=1)
+        assert (other <= moved[m] & ~both).all() and other.sum() > 20
+        assert (together(made, m)[~masks[0]] == 0).all()
+
+
 def test_it_takes_less_than_a_second():
     start = time.process_time()
     demo.generate(3)

@@ -50,6 +50,10 @@ TINY = {
         fusion_mlp_dim=5,
     ),
     "av_mc": dict(hidden_dims=(9, 8, 7), post_dims=(5, 6, 7), fusion_dim=4),
+    "cormult": dict(
+        **dict(dim=6, heads=2, layers=1, mce_dim=8, mce_heads=2, mce_layers=1),
+        **dict(mce_hidden=5, mce_out=3),
+    ),
     "ef_lstm": dict(hidden_dim=6, layers=2),
     "iml_cmm": dict(
         encoder=BERT,
@@ -84,7 +88,7 @@ TINY = {
 }
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.
-DRAWS = {"alr", "av_mc", "iml_cmm"}
+DRAWS = {"alr", "av_mc", "cormult", "iml_cmm"}
 
 systems = pytest.mark.parametrize("name", models.names())
 

@@ -1,0 +1,122 @@
+"""What CorMulT's recipes share: its two phases, and the rows of the paper's Tables 2, 3, 5 and 6 and of its (t, o) grid."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msajax.data.spec import suggest
+
+_FEATURES = ("none", "mel", "res", "full")
+
+# What each row changes in config.model.
+ROWS: dict[str, dict[str, Any]] = {
+    "cormult": {},
+    # All that the paper says and the authors' code does otherwise, and its (t, o).
+    "paper": dict(
+        mce_encoder="paper", mce_steps=64, mce_out=200, weighting="multiply", levels=7
+    ),
+    **{f"strategy_{s.lower()}": dict(strategy=s) for s in "ABCD"},
+    **{
+        name: dict(distance=name)
+        for name in ("euclidean", "manhattan", "chebyshev", "cosine", "mahalanobis")
+    },
+    # Table 5: prepared stores of that name (and dataset), whatever their widths.
+    **{f"features_{name}": {} for name in _FEATURES},
+    # Table 6, whose "comb" is not explained: taken for no pretrained coefficients.
+    "pre_comb": dict(correlated=()),
+    "pre_at": dict(correlated=("text", "audio")),
+    "pre_vt": dict(correlated=("text", "vision")),
+    "pre_vat": {},
+    # One phase alone: the evaluator, and the rest on another run's (config.init_from).
+    "mce": {},
+    "fuse": {},
+}
+
+Settings = Mapping[str, Any]
+
+
+def set_row(config: Any, row: str, *, mce: Settings, fuse: Settings) -> None:
+    """Sets the phases of a row, and what it changes of the system and its data.
+
+    Args:
+      config: changed in place; its model is that of the row 'cormult'.
+      row: a name in `ROWS`, or 't<t>_o<o>', as 't64_o200': the map to the shared space.
+      mce: what the first phase changes in config.train and config.optimizer.
+      fuse: what the second changes.
+
+    Raises:
+      ValueError: an unknown row.
+    """
+    if grid := re.fullmatch(r"t([1-9]\d*)_o([1-9]\d*)", row):
+        config.model.update(mce_steps=int(grid[1]), mce_out=int(grid[2]))
+    elif row not in ROWS:
+        raise ValueError(
+            f'unknown row "{row}"{suggest(row, ROWS)} Or t<t>_o<o>, as t64_o200.'
+        )
+    else:
+        config.model.update(ROWS[row])
+    if row.startswith("features_"):
+        config.data.update(variant=row.removeprefix("features_"), dims=(), lengths=())
+    if row == "fuse":
+        config.init_parameters = "mce/.*"
+    first = dict(
+        name="mce", loss="mce_loss", predict="mce_pred", train=r"mce/.*", **mce
+    )
+    second = dict(name="fuse", train=r"mult/.*", **fuse)
+    config.phases = {
+        "mce": (first,),
+        "fuse": (second,),
+        "pre_comb": (second,),
+    }.get(row, (first, second))
+
+
+def set_authors(config: Any, row: str) -> None:
+    """Sets the hyperparameters of the authors' code, and a row.
+
+    Their second phase also cuts sequences at 100 steps, and perturbs validation data as
+    `foreign` does training data; ours does not.
+    """
+    config.model.update(
+        strategy="D",
+        shift=(1, 1, 1),
+        noise=0.1,
+        distance="cosine",
+        margin=0.2,
+        mce_dim=128,
+        mce_heads=4,
+        mce_layers=3,
+        mce_hidden=256,
+        mce_dropout=0.1,
+        mce_encoder="post_ln",
+        mce_steps=0,
+        mce_out=64,
+        weighting="residual",
+        foreign=0.3,
+        levels=0,
+        dim=30,
+        heads=2,
+        layers=2,
+        kernel_sizes=(1, 1, 1),
+        text_dropout=0.25,
+        attention_dropouts=(0.1, 0.1, 0.1),
+        relu_dropout=0.1,
+        residual_dropout=0.1,
+        embed_dropout=0.25,
+        output_dropout=0.0,
+    )
+    config.train.patience = 0
+    set_row(
+        config,
+        row,
+        mce=dict(epochs=50, batch_size=24, optimizer=dict(learning_rate=2e-4)),
+        fuse=dict(
+            epochs=20,
+            batch_size=48,
+            optimizer=dict(
+                learning_rate=3e-4,
+                clip_norm=0.8,
+                schedule="plateau",
+                plateau_patience=10,
+            ),
+        ),
+    )

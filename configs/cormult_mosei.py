@@ -1,0 +1,13 @@
+"""CorMulT on CMU-MOSEI, unaligned: `configs/cormult_mosei.py:ROW` (hyperparameters: YAMY1234/CorMulT @ 8791876).
+
+ROW is a name in `configs._cormult.ROWS`, or a place in the grid as t64_o200.
+"""
+
+from configs import _cormult, common
+
+
+def get_config(row="cormult"):
+    config = common.get_config("cormult", "mosei")
+    config.data.update(variant="unaligned", dims=(768, 74, 35), lengths=(50, 500, 500))
+    _cormult.set_authors(config, row)
+    return config

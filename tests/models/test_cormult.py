@@ -1,0 +1,443 @@
+"""CorMulT: its evaluator and its weighting, two phases, and the rows of its tables."""
+
+import csv
+import dataclasses
+import functools
+import importlib
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import _cormult
+from msajax import config as configs
+from msajax import feed, main, parallel, step
+from msajax.data import demo, loader
+from msajax.data.spec import MODALITIES, Corpus, Spec, Split
+from msajax.interop.replay import template
+from msajax.models.cormult import CorMulT
+from msajax.models.mult import MulT
+from msajax.nn.mult import MultimodalTransformer
+from msajax.nn.perturb import Sequences
+from tests import toys
+
+SPEC = Spec(dims=(6, 3, 4), lengths=(5, 7, 6), num_train=12)
+MULT = dict(dim=4, heads=2, layers=1, remat=False)
+TINY = dict(mce_dim=6, mce_heads=2, mce_layers=2, mce_hidden=5, mce_out=3, **MULT)
+BATCH = SPEC.example(4, seed=1)
+PAIRS = tuple(itertools.combinations(MODALITIES, 2))
+
+
+@functools.cache
+def ready(spec=SPEC, **fields):
+    """A tiny system and random variables, none of them a constant."""
+    model = CorMulT(spec, **{**TINY, **fields})
+    rng = np.random.default_rng(0)
+    made = template(model, spec.example(2), train=False)
+    draw = lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(np.float32)  # noqa: E731
+    others = {k: v for k, v in made.items() if k != "params"}  # the covariance
+    others = jax.tree.map(lambda leaf: np.eye(leaf.shape[0], dtype=np.float32), others)
+    return model, {**others, "params": jax.tree.map(draw, made["params"])}
+
+
+@functools.cache
+def forward(method="__call__", spec=SPEC, **fields):
+    """(variables, batch) -> outputs in evaluation, jitted."""
+    model, _ = ready(spec, **fields)
+    return jax.jit(lambda v, b: model.apply(v, b, train=False, method=method))
+
+
+def evaluate(batch=BATCH, method="__call__", **fields):
+    return forward(method, **fields)(ready(**fields)[1], batch)
+
+
+def test_negatives_that_are_the_positives_cost_twice_the_margin():
+    model, variables = ready()
+    same = Sequences(
+        {m: BATCH[m] for m in MODALITIES}, {m: BATCH[f"{m}_mask"] for m in MODALITIES}
+    )
+    loss = jax.jit(
+        lambda v, s: model.apply(v, BATCH, s, train=False, method="loss_of_negatives")
+    )
+    np.testing.assert_allclose(loss(variables, same)[0], 0.4, rtol=1e-5)
+    # Another audio changes the two terms that it is the negative of.
+    x = {**same.x, "audio": same.x["audio"][::-1]}
+    masks = {**same.masks, "audio": same.masks["audio"][::-1]}
+    total, terms = loss(variables, Sequences(x, masks))
+    moved = {k for k, v in terms.items() if abs(v - 0.2) > 1e-4}
+    assert moved == {"text_audio", "vision_audio"}
+    np.testing.assert_allclose(total, sum(terms.values()) / 3, rtol=1e-6)
+
+
+def test_a_row_without_a_modality_has_no_part_in_its_terms():
+    mask = BATCH["audio_mask"] & (np.arange(4) > 0)[:, None]
+    batch = {**BATCH, "audio_mask": mask}
+    negatives = Sequences(
+        {m: BATCH[m][::-1] for m in MODALITIES},
+        {m: BATCH[f"{m}_mask"] for m in MODALITIES},
+    )
+    model, variables = ready()
+    options = dict(train=False, method="loss_of_negatives")
+    run = jax.jit(lambda b, n: model.apply(variables, b, n, **options)[1])
+    few = run({**BATCH, "valid": np.arange(4) > 0}, negatives)
+    found, whole = run(batch, negatives), run(BATCH, negatives)
+    for name, value in found.items():
+        wanted = few if "audio" in name else whole
+        np.testing.assert_allclose(value, wanted[name], rtol=1e-5)
+    assert np.all(evaluate(batch)["cor_text_audio"][0] == 0)
+
+
+def test_without_correlation_it_is_mult():
+    """Residual weighting with Cor = 0, no evaluator at all, and MulT are one computation."""
+    _, variables = ready()
+    params = dict(variables["params"])
+    zero = jax.tree.map(np.zeros_like, params["mce"])
+    cut = {**variables, "params": {**params, "mce": zero}}
+    found = forward()(cut, BATCH)
+    assert all(np.all(found[f"cor_{a}_{b}"] == 0) for a, b in PAIRS)
+    plain = forward(correlated=())({"params": {"mult": params["mult"]}}, BATCH)
+    mult = MulT(SPEC, **MULT)
+    theirs = mult.apply({"params": params["mult"]}, BATCH, train=False)
+    for other in (plain, theirs):
+        np.testing.assert_allclose(found["pred"], other["pred"], atol=1e-5)
+    assert np.abs(evaluate()["pred"] - plain["pred"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("weighting", ["residual", "multiply"])
+def test_a_coefficient_weighs_both_directions(weighting):
+    model, variables = ready(weighting=weighting)
+    out = evaluate(weighting=weighting)
+    f = model.apply(
+        variables, BATCH, method=lambda m, b: m.mce(m.samples(b), train=False)
+    )
+    scales = {}
+    for a, b in PAIRS:
+        x, y = f[a][:, 0], f[b][:, 0]
+        cor = np.sum(x * y, 1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+        np.testing.assert_allclose(out[f"cor_{a}_{b}"], cor, atol=1e-5)
+        scales[a, b] = scales[b, a] = cor + (weighting == "residual")
+    network = MultimodalTransformer.of(model, 1)
+    samples = model.apply(variables, BATCH, method="samples")
+    params = {"params": variables["params"]["mult"]}
+    wanted = network.apply(params, *samples, scales=scales, train=False)["out"][:, 0]
+    np.testing.assert_allclose(out["pred"], wanted, atol=1e-5)
+    reported = evaluate(method="correlations", weighting=weighting)["pred"]
+    columns = [out[name] for name in model.reports["correlations"]]
+    np.testing.assert_allclose(reported, np.stack(columns, 1), atol=1e-6)
+    assert model.reports["correlations"][0] == "cor_text_audio"
+
+
+def test_the_map_over_time_takes_real_steps_alone():
+    fields = dict(mce_steps=4, mce_encoder="paper")
+    cors = evaluate(**fields)["cor_text_vision"]
+    noise = {**BATCH, "vision": BATCH["vision"] + ~BATCH["vision_mask"][..., None] * 9}
+    np.testing.assert_allclose(
+        evaluate(noise, **fields)["cor_text_vision"], cors, atol=1e-5
+    )
+    short = {k: v[:, :-1] if k.startswith("vision") else v for k, v in BATCH.items()}
+    rows = ~BATCH["vision_mask"][:, -1]
+    assert rows.any()
+    found = evaluate(short, **fields)["cor_text_vision"]
+    np.testing.assert_allclose(found[rows], cors[rows], atol=1e-5)
+    assert np.abs(cors - evaluate()["cor_text_vision"]).max() > 1e-3
+
+
+def test_levels_by_hand():
+    model, variables = ready(levels=7)
+    run = jax.jit(
+        lambda b: model.apply(variables, b, train=False, progress={}, method="loss")
+    )
+    label = np.array([-3.0, 0.4, 1.6, 9.0], np.float32)
+    loss, terms = run({**BATCH, "label": label})
+    logits = evaluate(levels=7)["out"]
+    wanted = optax.softmax_cross_entropy_with_integer_labels(
+        logits, np.array([0, 3, 5, 6])
+    )
+    np.testing.assert_allclose(loss, wanted.mean(), rtol=1e-5)
+    np.testing.assert_array_equal(terms["pred"], np.argmax(logits, 1) - 3.0)
+
+
+def test_foreign_modalities_count_with_both_labels():
+    still = {k: 0.0 for k in CorMulT.__dataclass_fields__ if k.endswith("dropout")}
+    still["attention_dropouts"] = (0.0, 0.0, 0.0)
+    model, variables = ready(foreign=1.0, correlated=(), **still)
+    rngs = {"params": jax.random.key(3)}
+    loss, terms = model.apply(
+        variables, BATCH, train=True, progress={}, method="loss", rngs=rngs
+    )
+    labels = BATCH["label"]
+    own = np.mean((terms["pred"] - labels) ** 2)
+    assert abs(loss - own) > 1e-3  # the other half is on other labels
+    alone = {**BATCH, "valid": np.arange(4) < 1}
+    loss, terms = model.apply(
+        variables, alone, train=True, progress={}, method="loss", rngs=rngs
+    )
+    np.testing.assert_allclose(loss, (terms["pred"][0] - labels[0]) ** 2, rtol=1e-5)
+
+
+def test_the_evaluator_has_no_dropout_where_it_weighs():
+    model, variables = ready(mce_dropout=0.5)
+    out = model.apply(variables, BATCH, train=True, rngs={"dropout": jax.random.key(1)})
+    for a, b in PAIRS:
+        name = f"cor_{a}_{b}"
+        np.testing.assert_allclose(out[name], evaluate()[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fields,message",
+    [
+        (dict(strategy="E"), "config.model.strategy"),
+        (dict(distance="cosin"), 'did you mean "cosine"'),
+        (dict(weighting="times"), "config.model.weighting"),
+        (dict(mce_encoder="pre_ln"), "config.model.mce_encoder"),
+        (dict(correlated=("text", "video")), 'correlated has "video"'),
+        (dict(levels=1), "config.model.levels is 1"),
+        (dict(shift=(1, -1, 0)), "config.model.shift"),
+    ],
+)
+def test_settings_that_make_no_sense(fields, message):
+    with pytest.raises(ValueError, match=message):
+        template(CorMulT(SPEC, **fields), BATCH, train=False)
+
+
+def correlated_batch(seed, rows):
+    """Three modalities that show the same three numbers, through mixtures and noise."""
+    mixtures = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
+    hidden, batch = rng.normal(size=(rows, 1, 3)), SPEC.example(rows)
+    for m in MODALITIES:
+        values = hidden @ mixtures.normal(size=(3, batch[m].shape[-1]))
+        values = values + rng.normal(0, 0.1, batch[m].shape)
+        batch[f"{m}_mask"][:] = True
+        batch[m] = values.astype(np.float32)
+    return batch
+
+
+def test_coefficients_separate_matched_from_mismatched_pairs():
+    fields = dict(mce_dim=16, mce_layers=1, mce_hidden=16, mce_out=8, mce_dropout=0.0)
+    model = CorMulT(SPEC, **{**TINY, **fields}, strategy="A")
+    batch = jax.tree.map(jnp.asarray, correlated_batch(1, 48))
+    unseen = correlated_batch(2, 100)
+    variables = model.init(jax.random.key(0), batch, train=False)
+    transform = optax.adam(1e-2)
+
+    def loss(params, key):
+        options = dict(train=True, progress={}, method="mce_loss")
+        return model.apply({"params": params}, batch, **options, rngs={"params": key})[
+            0
+        ]
+
+    def update(carry, key):
+        value, grads = jax.value_and_grad(loss)(carry[0], key)
+        updates, state = transform.update(grads, carry[1])
+        return (optax.apply_updates(carry[0], updates), state), value
+
+    @jax.jit
+    def train(params):
+        keys = jax.random.split(jax.random.key(1), 60)
+        return jax.lax.scan(update, (params, transform.init(params)), keys)
+
+    (params, _), values = train(variables["params"])
+    assert values[-10:].mean() < values[:10].mean() - 0.05
+    predict = jax.jit(
+        lambda b: model.apply({"params": params}, b, train=False, method="correlations")
+    )
+    matched = np.asarray(predict(unseen)["pred"])
+    rolled = {**unseen, "audio": np.roll(unseen["audio"], 1, axis=0)}
+    mismatched = np.asarray(predict(rolled)["pred"])
+    for pair in (0, 2):  # text and audio, audio and vision
+        auc = np.mean(matched[:, pair, None] > mismatched[None, :, pair])
+        assert auc > 0.9
+    np.testing.assert_allclose(matched[:, 1], mismatched[:, 1], atol=1e-6)
+
+
+def test_negatives_do_not_depend_on_the_number_of_devices():
+    model, variables = ready(distance="mahalanobis", mce_dropout=0.0)
+    batch = {**SPEC.example(8, seed=2), "valid": np.arange(8) < 7}
+
+    def gradient(variables, batch):
+        def loss(params):
+            (value, _), state = model.apply(
+                {**variables, "params": params},
+                batch,
+                train=True,
+                progress={},
+                method="mce_loss",
+                rngs={"params": jax.random.key(0)},
+                mutable=["statistics"],
+            )
+            return value, state
+
+        (value, state), grads = jax.value_and_grad(loss, has_aux=True)(
+            variables["params"]
+        )
+        return value, state, parallel.mean(grads)
+
+    found = []
+    for count in (1, 4):
+        devices = parallel.find_devices(count)
+        run = parallel.compile(gradient, devices, in_axes=(None, 0))
+        shards = {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()}
+        found.append(jax.device_get(run(variables, shards)))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), *found
+    )
+    assert (
+        np.abs(found[0][1]["statistics"]["mce"]["covariance"] - np.eye(3)).max() > 0.01
+    )
+
+
+# Two phases --------------------------------------------------------------------
+
+
+@functools.cache
+def small_corpus():
+    splits = {}
+    for i, (name, rows) in enumerate({"train": 8, "valid": 4, "test": 4}.items()):
+        made = SPEC.example(rows, seed=10 + i)
+        arrays = {k: v for k, v in made.items() if k not in ("index", "valid")}
+        ids = np.array([f"{name}_{j}" for j in range(rows)])
+        splits[name] = Split(ids, np.full(rows, ""), arrays)
+    return Corpus("demo", splits, sha256="0" * 64)
+
+
+def fit(folder, row="cormult", phases=slice(None), more=None, **options):
+    """(book, best) of an epoch of each phase of a row; `more` are rows that its first phase trains on."""
+    config = importlib.import_module("configs.cormult_mosei").get_config(row)
+    configs.check(config)
+    own = {
+        **_cormult.ROWS.get(row, {}),
+        **(dict(mce_steps=2) if row == "t2_o3" else {}),
+    }
+    model = CorMulT(SPEC, **{**config.model.to_dict(), **TINY, **own})
+    made = [
+        dataclasses.replace(phase, epochs=1, batch_size=4)
+        for phase in configs.phases(config)[phases]
+    ]
+    devices = parallel.find_devices(1)
+    data = toys.on_devices(devices, spec=SPEC, given=small_corpus())
+    if more is not None:
+        made[0] = dataclasses.replace(made[0], data="more.npz")
+        parts = loader.parts(more, 1)
+        data.splits["more.npz"] = feed.source(parts, devices, resident=True)
+    ((book, best),) = toys.fit(model, made, data, {1: folder}, **options)
+    return model, book, best
+
+
+# Rows that are to the system what another one is.
+SAME = {
+    *(
+        "strategy_d",
+        "cosine",
+        "pre_vat",
+        *(r for r in _cormult.ROWS if r[:4] == "feat"),
+    ),
+    *("euclidean", "chebyshev"),  # manhattan's alike
+    "cormult",  # below
+}
+
+
+@pytest.mark.parametrize(
+    "row", [*(row for row in _cormult.ROWS if row not in SAME), "t2_o3"]
+)
+def test_an_epoch_of_each_row(row, tmp_path):
+    model, book, best = fit(tmp_path, row, save_seconds=1e9)
+    names = {"mce": ["mce"], "fuse": ["fuse"], "pre_comb": ["fuse"]}
+    assert [h["phase"] for h in book.history] == names.get(row, ["mce", "fuse"])
+    for history in book.history:
+        assert np.isfinite([v for k, v in history.items() if "loss" in k]).all()
+    before = step.init(model, jax.random.key(1))
+    moved = {
+        path.split("/")[0]
+        for path, x in best.params.items()
+        if not np.array_equal(x, before.params[path])
+    }
+    parts = {"mce": {"mce"}, "fuse": {"mult"}, "pre_comb": {"mult"}}
+    assert moved == parts.get(row, {"mce", "mult"})
+    for path, x in best.collections.items():
+        assert row == "mahalanobis" and path == "statistics/mce/covariance"
+        assert not np.array_equal(x, before.collections[path])
+
+
+def test_the_evaluator_stays_as_its_phase_left_it(tmp_path):
+    _, _, whole = fit(tmp_path / "whole", save_seconds=1e9)
+    _, _, first = fit(tmp_path / "first", phases=slice(1), save_seconds=1e9)
+    for path, x in whole.params.items():
+        assert np.array_equal(x, first.params[path]) == path.startswith("mce/"), path
+
+
+def test_its_phase_may_have_rows_of_its_own_without_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr(feed, "_STEPS", 1)
+    more = SPEC.example(13, seed=30)
+    more = {k: v for k, v in more.items() if k not in ("index", "valid", "label")}
+    options = dict(phases=slice(1), more=more)
+    _, book, best = fit(tmp_path / "whole", **options)
+    assert book.history[0]["phase"] == "mce" and len(book.history) == 1
+    _, part, _ = fit(tmp_path / "part", stop_after=3, **options)
+    assert part.step == 3 and not part.finished  # of 4: 13 rows, 4 in a batch
+    _, again, resumed = fit(tmp_path / "part", **options)
+    assert again.history == book.history
+    jax.tree.map(np.testing.assert_array_equal, resumed, best)
+
+
+def write(path, split, **arrays):
+    found = {m: split.arrays[m] for m in MODALITIES}
+    np.savez(path, id=split.ids, **found, **arrays)
+
+
+def test_main_pretrains_on_other_rows_and_another_run_takes_the_evaluator(
+    tmp_path, capsys
+):
+    corpus = demo.generate(3, num=(40, 4, 20))
+    write(tmp_path / "more.npz", corpus.splits["train"])
+    write(tmp_path / "clips.npz", corpus.splits["test"])
+    model = [
+        *("--config.train.seeds=1", "--config.parallel.devices=1"),
+        *(f"--config.model.{k}={v}" for k, v in TINY.items() if "mce" in k),
+        *("--config.model.dim=4", "--config.model.layers=1"),
+    ]
+    phase = dict(name="mce", loss="mce_loss", predict="mce_pred", train="mce/.*")
+    phase |= dict(epochs=1, batch_size=8, data=str(tmp_path / "more.npz"))
+
+    def run(name, row, *args):
+        first = ["--config", f"configs/demo.py:cormult/{row}"] if row else []
+        return main.main([*first, "--workdir", str(tmp_path / name), *model, *args])
+
+    assert run("mce", "mce", f"--config.phases=({phase},)") == 0
+    spec = json.loads((tmp_path / "mce" / "spec.json").read_text())
+    assert list(spec["phase_data"]) == [str(tmp_path / "more.npz")]
+    fuse = {"name": "fuse", "train": "mult/.*", "epochs": 1, "batch_size": 200}
+    args = [f"--config.phases=({fuse},)", f"--config.init_from={tmp_path / 'mce'}"]
+    assert run("fuse", "fuse", *args, "--config.train.seeds=2") == 1
+    assert "has no seed_2, only seed_1; to start" in capsys.readouterr().err
+    assert run("fuse", "fuse", *args) == 0
+    scores = [
+        ["--mode", "predict", "--data", str(tmp_path / "clips.npz")],
+        ["--output", str(tmp_path / "scores.csv")],
+    ]
+    found = {}
+    for name in ("mce", "fuse"):
+        command = ["--workdir", str(tmp_path / name), *itertools.chain(*scores)]
+        assert main.main(command) == 0
+        with open(tmp_path / "scores.csv", encoding="utf-8") as file:
+            found[name] = list(csv.DictReader(file))
+    columns = [f"cor_{a}_{b}" for a, b in PAIRS]
+    for mce, fused in zip(found["mce"], found["fuse"], strict=True):
+        for name in columns:
+            assert abs(float(mce[name]) - float(fused[name])) < 1e-5
+        mean = np.mean([float(mce[name]) for name in columns])
+        assert abs(float(mce["score"]) - mean) < 1e-5
+    assert len({row[columns[0]] for row in found["fuse"]}) > 10
+
+
+def test_rows_are_named():
+    recipe = importlib.import_module("configs.cormult_simsv2").get_config
+    with pytest.raises(ValueError, match='did you mean "mahalanobis"'):
+        recipe("mahalanobi")
+    config = recipe("t64_o200")
+    assert (config.model.mce_steps, config.model.mce_out) == (64, 200)
+    assert recipe("features_mel").data.variant == "mel"
