@@ -18,8 +18,16 @@ _MODELS = {
         fusion_mlp_dim=32,
     ),
     "av_mc": dict(hidden_dims=(32, 16, 16), pooling="mean", output_range=(-3.0, 3.0)),
-    "cormult": dict(
-        mce_dim=32, mce_layers=2, mce_hidden=64, mce_out=32, dim=16, heads=2, layers=2
+    "cormult": dict(  # loss, widths and dropout of MulT's, to be compared with it
+        criterion="l1",
+        mce_dim=32,
+        mce_layers=2,
+        mce_hidden=64,
+        mce_out=32,
+        dim=16,
+        heads=2,
+        layers=2,
+        attention_dropouts=(0.1, 0.0, 0.0),
     ),
     "ef_lstm": dict(hidden_dim=64, layers=1),
     "iml_cmm": dict(

@@ -224,7 +224,9 @@ def _split(rng: np.random.Generator, num: int, *, name: str, world: _World) -> S
 def _weaken(rng: np.random.Generator, split: Split, *, share: float) -> None:
     """Makes audio and vision of a share of the rows fit badly, in place."""
     num, arrays = len(split), split.arrays
-    kind = np.where(rng.random(num) < share, rng.integers(0, 3, num), -1)
+    weak = rng.permutation(num)[: round(share * num)]
+    kind = np.full(num, -1)
+    kind[weak] = np.arange(len(weak)) % 3
     foreign, donor = rng.integers(0, 2, num), rng.integers(0, num, num)
     for number, m in enumerate(("audio", "vision")):
         mask, has = arrays[f"{m}_mask"], arrays[f"{m}_mask"].any(axis=1)

@@ -48,9 +48,10 @@ def test_weak_clips_are_a_share_whose_audio_and_vision_change(corpus):
         for m in ("audio", "vision")
     }
     either = moved["audio"] | moved["vision"]
-    assert either.mean() == pytest.approx(0.5, abs=0.05)
+    # A clip stays that lacks the modality, or whose donor does.
+    assert 0.48 < either.mean() <= 0.5
     both = moved["audio"] & moved["vision"]  # out of time, or noisy
-    assert both.sum() / either.sum() == pytest.approx(2 / 3, abs=0.08)
+    assert both.sum() / either.sum() == pytest.approx(2 / 3, abs=0.06)
     for m in ("audio", "vision"):
         masks = together(made, f"{m}_mask"), together(corpus, f"{m}_mask")
         np.testing.assert_array_equal(masks[0].any(axis=1), masks[1].any(axis=1))
