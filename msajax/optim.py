@@ -92,6 +92,9 @@ def check_regex(what: str, regex: str) -> None:
 def assign(optimizer: Optimizer, paths: Iterable[str]) -> dict[str, int | None]:
     """Group of each parameter: its index in `optimizer.groups`, None where frozen.
 
+    Groups of a text encoder ("encoder/...") are passed over where there is none: a
+    recipe that fine-tunes also trains on features.
+
     Raises:
       ValueError: a parameter that no regex covers, or a regex that covers nothing.
     """
@@ -108,11 +111,13 @@ def assign(optimizer: Optimizer, paths: Iterable[str]) -> dict[str, int | None]:
                 'example (".*", {}) at the end, or (regex, None) to freeze it'
             )
         found[path] = group
+    begin = dict.fromkeys(path.partition("/")[0] for path in paths)
     for i, (regex, _) in enumerate(optimizer.groups):
-        if i not in found.values():
+        of_encoder = regex.startswith("encoder/") and "encoder" not in begin
+        if i not in found.values() and not of_encoder:
             raise ValueError(
                 f'the optimizer group "{regex}" matches no parameter that an earlier '
-                f"group left. Parameters: {', '.join(paths)}"
+                f"group left. Parameters begin with {', '.join(begin)}"
             )
     frozen = {i for i, (_, settings) in enumerate(optimizer.groups) if settings is None}
     return {path: None if i in frozen else i for path, i in found.items()}

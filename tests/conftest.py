@@ -11,6 +11,7 @@ os.environ["NPROC"] = "16"
 # Optimization level 0 halves the time that tests compile; they run little.
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    " --xla_cpu_use_fusion_emitters=false"
 )
 
 import jax

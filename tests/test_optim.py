@@ -128,6 +128,14 @@ def test_wrong_groups_are_errors(groups, message):
         optim.assign(Optimizer(groups=groups), PATHS)
 
 
+def test_groups_of_an_encoder_that_is_not_there_are_passed_over():
+    optimizer = Optimizer(groups=(("encoder/.*", {}), (".*", {})))
+    assert optim.assign(optimizer, ["head/kernel"]) == {"head/kernel": 1}
+    optimizer = Optimizer(groups=(("encoder/bais", {}), (".*", {})))
+    with pytest.raises(ValueError, match="begin with encoder, head"):
+        optim.assign(optimizer, PATHS)
+
+
 def test_unknown_names_are_errors():
     with pytest.raises(ValueError, match='unknown optimizer name "adm". Known: adam'):
         Optimizer(name="adm")

@@ -7,8 +7,8 @@ All sides run one after the other in each round, and the median of the rounds co
 machine that others use too slows all sides alike, so read the ratios. `kan` measures
 forward and backward passes of one layer; a MLP of as many parameters has one hidden
 layer, and --torch adds efficient-kan's formulation in PyTorch. `passes` measures a
-training step of IML-CMM at CH-SIMS v2's shape, once as it is and once with the text
-read anew in each of the three passes.
+training step of IML-CMM at CH-SIMS v2's shape, once as it is and once with all that its
+three passes share, the text's encoder above all, computed anew in each.
 """
 
 import argparse

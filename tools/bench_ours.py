@@ -169,7 +169,7 @@ def step_flops(model, phase: Phase, arrays: dict[str, np.ndarray]) -> float:
     batch["valid"] = np.ones(len(rows), bool)
     progress = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
 
-    def loss(params, collections):
+    def loss(params, collections, batch):
         (value, _), _ = model.apply(
             step.variables(step.State(params, collections, {})),
             batch,
@@ -182,7 +182,8 @@ def step_flops(model, phase: Phase, arrays: dict[str, np.ndarray]) -> float:
         return value
 
     state = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
-    gradient = jax.make_jaxpr(jax.grad(loss))(state.params, state.collections)
+    given = state.params, state.collections, batch
+    gradient = jax.make_jaxpr(jax.grad(loss))(*given)
     return matmul_flops(gradient.jaxpr)
 
 

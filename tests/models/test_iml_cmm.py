@@ -1,6 +1,7 @@
 """IML-CMM: its passes over mixed batches, its losses, rows without labels, and its ablations."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 
 from configs import _iml_cmm, demo, iml_cmm_simsv2
+from msajax import main
 from msajax.data.spec import MODALITIES, Spec
 from msajax.interop.replay import template
 from msajax.models.iml_cmm import IMLCMM
@@ -362,3 +364,29 @@ def test_the_consistency_loss_falls():
 
     for figures in losses(jax.random.key(0), rows):
         assert np.mean(figures[-10:]) < 0.7 * np.mean(figures[:5])
+
+
+def test_rows_without_labels_train_from_a_file(tmp_path):
+    rng = np.random.default_rng(0)
+    split = np.array(["train"] * 12 + ["valid"] * 4 + ["test"] * 4)
+    labelled = (np.arange(20) % 2 == 0) | (split != "train")
+    arrays = {"id": np.arange(20), "split": split, "labelled": labelled}
+    for m, length, dim in zip(MODALITIES, SPEC.lengths, SPEC.dims, strict=True):
+        arrays[m] = rng.normal(size=(20, length, dim)).astype(np.float32)
+    for name in ("label", *LABELS):
+        arrays[name] = np.where(labelled, rng.uniform(-1, 1, 20), np.nan)
+    np.savez(tmp_path / "clips.npz", **arrays)
+    fields = small(iml_cmm_simsv2.get_config("semi").model.to_dict())
+    settings = {f"model.{k}": v for k, v in fields.items()} | {
+        **{"data.path": tmp_path / "clips.npz", "data.variant": ""},
+        **{"data.dims": "()", "data.lengths": "()", "text.encoder": ""},
+        **{"train.epochs": 1, "train.seeds": "1,", "train.batch_size": 6},
+        **{"parallel.devices": 1},
+    }
+    options = [f"--config.{key}={value}" for key, value in settings.items()]
+    config = "--config=configs/iml_cmm_simsv2.py:semi"
+    assert main.main([config, f"--workdir={tmp_path / 'run'}", *options]) == 0
+    spec = json.loads((tmp_path / "run" / "spec.json").read_text())
+    assert "labelled" in spec["fields"]
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert np.isfinite(found["test"]["mae"]["values"]).all()

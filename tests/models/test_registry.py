@@ -116,6 +116,13 @@ def ready(name, spec=SPEC):
 
 
 @functools.cache
+def evaluation(name, spec):
+    """Jitted loss in evaluation: (variables, batch) -> (loss, terms)."""
+    options = dict(train=False, progress=PROGRESS, method="loss")
+    return jax.jit(lambda v, b: build(name, spec).apply(v, b, **options))
+
+
+@functools.cache
 def gradient(name):
     """Jitted gradient of the training losses of all phases without dropout: (variables, batch) -> tree."""
     model = build(name, **without_dropout(name))
@@ -137,13 +144,11 @@ def gradient(name):
 @systems
 @pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=["regression", "classes"])
 def test_prediction_and_loss_agree(name, spec):
-    model, variables, batch, predict = ready(name, spec)
+    _, variables, batch, predict = ready(name, spec)
     shape = (BATCH, 3) if spec.classes else (BATCH,)
     chex.assert_shape(predict(variables, batch), shape)
     chex.assert_tree_all_finite(predict(variables, batch))
-    loss, terms = jax.jit(
-        lambda v, b: model.apply(v, b, train=False, progress=PROGRESS, method="loss")
-    )(variables, batch)
+    loss, terms = evaluation(name, spec)(variables, batch)
     if "pred" in terms:
         pred = terms.pop("pred")
         np.testing.assert_allclose(pred, predict(variables, batch), atol=1e-6)
@@ -154,13 +159,8 @@ def test_prediction_and_loss_agree(name, spec):
 @systems
 @pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=["regression", "classes"])
 def test_bfloat16_gives_float32_losses_near_those_of_float32(name, spec):
-    model, variables, batch, _ = ready(name, spec)
-
-    @jax.jit
-    def loss(variables, batch):
-        return model.apply(
-            variables, batch, train=False, progress=PROGRESS, method="loss"
-        )
+    _, variables, batch, _ = ready(name, spec)
+    loss = evaluation(name, spec)
 
     def half(array):
         floats = jnp.issubdtype(array.dtype, jnp.floating)
@@ -262,15 +262,13 @@ def test_a_missing_modality_is_an_all_false_mask(name, modality):
 
 
 @systems
-def test_steps_on_four_devices_and_of_two_seeds_equal_one(name):
+def test_steps_of_two_seeds_on_four_devices_equal_one(name):
     model = build(name, **without_dropout(name))
     phase = Phase(epochs=1, optimizer=Optimizer(name="sgd", learning_rate=0.1))
-    (alone,) = _steps(model, phase, devices=1)
-    roll = int(name not in DRAWS)
-    seeds = _steps(model, phase, seeds=2, roll=roll)
-    for others in (_steps(model, phase, devices=4), seeds):
-        for other, (path, value) in itertools.product(others, alone.items()):
-            np.testing.assert_allclose(other[path], value, atol=2e-6, err_msg=path)
+    (alone,) = _steps(model, phase)
+    both = _steps(model, phase, devices=4, seeds=2, roll=int(name not in DRAWS))
+    for seed, (path, value) in itertools.product(both, alone.items()):
+        np.testing.assert_allclose(seed[path], value, atol=2e-6, err_msg=path)
 
 
 def _steps(model, phase, *, devices=1, seeds=1, roll=1):

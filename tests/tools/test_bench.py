@@ -12,7 +12,8 @@ import optax
 import pytest
 
 from msajax import config as configs
-from msajax import interop, pretrained
+from msajax import interop, models, pretrained
+from msajax.book import Phase
 from msajax.data import loader, read
 from msajax.data.spec import MODALITIES, Spec
 from msajax.nn.bert import Bert
@@ -28,6 +29,16 @@ ABSENT = (
     *("orbax", "tensorboardX", "torch", "MMSA"),
 )
 ALIGNED = bench_data.Shape("mosi", (6, 3, 4), (7, 7, 7))
+
+
+def test_products_of_a_system_that_draws_partners_are_counted():
+    spec = Spec((4, 4, 4), (3, 3, 3), 8)
+    model = models.get("av_mc")(spec, post_dims=(4, 4, 4), fusion_dim=4)
+    flops = [
+        bench_ours.step_flops(model, Phase(batch_size=rows), spec.example(8))
+        for rows in (4, 8)
+    ]
+    assert flops[0] > 0 and flops[1] == 2 * flops[0]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import iml_cmm_simsv2
 from msajax.data.spec import Spec
 from msajax.models.iml_cmm import IMLCMM
 from msajax.nn.mixup import Mixup
@@ -32,6 +33,10 @@ def test_passes_are_timed(quick, monkeypatch, capsys):
     monkeypatch.setitem(bench_data.ENCODERS, "base", tiny)
     shape = bench_data.Shape("simsv2", (6, 3, 4), (5, 4, 3))
     monkeypatch.setitem(bench_blocks.SHAPES, "simsv2", shape)
+    config = iml_cmm_simsv2.get_config()
+    config.model.update(dim=6, heads=2, head_dim=3, fusion_layers=1, ahl_layers=1)
+    config.model.update(kan=False, mixed=("audio",))  # less to compile
+    monkeypatch.setattr(iml_cmm_simsv2, "get_config", lambda: config)
     assert bench_blocks.main(["passes", "--batch", "2", *QUICK]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split(" ms ")[0][:16] for line in lines] == ["text read once  "] + [
