@@ -89,10 +89,10 @@ def cmd(x: jax.Array, y: jax.Array, *, where: jax.Array, moments: int = 5) -> ja
     Returns:
       A scalar, 0 without any sample; its gradient where a distance is 0 is 0.
     """
-    x, y = (_mean_and_centred(v, where) for v in (x, y))
-    gaps = [x[0] - y[0]]
+    (mean_x, x), (mean_y, y) = (_mean_and_centred(v, where) for v in (x, y))
+    gaps = [mean_x - mean_y]
     for k in range(2, moments + 1):
-        gaps.append(jnp.subtract(*(_mean(v[1] ** k, where) for v in (x, y))))
+        gaps.append(_mean(x**k, where) - _mean(y**k, where))
     return jnp.sum(_length(jnp.stack(gaps)))
 
 

@@ -229,7 +229,8 @@ def _weaken(rng: np.random.Generator, split: Split, *, share: float) -> None:
     kind[weak] = np.arange(len(weak)) % 3
     foreign, donor = rng.integers(0, 2, num), rng.integers(0, num, num)
     for number, m in enumerate(("audio", "vision")):
-        mask, has = arrays[f"{m}_mask"], arrays[f"{m}_mask"].any(axis=1)
+        mask = arrays[f"{m}_mask"]
+        has = np.asarray(mask.any(axis=1))
         rows = np.flatnonzero((kind == 0) & (foreign == number) & has & has[donor])
         for name in (m, f"{m}_mask", f"label_{m}"):
             arrays[name][rows] = arrays[name].copy()[donor[rows]]

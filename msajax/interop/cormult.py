@@ -100,7 +100,10 @@ def _evaluator(
     run = jax.jit(jax.value_and_grad(loss_of, has_aux=True), compiler_options=COMPILER)
     results: dict[str, Any] = {}
     for folder, prefix in (("mce", "neg"), ("mce_strategyA", "negA")):
-        x = {m: case.arrays.get(f"in/{prefix}_{m}", batch[m]) for m in MODALITIES}
+        x = {
+            m: jnp.asarray(case.arrays.get(f"in/{prefix}_{m}", batch[m]))
+            for m in MODALITIES
+        }
         masks = {m: batch[f"{m}_mask"] for m in MODALITIES}
         (loss, (terms, found)), gradients = run(
             variables["params"], Sequences(x, masks)

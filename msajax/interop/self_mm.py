@@ -156,7 +156,7 @@ def _batch(case: Case) -> Batch:
 def _model(case: Case, batch: Batch) -> SelfMM:
     (lt, dt), (la, da), (lv, dv) = (batch[m].shape[1:] for m in MODALITIES)
 
-    def settings(names: str) -> tuple[int, ...]:
+    def settings(names: str) -> Any:
         return tuple(case.setting(name) for name in names.split())
 
     return SelfMM(

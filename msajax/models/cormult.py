@@ -106,7 +106,9 @@ class CorMulT(Model):
         """Makes the two parts."""
         self._check()
         if len(self.correlated) > 1:
-            lengths = dict(zip(MODALITIES, self.spec.lengths, strict=True))
+            lengths: dict[str, int] = dict(
+                zip(MODALITIES, self.spec.lengths, strict=True)
+            )
             self.mce = MCE(
                 lengths=tuple((m, lengths[m]) for m in self.correlated),
                 dim=self.mce_dim,
@@ -263,7 +265,8 @@ class CorMulT(Model):
             labels.append(other)
         out = self._forward(samples, train)
         found = [self._loss_on(out, {**batch, "label": y}) for y in labels]
-        return sum(found) / len(found), {"pred": out["pred"].astype(jnp.float32)}
+        loss = jnp.mean(jnp.stack(found))
+        return loss, {"pred": out["pred"].astype(jnp.float32)}
 
     def _loss_on(self, out: Outputs, batch: Batch) -> jax.Array:
         if not self.levels:
@@ -272,7 +275,8 @@ class CorMulT(Model):
         place = (jnp.clip(batch["label"], low, high) - low) / (high - low)
         level = jnp.round(place * (self.levels - 1)).astype(jnp.int32)
         values = losses.cross_entropy(out["out"], level)
-        return parallel.batch_mean(values, where=batch["valid"])
+        where = batch["valid"] & batch.get("labelled", True)
+        return parallel.batch_mean(values, where=where)
 
     def _with_foreign(
         self, samples: Sequences, batch: Batch

@@ -82,9 +82,10 @@ class SelfMM(Model):
             self.bert = self.encoder.encoder(pooler=False, **settings, name="encoder")
         sizes = zip(self.hidden_dims, self.out_dims, strict=True)
         self.audio, self.vision = (TextSubNet(hidden, out) for hidden, out in sizes)
-        dims = dict(zip(MODALITIES, self.post_dims, strict=True))
-        rates = dict(zip(MODALITIES, self.post_dropouts, strict=True))
-        dims["fusion"], rates["fusion"] = self.fusion_dim, self.fusion_dropout
+        names: tuple[str, ...] = (*MODALITIES, "fusion")
+        dims = dict(zip(names, (*self.post_dims, self.fusion_dim), strict=True))
+        rates = (*self.post_dropouts, self.fusion_dropout)
+        rates = dict(zip(names, rates, strict=True))
         outputs = {m: 1 for m in self._tasks} | {"fusion": self.spec.num_outputs}
         self.post = {m: _Task(dims[m], n, rates[m]) for m, n in outputs.items()}
         self.label, self.feature = {}, {}
@@ -124,8 +125,10 @@ class SelfMM(Model):
 
     def _text(self, batch: Batch, train: bool) -> jax.Array:
         """The text as one vector: [B, D]."""
-        x, mask = batch.get("text"), batch["text_mask"]
-        if self.encoder is not None:
+        mask = batch["text_mask"]
+        if self.encoder is None:
+            x = batch["text"]
+        else:
             masks: Any = dict(mask=mask, segments=batch["text_type"])
             x = self.bert(batch["text_ids"], **masks, train=train).last
         return first_step(x, mask) if self.pooling == "cls" else mean_pool(x, mask)
@@ -238,9 +241,7 @@ class SelfMM(Model):
 
     def _present(self, m: str, batch: Batch) -> jax.Array:
         """Rows that count and have the modality: [B] bool."""
-        if m == "fusion":
-            return batch["valid"]
-        return batch["valid"] & jnp.any(batch[f"{m}_mask"], axis=1)
+        return batch["valid"] if m == "fusion" else self.present(batch, m)
 
     @property
     def _tasks(self) -> tuple[str, ...]:
