@@ -82,10 +82,10 @@ class SelfMM(Model):
             self.bert = self.encoder.encoder(pooler=False, **settings, name="encoder")
         sizes = zip(self.hidden_dims, self.out_dims, strict=True)
         self.audio, self.vision = (TextSubNet(hidden, out) for hidden, out in sizes)
-        names: tuple[str, ...] = (*MODALITIES, "fusion")
-        dims = dict(zip(names, (*self.post_dims, self.fusion_dim), strict=True))
-        rates = (*self.post_dropouts, self.fusion_dropout)
-        rates = dict(zip(names, rates, strict=True))
+        dims: dict[str, int] = {"fusion": self.fusion_dim}
+        dims |= zip(MODALITIES, self.post_dims, strict=True)
+        rates: dict[str, float] = {"fusion": self.fusion_dropout}
+        rates |= zip(MODALITIES, self.post_dropouts, strict=True)
         outputs = {m: 1 for m in self._tasks} | {"fusion": self.spec.num_outputs}
         self.post = {m: _Task(dims[m], n, rates[m]) for m, n in outputs.items()}
         self.label, self.feature = {}, {}
