@@ -23,6 +23,7 @@ _MODELS = {
         mce_dim=32,
         mce_layers=2,
         mce_hidden=64,
+        mce_steps=8,
         mce_out=32,
         dim=16,
         heads=2,
@@ -76,7 +77,7 @@ def _mfon_row(config, row):
 
 def _cormult_row(config, row):
     rate = {"learning_rate": 1e-3}
-    mce = dict(epochs=60, patience=0, optimizer=rate)
+    mce = dict(epochs=100, patience=0, optimizer=rate)
     _cormult.set_row(config, row, mce=mce, fuse=dict(optimizer=rate))
 
 

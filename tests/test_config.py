@@ -1,5 +1,7 @@
 """Recipes: overrides, wrong keys and types, what makes a run another run."""
 
+import json
+
 import pytest
 
 from msajax import config as configs
@@ -124,6 +126,13 @@ def test_json_round_trip():
     assert configs.differences(again, config) == []
     assert configs.phases(again) == configs.phases(config)
     assert configs.sha256(again) == configs.sha256(config)
+
+
+def test_texts_of_before_a_key_was_there_mean_what_they_meant():
+    config = load()
+    values = json.loads(configs.to_json(config))
+    del values["init_from"], values["init_parameters"], values["data"]["weak"]
+    assert configs.differences(configs.from_json(json.dumps(values)), config) == []
 
 
 def test_what_makes_another_run():
