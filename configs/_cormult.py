@@ -13,7 +13,13 @@ ROWS: dict[str, dict[str, Any]] = {
     "cormult": {},
     # All that the paper says and the authors' code does otherwise, and its (t, o).
     "paper": dict(
-        mce_encoder="paper", mce_steps=64, mce_out=200, weighting="multiply", levels=7
+        mce_encoder="paper",
+        mce_steps=64,
+        mce_out=200,
+        weighting="multiply",
+        levels=7,
+        shift=(1, 20, 0),  # a word; a second of audio, whose rate no dataset gives
+        foreign=0.0,
     ),
     **{f"strategy_{s.lower()}": dict(strategy=s) for s in "ABCD"},
     **{
@@ -58,9 +64,14 @@ def set_row(config: Any, row: str, *, mce: Settings, fuse: Settings) -> None:
     if row.startswith("features_"):
         config.data.update(variant=row.removeprefix("features_"), dims=(), lengths=())
     if row == "fuse":
-        config.init_parameters = "mce/.*"
+        config.init_parameters = r"(statistics/)?mce/.*"
     first = dict(
-        name="mce", loss="mce_loss", predict="mce_pred", train=r"mce/.*", **mce
+        name="mce",
+        loss="mce_loss",
+        predict="mce_pred",
+        select="loss",
+        train=r"mce/.*",
+        **mce,
     )
     second = dict(name="fuse", train=r"mult/.*", **fuse)
     config.phases = {

@@ -153,9 +153,10 @@ def check(config: Config) -> None:
             "different whole number from 0, for example --config.train.seeds=1,2,3"
         )
     check_regex("config.init_parameters", config.init_parameters)
-    if not 0 <= config.data.weak <= 1:
+    if config.init_parameters != ".*" and not config.init_from:
         raise ValueError(
-            f"config.data.weak is {config.data.weak}; give a share, 0 to 1"
+            f"this recipe starts from another run's {config.init_parameters}; name its "
+            "workdir: --config.init_from=DIR"
         )
     phases(config)
 

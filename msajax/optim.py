@@ -89,11 +89,16 @@ def check_regex(what: str, regex: str) -> None:
         raise ValueError(f"{what} is {regex!r}, which is no regex: {error}") from error
 
 
-def assign(optimizer: Optimizer, paths: Iterable[str]) -> dict[str, int | None]:
+def assign(
+    optimizer: Optimizer, paths: Iterable[str], *, has_encoder: bool = True
+) -> dict[str, int | None]:
     """Group of each parameter: its index in `optimizer.groups`, None where frozen.
 
-    Groups of a text encoder ("encoder/...") are passed over where there is none: a
-    recipe that fine-tunes also trains on features.
+    Args:
+      optimizer: has the groups.
+      paths: of the parameters that a phase trains.
+      has_encoder: False passes over groups of a text encoder ("encoder/..."): a recipe
+        that fine-tunes also trains on features.
 
     Raises:
       ValueError: a parameter that no regex covers, or a regex that covers nothing.
@@ -113,8 +118,8 @@ def assign(optimizer: Optimizer, paths: Iterable[str]) -> dict[str, int | None]:
         found[path] = group
     begin = dict.fromkeys(path.partition("/")[0] for path in paths)
     for i, (regex, _) in enumerate(optimizer.groups):
-        of_encoder = regex.startswith("encoder/") and "encoder" not in begin
-        if i not in found.values() and not of_encoder:
+        absent = regex.startswith("encoder/") and not has_encoder
+        if i not in found.values() and not absent:
             raise ValueError(
                 f'the optimizer group "{regex}" matches no parameter that an earlier '
                 f"group left. Parameters begin with {', '.join(begin)}"

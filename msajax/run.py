@@ -20,6 +20,7 @@ from msajax import (
     parallel,
     processes,
     settings,
+    takeover,
     text,
     train,
     workdir,
@@ -63,7 +64,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         programs = functools.cache(functools.partial(_programs, setting, data))
         programs(min(at_once, len(config.train.seeds)))
         initial = settings.initial(setting)
-        taken = functools.cache(functools.partial(settings.taken_over, setting))
+        taken = functools.cache(functools.partial(takeover.arrays, setting))
         _ = [taken(seed) for seed in config.train.seeds]
         # Only now: a recipe that cannot run does not take the folder.
         with processes.first_alone("claim"):

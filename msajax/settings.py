@@ -7,7 +7,6 @@ import functools
 import math
 import os
 import pathlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
@@ -56,8 +55,12 @@ def read_corpus(
 def _read(config: configs.Config, path: str | None, *, labels: bool) -> Corpus:
     data = config.data
     if path is None and data.dataset == "demo" and not data.path:
+        if not 0 <= data.weak <= 1:
+            raise ValueError(f"config.data.weak is {data.weak}; give a share, 0 to 1")
         corpus = demo.generate(data.seed, weak=data.weak)
         return clean.select(corpus, data.modalities)
+    if data.weak and path is None:
+        raise ValueError("config.data.weak is for the generated demo corpus alone")
     name = "/".join(part for part in (data.dataset, data.variant) if part)
     return store.open_corpus(
         path or data.path or name,
@@ -84,13 +87,17 @@ def known_corpus(setting: Setting, path: str | None, *, labels: bool = True) -> 
             f"{setting.config.data.path} is not the file that was trained on: its "
             "content has changed; to evaluate on it all the same, name it with --data"
         )
+    _describe(setting, corpus, "data")
+    return corpus
+
+
+def _describe(setting: Setting, corpus: Corpus, title: str) -> None:
     for note in corpus.notes:
-        setting.say(f"data: {note}")
+        setting.say(f"{title}: {note}")
     present = {name for split in corpus.splits.values() for name in split.arrays}
     for name, dim in zip(MODALITIES, setting.spec.dims, strict=True):
         if dim > 1 and name not in present:
-            setting.say(f"data: {name} is absent; every row counts as lacking it")
-    return corpus
+            setting.say(f"{title}: {name} is absent; every row counts as lacking it")
 
 
 def need_splits(corpus: Corpus, names: Sequence[str]) -> None:
@@ -210,6 +217,7 @@ def on_devices(
     splits = {name: pad(setting, split) for name, split in corpus.splits.items()}
     labels = {name: arrays["label"] for name, arrays in splits.items()}
     for path, other in others.items():
+        _describe(setting, other, path)
         rows = other.splits.get("train") or other.splits["all"]
         splits[path] = pad(setting, rows)
     return train.Data(DATASETS[corpus.dataset], sources(setting, splits), labels)
@@ -276,71 +284,3 @@ def checkpoints(setting: Setting, seed: int) -> checkpoint.Checkpoints:
     """The checkpoints of a seed in the workdir."""
     home = setting.folder / f"seed_{seed}" / "checkpoints"
     return checkpoint.Checkpoints(home, warn=setting.say)
-
-
-def taken_over(setting: Setting, seed: int) -> dict[str, np.ndarray]:
-    """What a seed that has no checkpoint yet takes from another run (config.init_from).
-
-    Returns:
-      {path: array} of parameters and collections.
-
-    Raises:
-      ValueError: no such run or seed, not trained to its end, or nothing that fits.
-    """
-    config = setting.config
-    if not config.init_from or checkpoints(setting, seed).numbers():
-        return {}
-    folder = pathlib.Path(config.init_from)
-    if re.fullmatch(r"seed_\d+", folder.name):
-        folder, name = folder.parent, folder.name
-    else:
-        name = f"seed_{seed}"
-    known = sorted(path.name for path in folder.glob("seed_*"))
-    if name not in known:
-        raise ValueError(
-            f"config.init_from: {folder} has no {name}, only {', '.join(known) or 'none'}"
-            f"; to start all seeds from one, name its folder: {folder}/seed_<n>"
-        )
-    theirs = _best(setting, folder, name)
-    ours = _shapes(setting.model)
-    regex = config.init_parameters
-    taken = {k: v for k, v in theirs.items() if k in ours and re.fullmatch(regex, k)}
-    wrong = [
-        f"{path} is {taken[path].shape} there, {ours[path].shape} here"
-        for path in taken
-        if taken[path].shape != ours[path].shape
-    ]
-    if wrong or not taken:
-        reason = (
-            "; ".join(wrong) or f"nothing there is named as here and matches {regex}"
-        )
-        raise ValueError(
-            f"{folder / name} does not fit this recipe: {reason}; choose what is taken "
-            "with config.init_parameters, for example mce/.*"
-        )
-    setting.say(f"seed {seed}: {len(taken)} of {len(ours)} arrays from {folder / name}")
-    return taken
-
-
-def _best(setting: Setting, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
-    """The arrays that validation chose for a seed of a run."""
-    config = workdir.load_config(folder)
-    encoder = text.encoder_of(config, folder)
-    model = configs.build(config, workdir.load_spec(folder), encoder)
-    like = train.init(model, jax.random.key(0))
-    like = parallel.replicate(like, setting.devices)
-    home = checkpoint.Checkpoints(folder / name / "checkpoints", warn=setting.say)
-    found = home.restore(lambda _: {"best": like})
-    if found is None or not found[0]["finished"] or "best" not in found[1]:
-        raise ValueError(
-            f"config.init_from: {folder / name} is not trained to its end; run its "
-            "training command again first"
-        )
-    best = jax.device_get(found[1]["best"])
-    return best.params | best.collections
-
-
-def _shapes(model: Model) -> dict[str, jax.ShapeDtypeStruct]:
-    """A system's parameters and collections by their paths."""
-    made = jax.eval_shape(functools.partial(train.init, model), jax.random.key(0))
-    return made.params | made.collections

@@ -177,7 +177,11 @@ class Program:
         devices = source.devices
         parallel.check_batch_size(phase.batch_size, devices)
         paths = jax.eval_shape(functools.partial(init, model), jax.random.key(0)).params
-        groups = optim.assign(phase.optimizer, [k for k in paths if _trains(phase, k)])
+        groups = optim.assign(
+            phase.optimizer,
+            [k for k in paths if _trains(phase, k)],
+            has_encoder=any(k.startswith("encoder/") for k in paths),
+        )
         groups = {k: group for k, group in groups.items() if group is not None}
         if not groups:
             raise ValueError(
@@ -259,8 +263,25 @@ def _check(model: Model, phase: Phase, dataset: Dataset) -> None:
                 f'phase "{phase.name}" names the method "{method}", which '
                 f"{type(model).__name__} does not have{suggest(method, known)}"
             )
+    if phase.data != "train":
+        _check_unlabelled(model, phase)
     figures = ("loss", "last", *evaluate.metric_names(dataset))
     if phase.select not in figures:
         raise ValueError(
             f'unknown metric "{phase.select}" in select{suggest(phase.select, figures)}'
         )
+
+
+def _check_unlabelled(model: Model, phase: Phase) -> None:
+    batch = model.spec.example(2)
+    batch = {k: x for k, x in batch.items() if not k.startswith("label")}
+    progress = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
+    options: Any = dict(method=phase.loss, train=True, progress=progress)
+    try:
+        jax.eval_shape(lambda key: model.init(key, batch, **options), jax.random.key(0))
+    except KeyError as error:
+        raise ValueError(
+            f'phase "{phase.name}" trains on {phase.data}, whose labels are not read, but '
+            f"its loss {phase.loss} takes {error}; leave the phase's data away, or give a "
+            "loss that needs no labels"
+        ) from None

@@ -99,6 +99,11 @@ def test_recipe_with_an_encoder(system, dataset, encoder):
 @pytest.mark.parametrize("row", ["cormult", "paper", "pre_comb", "fuse"])
 def test_recipe_of_cormult(dataset, row):
     config = importlib.import_module(f"configs.cormult_{dataset}").get_config(row)
+    if row == "fuse":
+        with pytest.raises(ValueError, match="name its workdir: --config.init_from"):
+            config_module.check(config)
+        config.init_from = "runs/mce"
+        assert re.fullmatch(config.init_parameters, "statistics/mce/covariance")
     config_module.check(config)
     dims, lengths = SIZES[dataset]
     assert (config.data.dims, config.data.lengths) == (dims, lengths)

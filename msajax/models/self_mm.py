@@ -161,7 +161,7 @@ class SelfMM(Model):
             label = jnp.where(epoch > 0, learned, batch["label"])
             weight = jnp.tanh(jnp.abs(label - batch["label"]))
             values = weight * CRITERIA[self.criterion](out[f"pred_{m}"], label)
-            where = self._present(m, batch)
+            where = self._counts(m, batch)
             losses[m] = parallel.batch_mean(values, where=where)
         return losses
 
@@ -178,7 +178,7 @@ class SelfMM(Model):
           epoch: from 0. In the first one labels are those of all modalities.
         """
         y, index = (parallel.gather(batch[name]) for name in ("label", "index"))
-        present = {m: parallel.gather(self._present(m, batch)) for m in features}
+        present = {m: parallel.gather(self._counts(m, batch)) for m in features}
         features = {
             m: parallel.gather(jax.lax.stop_gradient(x).astype(jnp.float32))
             for m, x in features.items()
@@ -189,7 +189,7 @@ class SelfMM(Model):
             if m != "fusion":
                 old = self.label[m].value[index]
                 label = self._learn(y, old, distances[m], distances["fusion"], epoch)
-            # Filler rows, and those without the modality, are written nowhere.
+            # Filler rows, and those without a label or the modality, are written nowhere.
             rows = jnp.where(present[m], index, self.spec.num_train)
             for memory, values in ((self.label[m], label), (self.feature[m], x)):
                 memory.value = memory.value.at[rows].set(values, mode="drop")
@@ -239,9 +239,10 @@ class SelfMM(Model):
         average = (n - 1) / (n + 1) * old + 2 / (n + 1) * new
         return jnp.where(epoch > 0, jnp.where(found & found_all, average, old), y)
 
-    def _present(self, m: str, batch: Batch) -> jax.Array:
-        """Rows that count and have the modality: [B] bool."""
-        return batch["valid"] if m == "fusion" else self.present(batch, m)
+    def _counts(self, m: str, batch: Batch) -> jax.Array:
+        """Rows that count, have a label and the modality: [B] bool."""
+        rows = batch["valid"] if m == "fusion" else self.present(batch, m)
+        return rows & batch.get("labelled", True)
 
     @property
     def _tasks(self) -> tuple[str, ...]:

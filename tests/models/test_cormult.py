@@ -146,6 +146,15 @@ def test_the_map_over_time_takes_real_steps_alone():
     assert np.abs(cors - evaluate()["cor_text_vision"]).max() > 1e-3
 
 
+def test_a_pair_that_is_not_there_has_no_coefficient():
+    batch = {**BATCH, "audio_mask": np.zeros_like(BATCH["audio_mask"])}
+    for distance in ("cosine", "euclidean"):
+        found = evaluate(batch, distance=distance)
+        assert not found["cor_text_audio"].any()
+        assert not found["cor_audio_vision"].any()
+        assert found["cor_text_vision"].all()
+
+
 def test_levels_by_hand():
     model, variables = ready(levels=7)
     run = jax.jit(
@@ -170,8 +179,24 @@ def test_foreign_modalities_count_with_both_labels():
         variables, BATCH, train=True, progress={}, method="loss", rngs=rngs
     )
     labels = BATCH["label"]
-    own = np.mean((terms["pred"] - labels) ** 2)
-    assert abs(loss - own) > 1e-3  # the other half is on other labels
+    samples, others = model.apply(
+        variables, model.samples(BATCH), BATCH, method="_with_foreign", rngs=rngs
+    )
+    assert np.any(others != labels)
+    for row, other in enumerate(others):
+        (donor,) = np.flatnonzero(labels == other)
+        changed = [m for m in MODALITIES if np.any(samples.x[m][row] != BATCH[m][row])]
+        assert len(changed) == (donor != row)
+        for m in changed:
+            np.testing.assert_array_equal(samples.x[m][row], BATCH[m][donor])
+    errors = [np.mean((terms["pred"] - y) ** 2) for y in (labels, others)]
+    np.testing.assert_allclose(loss, np.mean(errors), rtol=1e-5)
+    # Nor is a row without a label anybody's partner.
+    known = {**BATCH, "labelled": np.arange(4) < 1}
+    _, others = model.apply(
+        variables, model.samples(BATCH), known, method="_with_foreign", rngs=rngs
+    )
+    assert all(y in (own, labels[0]) for y, own in zip(others, labels, strict=True))
     alone = {**BATCH, "valid": np.arange(4) < 1}
     loss, terms = model.apply(
         variables, alone, train=True, progress={}, method="loss", rngs=rngs
@@ -308,6 +333,7 @@ def small_corpus():
 def fit(folder, row="cormult", phases=slice(None), more=None, **options):
     """(book, best) of an epoch of each phase of a row; `more` are rows that its first phase trains on."""
     config = importlib.import_module("configs.cormult_mosei").get_config(row)
+    config.init_from = "another run" if row == "fuse" else ""
     configs.check(config)
     own = _cormult.ROWS[row]
     model = CorMulT(SPEC, **{**config.model.to_dict(), **TINY, **own})
@@ -340,8 +366,9 @@ def test_an_epoch_of_rows_that_change_the_phases_or_the_evaluator(row, tmp_path)
     }
     parts = {"mce": {"mce"}, "fuse": {"mult"}}
     assert moved == parts.get(row, {"mce", "mult"})
+    statistics = {"statistics/mce/covariance"} if row == "mahalanobis" else set()
+    assert best.collections.keys() == statistics
     for path, x in best.collections.items():
-        assert row == "mahalanobis" and path == "statistics/mce/covariance"
         assert not np.array_equal(x, before.collections[path])
 
 
@@ -414,6 +441,18 @@ def test_main_pretrains_on_other_rows_and_another_run_takes_the_evaluator(
         mean = np.mean([float(mce[name]) for name in columns])
         assert abs(float(mce["score"]) - mean) < 1e-5
     assert len({row[columns[0]] for row in found["fuse"]}) > 10
+
+
+def test_a_loss_that_reads_labels_trains_on_no_data_of_a_phase(tmp_path, capsys):
+    corpus = demo.generate(3, num=(40, 4, 20))
+    write(tmp_path / "more.npz", corpus.splits["train"])
+    phase = dict(name="fuse", epochs=1, data=str(tmp_path / "more.npz"))
+    command = ["--config", "configs/demo.py:lf_dnn", "--workdir", str(tmp_path / "run")]
+    assert main.main([*command, f"--config.phases=({phase},)"]) == 1
+    assert "whose labels are not read, but its loss loss takes 'label'" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_rows_are_named():

@@ -98,9 +98,10 @@ def test_the_first_epoch_takes_the_labels_of_all():
         assert np.count_nonzero(found[f"label_{m}"]) == 4
 
 
-def test_filler_rows_and_missing_modalities_are_written_nowhere():
+@pytest.mark.parametrize("field", ["valid", "labelled"])
+def test_rows_without_a_label_or_a_modality_are_written_nowhere(field):
     memory, features, batch = draw()
-    batch["valid"] = np.array([True, False, True, True])
+    batch[field] = np.array([True, False, True, True])
     batch["audio_mask"][0] = False
     found = remember()(memory, features, batch, 2)
     wanted = by_hand(memory, features, batch, 2, 3.0)

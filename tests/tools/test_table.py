@@ -1,8 +1,13 @@
 import csv
+import os
+import signal
+from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from msajax import main
+from msajax.data import demo
 from tools import table
 
 LF_DNN, EF_LSTM = "configs/demo.py:lf_dnn", "configs/demo.py:ef_lstm"
@@ -91,6 +96,62 @@ def test_a_signal_ends_the_list(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(table, "train", lambda entry, home: next(statuses))
     assert run(tmp_path, LF_DNN, EF_LSTM, "configs/demo.py:tfn") == 143
     assert "the same command goes on" in capsys.readouterr().out
+
+
+class Process:
+    """A run that hears of a signal, and ends well all the same."""
+
+    returncode = None
+    heard: ClassVar[list[int]] = []
+
+    def __init__(self, command, env):
+        del command, env
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def send_signal(self, number):
+        self.heard.append(number)
+
+    def wait(self):
+        self.returncode = 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_not_lost_where_the_run_ends_well(number, tmp_path, monkeypatch):
+    def wait(process):
+        if not Process.heard:
+            Process.heard.append(0)
+            os.kill(os.getpid(), number)
+        process.returncode = 0
+
+    monkeypatch.setattr(Process, "wait", wait)
+    monkeypatch.setattr(Process, "heard", [])
+    monkeypatch.setattr(table.subprocess, "Popen", Process)
+    assert run(tmp_path, LF_DNN, EF_LSTM) == 128 + number
+    forwarded = [number] if number == signal.SIGTERM else []
+    assert Process.heard == [0, *forwarded]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_run_on_another_file_is_not_finished(tmp_path, trained):
+    file = tmp_path / "clips.npz"
+    corpus = demo.generate(0, num=(40, 10, 10))
+    arrays = {
+        name: np.concatenate([s.arrays[name] for s in corpus.splits.values()])
+        for name in ("text", "audio", "vision", "label")
+    }
+    split = np.repeat(["train", "valid", "test"], [40, 10, 10])
+    np.savez(file, id=np.arange(60), split=split, **arrays)
+    on = f"{LF_DNN} --config.data.path={{}}"
+    assert run(tmp_path / "runs", on.format(file)) == 0
+    file.rename(tmp_path / "moved.npz")
+    assert run(tmp_path / "runs", on.format(tmp_path / "moved.npz")) == 0
+    assert trained == ["lf_dnn", "lf_dnn"]
+    assert run(tmp_path / "runs", LF_DNN) == 1  # of the generated corpus
 
 
 def test_a_run_has_a_process_of_its_own(tmp_path, capfd):

@@ -1,0 +1,96 @@
+"""`config.init_from`: what a run takes over from another one."""
+
+import functools
+import pathlib
+import re
+
+import jax
+import numpy as np
+
+from msajax import checkpoint, parallel, settings, text, train, workdir
+from msajax import config as configs
+from msajax.models.base import Model
+from msajax.settings import Setting
+
+
+def arrays(setting: Setting, seed: int) -> dict[str, np.ndarray]:
+    """What a seed that has no checkpoint yet takes from another run (config.init_from).
+
+    Returns:
+      {path: array} of parameters and collections.
+
+    Raises:
+      ValueError: no such run or seed, not trained to its end, or nothing that fits.
+    """
+    config = setting.config
+    if not config.init_from or settings.checkpoints(setting, seed).numbers():
+        return {}
+    folder = pathlib.Path(config.init_from)
+    if re.fullmatch(r"seed_\d+", folder.name):
+        folder, name = folder.parent, folder.name
+    else:
+        name = f"seed_{seed}"
+    known = sorted(path.name for path in folder.glob("seed_*"))
+    if name not in known:
+        raise ValueError(
+            f"config.init_from: {folder} has no {name}, only {', '.join(known) or 'none'}"
+            f"; to start all seeds from one, name its folder: {folder}/seed_<n>"
+        )
+    theirs = _best(setting, folder, name)
+    ours = _shapes(setting.model)
+    regex = config.init_parameters
+    taken = {k: v for k, v in theirs.items() if k in ours and re.fullmatch(regex, k)}
+    wrong = [
+        f"{path} is {taken[path].shape} there, {ours[path].shape} here"
+        for path in taken
+        if taken[path].shape != ours[path].shape
+    ]
+    if wrong or not taken:
+        reason = (
+            "; ".join(wrong) or f"nothing there is named as here and matches {regex}"
+        )
+        raise ValueError(
+            f"{folder / name} does not fit this recipe: {reason}; choose what is taken "
+            "with config.init_parameters, for example (statistics/)?mce/.*"
+        )
+    if seed == config.train.seeds[0]:
+        _compare(setting, folder)
+    setting.say(f"seed {seed}: {len(taken)} of {len(ours)} arrays from {folder / name}")
+    return taken
+
+
+def _best(setting: Setting, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
+    """The arrays that validation chose for a seed of a run."""
+    config = workdir.load_config(folder)
+    encoder = text.encoder_of(config, folder)
+    model = configs.build(config, workdir.load_spec(folder), encoder)
+    like = train.init(model, jax.random.key(0))
+    like = parallel.replicate(like, setting.devices)
+    home = checkpoint.Checkpoints(folder / name / "checkpoints", warn=setting.say)
+    found = home.restore(lambda _: {"best": like})
+    if found is None or not found[0]["finished"]:
+        raise ValueError(
+            f"config.init_from: {folder / name} is not trained to its end; run its "
+            "training command again first"
+        )
+    if "best" not in found[1]:
+        raise ValueError(
+            f"config.init_from: {folder / name} has no best checkpoint: none of its "
+            "validation figures was finite; take another run"
+        )
+    best = jax.device_get(found[1]["best"])
+    return best.params | best.collections
+
+
+def _shapes(model: Model) -> dict[str, jax.ShapeDtypeStruct]:
+    """A system's parameters and collections by their paths."""
+    made = jax.eval_shape(functools.partial(train.init, model), jax.random.key(0))
+    return made.params | made.collections
+
+
+def _compare(setting: Setting, folder: pathlib.Path) -> None:
+    """Says what the other run's system has otherwise: names and shapes may fit all the same."""
+    for key, there in workdir.load_config(folder).model.items():
+        here = setting.config.model.get(key, there)
+        if here != there:
+            setting.say(f"note: config.model.{key} is {there} there, {here} here")
