@@ -278,7 +278,11 @@ def _check_unlabelled(model: Model, phase: Phase) -> None:
     progress = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
     options: Any = dict(method=phase.loss, train=True, progress=progress)
     try:
-        jax.eval_shape(lambda key: model.init(key, batch, **options), jax.random.key(0))
+        jax.eval_shape(
+            lambda key, batch: model.init(key, batch, **options),
+            jax.random.key(0),
+            batch,
+        )
     except KeyError as error:
         raise ValueError(
             f'phase "{phase.name}" trains on {phase.data}, whose labels are not read, but '
