@@ -168,7 +168,8 @@ def test_what_cannot_be_measured_is_refused(command, message, capsys):
 def test_by_default_all_with_a_recipe_are_measured():
     args = argparse.Namespace(against=None, data=None)
     assert {"mag_bert", "text_only", "mult"} <= set(bench._systems("mosi", args))
-    known = ["av_mc", "ef_lstm", "iml_cmm", "lf_dnn", "lmf", "mult", "tfn"]
+    known = ["av_mc", "cormult", "ef_lstm", "iml_cmm", "lf_dnn", "lmf", "misa"]
+    known += ["mult", "self_mm", "tfn"]
     assert bench._systems("simsv2", args) == known
     args.data = "clips.npz"
     assert "text_only" not in bench._systems("mosi", args)
