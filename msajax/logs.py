@@ -48,9 +48,10 @@ class Log:
             disable=self._plain,
         )
         self._task = self._bar.add_task(self._title, status="compiling")
-        self._shown = self._since = time.monotonic()
+        self._shown = self._since = self._last = time.monotonic()
         self._first = 0
         self._phase = ""
+        self._warm: dict[str, int] = {}  # by phase the epoch that compiles
         self._stack = contextlib.ExitStack()
         self._files = []
 
@@ -68,7 +69,7 @@ class Log:
             self._files.append((lines, board))
             for i in range(len(history)):
                 self._write(len(self._files) - 1, history, i)
-        self._since = time.monotonic()
+        self._since = self._last = time.monotonic()
         self._bar.start()
         for title, history in zip(self._titles, histories, strict=True):
             if history:
@@ -86,12 +87,19 @@ class Log:
           steps: of one epoch.
           active: how many seeds did them; the others wait or are finished.
         """
-        now = time.monotonic()
-        # The first dispatch holds the compilation and does not count in the rate.
-        if self._phase != phase.name or done < self._first:
-            if self._phase != phase.name and now - self._since > _PLAIN_EVERY:
-                self._say(f"compiled in {_clock(now - self._since)}", self._title)
+        now, epoch = time.monotonic(), -(-done // steps)
+        if phase.name not in self._warm:
+            self._warm[phase.name] = epoch
+            if now - self._last > _PLAIN_EVERY:
+                self._say(f"compiled in {_clock(now - self._last)}", self._title)
+        # The first dispatch holds the compilation of the steps, the end of its epoch
+        # that of the evaluation; the rate counts neither.
+        warmed = epoch > self._warm[phase.name]
+        if self._phase != phase.name or done < self._first or warmed:
             self._phase, self._since, self._first = phase.name, now, done
+        if warmed:
+            self._warm[phase.name] = phase.epochs
+        self._last = now
         rate = (done - self._first) / max(now - self._since, 1e-9)
         samples = rate * phase.batch_size * active
         total = phase.epochs * steps
@@ -100,7 +108,7 @@ class Log:
         best = [b.best for b in books if b.best is not None]
         pace = f"{samples:,.0f} samples/s  {_clock(left)} left"
         status = (
-            f"epoch {-(-done // steps)}/{phase.epochs}  loss {_mean(losses)}  "
+            f"epoch {epoch}/{phase.epochs}  loss {_mean(losses)}  "
             f"best {_mean(best)}  {pace if rate else '- samples/s'}"
         )
         if phase.name != "main":

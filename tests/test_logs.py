@@ -35,6 +35,8 @@ def test_the_rate_counts_the_seeds_at_work(log):
     phase = Phase(epochs=10, batch_size=8)
     made.steps(books, phase, 10, 10, active=1)  # holds the compilation
     clock[0] += 10
+    made.steps(books, phase, 20, 10, active=1)  # holds that of the evaluation
+    clock[0] += 5
     made.steps(books, phase, 30, 10, active=1)
     line = printed.getvalue().splitlines()[-1]
     assert "toy seeds 1, 2: epoch 3/10  loss 2.0000  best 1.0000" in line
@@ -68,6 +70,9 @@ def test_each_seed_has_its_file(log, tmp_path, wrong, caplog):
 def test_compiling_is_told_where_it_is_long(log):
     made, clock, printed = log
     made.begin([[], []])
-    clock[0] += 75
-    made.steps([Book(), Book()], Phase(), 1, 10, active=2)
-    assert "toy seeds 1, 2: compiled in 1:15" in printed.getvalue()
+    for name in ("teach", "main"):
+        for seconds, done in ((75, 1), (60, 100)):  # the phase itself takes a minute
+            clock[0] += seconds
+            phase = Phase(name=name, epochs=10)
+            made.steps([Book(), Book()], phase, done, 10, active=2)
+    assert printed.getvalue().count("compiled in 1:15") == 2
