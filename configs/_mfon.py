@@ -20,6 +20,13 @@ ROWS: dict[str, dict[str, Any]] = {
 Settings = Mapping[str, float]
 
 
+def set_row_at(config: Any, row: str, *, learning_rate: float) -> None:
+    """`set_row` with one learning rate for all parts."""
+    names = "text", "audio", "vision", "other"
+    parts = {name: {"learning_rate": learning_rate} for name in names}
+    set_row(config, row, teachers=parts, groups=parts)
+
+
 def set_row(
     config: Any,
     row: str,

@@ -1,5 +1,7 @@
 """The embedded demo corpus: `configs/demo.py:SYSTEM`, or `configs/demo.py:SYSTEM/ROW` for a row of its ablations."""
 
+import functools
+
 from configs import _alr, _cormult, _iml_cmm, _mfon, _misa, _msg_mba, _self_mm, common
 
 # Sizes that train in seconds to a minute or two on two cores.
@@ -69,12 +71,6 @@ _MODELS = {
 }
 
 
-def _mfon_row(config, row):
-    names = "text", "audio", "vision", "other"
-    parts = {name: {"learning_rate": 1e-3} for name in names}
-    _mfon.set_row(config, row, teachers=parts, groups=parts)
-
-
 def _cormult_row(config, row):
     rate = {"learning_rate": 1e-3}
     mce = dict(epochs=100, patience=0, optimizer=rate)
@@ -85,7 +81,7 @@ _ROWS = {
     "alr": _alr.set_row,
     "cormult": _cormult_row,
     "iml_cmm": _iml_cmm.set_row,
-    "mfon": _mfon_row,
+    "mfon": functools.partial(_mfon.set_row_at, learning_rate=1e-3),
     "misa": _misa.set_row,
     "msg_mba": _msg_mba.set_row,
     "self_mm": _self_mm.set_row,

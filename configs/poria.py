@@ -69,11 +69,7 @@ def get_config(system="lf_dnn"):
     decay = _WEIGHT_DECAY.get(system, 1e-3)
     config.optimizer.update(learning_rate=1e-3, weight_decay=decay)
     if system == "mfon":
-        parts = {
-            name: {"learning_rate": 1e-3}
-            for name in ("text", "audio", "vision", "other")
-        }
-        _mfon.set_row(config, system, teachers=parts, groups=parts)
+        _mfon.set_row_at(config, system, learning_rate=1e-3)
     elif system == "cormult":
         _cormult.set_row(config, system, mce=dict(patience=0), fuse={})
     return config

@@ -55,8 +55,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         processes.check_same("the recipe", configs.to_json(config))
         processes.check_same("the data files", f"{corpus.sha256} {hashes}")
         setting = settings.make(config, folder, settings.make_spec(config, corpus))
-        for note in corpus.notes:
-            setting.say(f"data: {note}")
+        settings.describe(setting, corpus)
         for note in setting.model.notes:
             setting.say(f"{config.system}: {note}")
         data = settings.on_devices(setting, corpus, others)

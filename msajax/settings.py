@@ -87,11 +87,12 @@ def known_corpus(setting: Setting, path: str | None, *, labels: bool = True) -> 
             f"{setting.config.data.path} is not the file that was trained on: its "
             "content has changed; to evaluate on it all the same, name it with --data"
         )
-    _describe(setting, corpus, "data")
+    describe(setting, corpus)
     return corpus
 
 
-def _describe(setting: Setting, corpus: Corpus, title: str) -> None:
+def describe(setting: Setting, corpus: Corpus, title: str = "data") -> None:
+    """Says what was cleaned in a corpus, or is absent."""
     for note in corpus.notes:
         setting.say(f"{title}: {note}")
     present = {name for split in corpus.splits.values() for name in split.arrays}
@@ -217,7 +218,7 @@ def on_devices(
     splits = {name: pad(setting, split) for name, split in corpus.splits.items()}
     labels = {name: arrays["label"] for name, arrays in splits.items()}
     for path, other in others.items():
-        _describe(setting, other, path)
+        describe(setting, other, path)
         rows = other.splits.get("train") or other.splits["all"]
         splits[path] = pad(setting, rows)
     return train.Data(DATASETS[corpus.dataset], sources(setting, splits), labels)

@@ -176,7 +176,7 @@ class Program:
         _check(model, phase, dataset)
         devices = source.devices
         parallel.check_batch_size(phase.batch_size, devices)
-        paths = jax.eval_shape(functools.partial(init, model), jax.random.key(0)).params
+        paths = shapes(model).params
         groups = optim.assign(
             phase.optimizer,
             [k for k in paths if _trains(phase, k)],
@@ -233,6 +233,11 @@ def init(model: Model, key: jax.Array) -> State:
     params: Any = traverse_util.flatten_dict(made.pop("params"), sep="/")
     collections: Any = traverse_util.flatten_dict(made, sep="/")
     return State(params, collections, {})
+
+
+def shapes(model: Model) -> State:
+    """Shapes and dtypes of what `init` makes, without computing it."""
+    return jax.eval_shape(functools.partial(init, model), jax.random.key(0))
 
 
 def variables(state: State) -> dict[str, Any]:

@@ -1,15 +1,13 @@
 """`config.init_from`: what a run takes over from another one."""
 
-import functools
 import pathlib
 import re
 
 import jax
 import numpy as np
 
-from msajax import checkpoint, parallel, settings, text, train, workdir
+from msajax import checkpoint, parallel, settings, step, text, workdir
 from msajax import config as configs
-from msajax.models.base import Model
 from msajax.settings import Setting
 
 
@@ -37,7 +35,8 @@ def arrays(setting: Setting, seed: int) -> dict[str, np.ndarray]:
             f"; to start all seeds from one, name its folder: {folder}/seed_<n>"
         )
     theirs = _best(setting, folder, name)
-    ours = _shapes(setting.model)
+    made = step.shapes(setting.model)
+    ours = made.params | made.collections
     regex = config.init_parameters
     taken = {k: v for k, v in theirs.items() if k in ours and re.fullmatch(regex, k)}
     wrong = [
@@ -64,7 +63,7 @@ def _best(setting: Setting, folder: pathlib.Path, name: str) -> dict[str, np.nda
     config = workdir.load_config(folder)
     encoder = text.encoder_of(config, folder)
     model = configs.build(config, workdir.load_spec(folder), encoder)
-    like = train.init(model, jax.random.key(0))
+    like = step.init(model, jax.random.key(0))
     like = parallel.replicate(like, setting.devices)
     home = checkpoint.Checkpoints(folder / name / "checkpoints", warn=setting.say)
     found = home.restore(lambda _: {"best": like})
@@ -80,12 +79,6 @@ def _best(setting: Setting, folder: pathlib.Path, name: str) -> dict[str, np.nda
         )
     best = jax.device_get(found[1]["best"])
     return best.params | best.collections
-
-
-def _shapes(model: Model) -> dict[str, jax.ShapeDtypeStruct]:
-    """A system's parameters and collections by their paths."""
-    made = jax.eval_shape(functools.partial(train.init, model), jax.random.key(0))
-    return made.params | made.collections
 
 
 def _compare(setting: Setting, folder: pathlib.Path) -> None:

@@ -187,8 +187,7 @@ def weights(
     encoder = getattr(model, "encoder", None)
     if encoder is None:
         return {}, None
-    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
-    nested: Any = traverse_util.unflatten_dict(shapes.params, sep="/")
+    nested: Any = traverse_util.unflatten_dict(step.shapes(model).params, sep="/")
     params = nested["encoder"]
     network = encoder.encoder(pooler="pooler" in params)
     loaded, report = pretrained.load(

@@ -1,6 +1,7 @@
 """The trainer on a toy system: phases, freezing, exact resume, devices, bad recipes."""
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -43,6 +44,7 @@ def fit_seeds(
     resident=True,
     buckets=1,
     precision="float32",
+    save_seconds=math.inf,
     **model,
 ):
     """Trains the toy with seeds {seed: folder} at once; returns (book, best state or None) of each."""
@@ -55,6 +57,7 @@ def fit_seeds(
         stop_after=stop_after,
         cycles=cycles,
         precision=precision,
+        save_seconds=save_seconds,
     )
 
 
@@ -112,7 +115,7 @@ def test_every_row_is_seen_once_an_epoch(tmp_path):
 def test_resume_is_exact(tmp_path, stop_after, monkeypatch):
     monkeypatch.setattr(feed, "_STEPS", 4)  # several saves within an epoch
     whole, best = fit(tmp_path / "whole")
-    part, _ = fit(tmp_path / "cut", stop_after=stop_after)
+    part, _ = fit(tmp_path / "cut", stop_after=stop_after, save_seconds=0.0)
     assert not part.finished
     resumed, again = fit(tmp_path / "cut")
     assert same(best, again)
@@ -133,7 +136,7 @@ def test_a_kill_within_a_save_is_survived(tmp_path, save, monkeypatch):
     checksums = checkpoint._checksums
     monkeypatch.setattr(checkpoint, "_checksums", killed)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "cut")
+        fit(tmp_path / "cut", save_seconds=0.0)
     monkeypatch.setattr(checkpoint, "_checksums", checksums)
     _, again = fit(tmp_path / "cut")
     assert same(best, again)

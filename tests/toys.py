@@ -1,5 +1,7 @@
 """Systems and data small enough to train in a test."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -71,18 +73,26 @@ class Toy(Model, kw_only=True):
         return self.task_loss(pred, batch), {"epoch": progress["epoch"] * 1.0}
 
 
+def examples(spec, rows, *, seed, label=lambda batch: batch["label"]):
+    """A corpus of a spec's examples: so many rows of train, valid and test, labels a function of them."""
+    splits = {}
+    for i, (name, num) in enumerate(zip(("train", "valid", "test"), rows, strict=True)):
+        batch = spec.example(num, seed=seed + i)
+        batch["label"] = label(batch)
+        arrays = {k: v for k, v in batch.items() if k not in ("index", "valid")}
+        ids = np.array([f"{name}_{j}" for j in range(num)])
+        splits[name] = Split(ids, np.full(num, "some words"), arrays)
+    return Corpus("demo", splits, sha256="0" * 64)
+
+
 def corpus(seed=0):
     """22 training rows and 8 of each other split, labels a function of text and audio."""
-    splits = {}
-    for i, (name, rows) in enumerate({"train": 22, "valid": 8, "test": 8}.items()):
-        batch = SPEC.example(rows, seed=seed * 10 + i)
-        batch["label"] = np.clip(
-            3 * (batch["text"].mean((1, 2)) + batch["audio"].mean((1, 2))), -3, 3
-        ).astype(np.float32)
-        arrays = {k: v for k, v in batch.items() if k not in ("index", "valid")}
-        ids = np.array([f"{name}_{j}" for j in range(rows)])
-        splits[name] = Split(ids, np.full(rows, "some words"), arrays)
-    return Corpus("demo", splits, sha256="0" * 64)
+
+    def label(batch):
+        shown = batch["text"].mean((1, 2)) + batch["audio"].mean((1, 2))
+        return np.clip(3 * shown, -3, 3).astype(np.float32)
+
+    return examples(SPEC, (22, 8, 8), seed=10 * seed, label=label)
 
 
 def on_devices(devices, *, spec=SPEC, given=None, resident=True, buckets=1):
@@ -106,12 +116,13 @@ def fit(
     stop_after=None,
     cycles=1,
     precision="float32",
-    save_seconds=0.0,
+    save_seconds=math.inf,
 ):
     """Trains a system with seeds {seed: folder} at once.
 
     Implicit transfers are errors; `stop_after` interrupts it after so many
-    dispatches. Returns (book, best state or None) of each seed.
+    dispatches, where it saves, as at its end and every `save_seconds`. Returns (book,
+    best state or None) of each seed.
     """
     calls = []
 

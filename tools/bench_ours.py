@@ -181,7 +181,7 @@ def step_flops(model, phase: Phase, arrays: dict[str, np.ndarray]) -> float:
         )
         return value
 
-    state = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    state = step.shapes(model)
     given = state.params, state.collections, batch
     gradient = jax.make_jaxpr(jax.grad(loss))(*given)
     return matmul_flops(gradient.jaxpr)

@@ -5,8 +5,9 @@ Arrays over N rows: `id`, `split` ('train', 'valid' or 'test'), `label`,
 optional. Sequences are padded with zeros at the end; `audio_length` [N] (and so
 on) says how long they are where the zeros do not. `label_text`, `label_audio`,
 `label_vision` are the labels of single modalities. `labelled` [N] is 0 where a row of
-the training split has no labels, for systems that learn from such rows too. Without `split` all rows are in
-the split 'all'; to predict, `label` is not needed. Other keys are not read.
+the training split has no labels, for systems that learn from such rows too. Without
+`split` all rows are in the split 'all'; to predict, `label` is not needed. Other keys
+are not read.
 
     np.savez("corpus.npz", id=ids, split=splits, label=labels, audio=audio)
 """

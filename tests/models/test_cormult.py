@@ -17,7 +17,7 @@ from configs import _cormult
 from msajax import config as configs
 from msajax import feed, main, parallel, step
 from msajax.data import demo, loader
-from msajax.data.spec import MODALITIES, Corpus, Spec, Split
+from msajax.data.spec import MODALITIES, Spec
 from msajax.interop.replay import template
 from msajax.models.cormult import CorMulT
 from msajax.models.mult import MulT
@@ -319,15 +319,7 @@ def test_negatives_do_not_depend_on_the_number_of_devices():
 # Two phases --------------------------------------------------------------------
 
 
-@functools.cache
-def small_corpus():
-    splits = {}
-    for i, (name, rows) in enumerate({"train": 8, "valid": 4, "test": 4}.items()):
-        made = SPEC.example(rows, seed=10 + i)
-        arrays = {k: v for k, v in made.items() if k not in ("index", "valid")}
-        ids = np.array([f"{name}_{j}" for j in range(rows)])
-        splits[name] = Split(ids, np.full(rows, ""), arrays)
-    return Corpus("demo", splits, sha256="0" * 64)
+SMALL = toys.examples(SPEC, (8, 4, 4), seed=10)
 
 
 def fit(folder, row="cormult", phases=slice(None), more=None, **options):
@@ -341,7 +333,7 @@ def fit(folder, row="cormult", phases=slice(None), more=None, **options):
         for phase in configs.phases(config)[phases]
     ]
     devices = parallel.find_devices(1)
-    data = toys.on_devices(devices, spec=SPEC, given=small_corpus())
+    data = toys.on_devices(devices, spec=SPEC, given=SMALL)
     if more is not None:
         made[0] = dataclasses.replace(made[0], data="more.npz")
         parts = loader.parts(more, 1)
@@ -352,7 +344,7 @@ def fit(folder, row="cormult", phases=slice(None), more=None, **options):
 
 @pytest.mark.parametrize("row", ["paper", "mahalanobis"])
 def test_an_epoch_of_rows_with_other_evaluators(row, tmp_path):
-    model, book, best = fit(tmp_path / "whole", row, save_seconds=1e9)
+    model, book, best = fit(tmp_path / "whole", row)
     assert [h["phase"] for h in book.history] == ["mce", "fuse"]
     for history in book.history:
         assert np.isfinite([v for k, v in history.items() if "loss" in k]).all()
@@ -364,7 +356,7 @@ def test_an_epoch_of_rows_with_other_evaluators(row, tmp_path):
     for path, x in best.collections.items():
         assert np.any(x != before.collections[path])
     # The second phase leaves the evaluator as the first one made it.
-    first = fit(tmp_path / "first", row, phases=slice(1), save_seconds=1e9)[2]
+    first = fit(tmp_path / "first", row, phases=slice(1))[2]
     for path, x in (first.params | first.collections).items():
         same = np.array_equal(x, (best.params | best.collections)[path])
         assert same == (not path.startswith("mult/")), path

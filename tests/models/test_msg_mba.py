@@ -172,7 +172,7 @@ def test_an_epoch_of_each_row(row, tmp_path):
     system = MSGMBA(spec, **{**TINY, "encoder": None, **fields})
     phase = Phase(epochs=1, batch_size=4)
     folders = {1: tmp_path}
-    ((book, best),) = toys.fit(system, [phase], data, folders, save_seconds=1e9)
+    ((book, best),) = toys.fit(system, [phase], data, folders)
     (history,) = book.history
     weighted = system.shift_weights[0] > 0
     assert (history["train_loss"] > history["train_task"]) == (
