@@ -46,6 +46,8 @@ _MODELS = {
     ),
     "lf_dnn": dict(hidden_dims=(32, 16, 16), text_out=32, post_fusion_dim=32),
     "lmf": dict(hidden_dims=(32, 16, 16)),
+    "mag_bert": dict(align=True),
+    "mag_xlnet": dict(align=True),
     "mfon": dict(
         dim=32,
         heads=4,
@@ -93,6 +95,9 @@ def get_config(system="lf_dnn"):
     config = common.get_config(system, "demo")
     config.model.update(_MODELS.get(system, {}))
     config.train.update(seeds=(1, 2, 3), epochs=30, batch_size=32)
+    if system.startswith("mag_"):  # they need an encoder, and it a rate of its own
+        config.train.epochs = 10
+        common.fine_tune(config, learning_rate=1e-4, head=1e-3)
     if system in _ROWS:
         _ROWS[system](config, row or system)
     elif row:
