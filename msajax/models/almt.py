@@ -7,8 +7,6 @@ restores that. What does not reach the prediction there is not computed: the ste
 behind the tokens, and the target of the fusion (see `TokenFusion`).
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 
@@ -18,6 +16,7 @@ from msajax.nn.ahl import AHL
 from msajax.nn.bert import BertConfig
 from msajax.nn.linear import Linear
 from msajax.nn.masks import step_masks
+from msajax.nn.text import make_encoder, text_steps
 from msajax.nn.token_transformer import TokenFusion, TokenTransformer
 from msajax.nn.xlnet import XLNetConfig
 
@@ -76,7 +75,8 @@ class ALMT(Model):
         masks = dict(
             zip(MODALITIES, step_masks(batch, padded=self.padded), strict=True)
         )
-        x = {**batch, "text": self._text(batch, train)}
+        encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
+        x = {**batch, "text": text_steps(encoder, batch, train=train)}
         h = {m: self._embed(m, x[m], masks[m]) for m in MODALITIES}
 
         # Adaptive hyper-modality learning (section 3.3)
@@ -100,15 +100,6 @@ class ALMT(Model):
         )(hyper)
         pred = Linear(self.spec.num_outputs, name="head")(fusion)
         return {"pred": self.shaped(pred), **h, "hyper": hyper, "fusion": fusion}
-
-    def _text(self, batch: Batch, train: bool) -> jax.Array:
-        """The last hidden states of the text: [B, L, D]."""
-        if self.encoder is None:
-            return batch["text"]
-        settings = dict(dtype=None, remat=self.remat, scan=self.scan)
-        encoder = self.encoder.encoder(pooler=False, **settings, name="encoder")
-        masks: Any = dict(mask=batch["text_mask"], segments=batch["text_type"])
-        return encoder(batch["text_ids"], **masks, train=train).last
 
     def _embed(self, modality: str, x: jax.Array, mask: jax.Array) -> jax.Array:
         """The tokens of a modality: [B, L, Dm], [B, L] -> [B, tokens, dim]."""

@@ -28,6 +28,7 @@ from msajax.nn.cda import PAIRINGS, CrossDiffusion
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm
+from msajax.nn.text import make_encoder, text_steps
 from msajax.nn.token_transformer import PreNormEncoder, TokenTransformer
 from msajax.nn.xlnet import XLNetConfig
 
@@ -158,15 +159,8 @@ class ALR(Model):
 
     def _text(self, batch: Batch, train: bool) -> jax.Array:
         """U_l: [B, L, D]."""
-        if self.encoder is None:
-            return batch["text"]
-        settings = dict(dtype=None, remat=self.remat, scan=self.scan)
-        return self.encoder.encoder(pooler=False, **settings, name="encoder")(
-            batch["text_ids"],
-            mask=batch["text_mask"],
-            segments=batch["text_type"],
-            train=train,
-        ).last
+        encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
+        return text_steps(encoder, batch, train=train)
 
     # Unimodal representation (section III-D) -------------------------------------
 

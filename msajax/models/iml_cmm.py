@@ -27,6 +27,7 @@ from msajax.nn.mixup import Mixup
 from msajax.nn.norm import LayerNorm
 from msajax.nn.pooling import AttentionPool
 from msajax.nn.splines import Grid
+from msajax.nn.text import make_encoder, text_steps
 from msajax.nn.token_transformer import TokenFusion, TokenTransformer
 from msajax.nn.xlnet import XLNetConfig
 
@@ -114,9 +115,7 @@ class IMLCMM(Model):
             raise ValueError(
                 f"config.model.mixed has {sorted(unknown)}; choose from audio, vision"
             )
-        if self.encoder is not None:
-            settings = dict(dtype=None, remat=self.remat, scan=self.scan)
-            self.bert = self.encoder.encoder(pooler=False, **settings, name="encoder")
+        self.bert = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
         sizes: Any = dict(heads=self.heads, mlp_dim=self.mlp_dim)
         sizes["head_dim"] = self.head_dim
         self.project = {m: self._kan(self.dim, hidden=True) for m in MODALITIES}
@@ -196,7 +195,8 @@ class IMLCMM(Model):
         self, batch: Batch, mixes: dict[str, Mixup], *, train: bool
     ) -> dict[str, jax.Array]:
         """H_m^1 of each modality, [B, n, D]; of a mixed one [2 B, n, D], the mix behind it."""
-        x, tokens = {**batch, "text": self._text(batch, train)}, {}
+        text = text_steps(self.bert, batch, train=train)
+        x, tokens = {**batch, "text": text}, {}
         for m in MODALITIES:
             steps, mask = x[m], batch[f"{m}_mask"]
             mix = mixes.get(m)
@@ -208,13 +208,6 @@ class IMLCMM(Model):
                 h = jnp.concatenate([h, mix.blend(h, mix.partners(h))])
             tokens[m] = h
         return tokens
-
-    def _text(self, batch: Batch, train: bool) -> jax.Array:
-        """The last hidden states of the text: [B, L, D]."""
-        if self.encoder is None:
-            return batch["text"]
-        masks: Any = dict(mask=batch["text_mask"], segments=batch["text_type"])
-        return self.bert(batch["text_ids"], **masks, train=train).last
 
     def _fuse(self, tokens: dict[str, jax.Array]) -> jax.Array:
         """Tokens of the modalities, [B, n, D] each -> [B, D]."""

@@ -24,6 +24,7 @@ from msajax.nn.bert import BertConfig
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.pooling import mean_pool
+from msajax.nn.text import make_encoder, text_steps
 from msajax.nn.transformer import CrossmodalEncoder
 
 _TAUGHT = ("audio", "vision")
@@ -108,9 +109,8 @@ class MFON(Model):
         if alone:
             return
         streams = [self.modality] if self.modality else MODALITIES
-        if "text" in streams and self.encoder is not None:
-            settings = dict(dtype=None, remat=self.remat, scan=self.scan)
-            self.bert = self.encoder.encoder(pooler=False, **settings, name="encoder")
+        if "text" in streams:
+            self.bert = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
         self.project = {m: Linear(self.dim) for m in streams}
         self.drop_text = Dropout(self.text_dropout)
         attended = [m for m in streams if m != self._guide]
@@ -149,7 +149,11 @@ class MFON(Model):
         """
         f = {}
         for m, project in self.project.items():
-            f[m] = project(self._text(batch, train) if m == "text" else batch[m])
+            if m == "text":
+                x = text_steps(self.bert, batch, train=train)
+            else:
+                x = batch[m]
+            f[m] = project(x)
         if "text" in f:
             f["text"] = self.drop_text(f["text"], deterministic=not train)
         if self.prompts:
@@ -179,13 +183,6 @@ class MFON(Model):
             masks = dict(mask=one, source_mask=keys)
             x[m] = attend(query[:, None], f[m], **masks, train=train)[:, 0]
         return x
-
-    def _text(self, batch: Batch, train: bool) -> jax.Array:
-        """The last hidden states of the text: [B, L, D]."""
-        if self.encoder is None:
-            return batch["text"]
-        masks: Any = dict(mask=batch["text_mask"], segments=batch["text_type"])
-        return self.bert(batch["text_ids"], **masks, train=train).last
 
     def _steps(self, m: str, batch: Batch) -> jax.Array:
         """Steps of modality m that count as real: [B, L] bool."""

@@ -8,7 +8,6 @@ modality has no part in what compares that modality.
 """
 
 import itertools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,6 +22,7 @@ from msajax.nn.norm import LayerNorm
 from msajax.nn.pooling import first_step, last_step, mean_pool
 from msajax.nn.post_norm import PostNormLayer
 from msajax.nn.recurrent import CELLS, Recurrent
+from msajax.nn.text import make_encoder, text_steps
 from msajax.nn.xlnet import XLNetConfig
 
 ORDER = ("text", "vision", "audio")  # of the authors' tokens
@@ -169,7 +169,11 @@ class MISA(Model):
 
     def _utterance(self, m: str, batch: Batch, train: bool) -> jax.Array:
         """The vector u_m of a modality: [B, D]."""
-        x = self._text(batch, train) if m == "text" else batch[m]
+        if m == "text":
+            encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
+            x = text_steps(encoder, batch, train=train)
+        else:
+            x = batch[m]
         mask = batch[f"{m}_mask"]
         if m == "text" and self.pooling == "mean":
             return mean_pool(x, mask)
@@ -178,15 +182,6 @@ class MISA(Model):
             steps = jnp.arange(mask.shape[1])[None] < length
             mask = steps & jnp.any(mask, axis=1, keepdims=True)
         return _Reader(self.cell, name=f"read_{m}")(x, mask)
-
-    def _text(self, batch: Batch, train: bool) -> jax.Array:
-        """The last hidden states of the text: [B, L, D]."""
-        if self.encoder is None:
-            return batch["text"]
-        settings = dict(dtype=None, remat=self.remat, scan=self.scan)
-        encoder = self.encoder.encoder(pooler=False, **settings, name="encoder")
-        masks: Any = dict(mask=batch["text_mask"], segments=batch["text_type"])
-        return encoder(batch["text_ids"], **masks, train=train).last
 
     def _project(self, m: str, x: jax.Array) -> jax.Array:
         """To the common width."""

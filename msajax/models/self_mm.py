@@ -9,8 +9,6 @@ has neither a label nor features of it. Classes have no sign: on them only the t
 modalities is left.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,6 +22,7 @@ from msajax.nn.linear import Linear
 from msajax.nn.norm import l2_norm
 from msajax.nn.pooling import first_step, mean_pool
 from msajax.nn.subnets import TextSubNet
+from msajax.nn.text import make_encoder, text_steps
 
 _CHOICES = {"pooling": ("cls", "mean")}
 _EPSILON = 1e-8
@@ -77,9 +76,7 @@ class SelfMM(Model):
         self.check_choices(_CHOICES)
         for m in set(self.tasks) - set(MODALITIES):
             raise ValueError(f'config.model.tasks has "{m}"{suggest(m, MODALITIES)}')
-        if self.encoder is not None:
-            settings = dict(dtype=None, remat=self.remat, scan=self.scan)
-            self.bert = self.encoder.encoder(pooler=False, **settings, name="encoder")
+        self.bert = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
         sizes = zip(self.hidden_dims, self.out_dims, strict=True)
         self.audio, self.vision = (TextSubNet(hidden, out) for hidden, out in sizes)
         dims: dict[str, int] = {"fusion": self.fusion_dim}
@@ -125,12 +122,7 @@ class SelfMM(Model):
 
     def _text(self, batch: Batch, train: bool) -> jax.Array:
         """The text as one vector: [B, D]."""
-        mask = batch["text_mask"]
-        if self.encoder is None:
-            x = batch["text"]
-        else:
-            masks: Any = dict(mask=mask, segments=batch["text_type"])
-            x = self.bert(batch["text_ids"], **masks, train=train).last
+        x, mask = text_steps(self.bert, batch, train=train), batch["text_mask"]
         return first_step(x, mask) if self.pooling == "cls" else mean_pool(x, mask)
 
     # The losses ---------------------------------------------------------------------

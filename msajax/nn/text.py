@@ -1,0 +1,34 @@
+"""The text of a system that reads word pieces where `config.text` has an encoder, else features."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+
+from msajax.nn.bert import BertConfig
+from msajax.nn.xlnet import XLNetConfig
+
+
+def make_encoder(
+    config: BertConfig | XLNetConfig | None, *, remat: bool, scan: bool
+) -> nn.Module | None:
+    """The network at 'encoder', where pretrained weights go; None without a config.
+
+    Args:
+      config: of the network.
+      remat, scan: of its layers, see `LayerStack`.
+    """
+    if config is None:
+        return None
+    settings = dict(dtype=None, remat=remat, scan=scan)
+    return config.encoder(pooler=False, **settings, name="encoder")
+
+
+def text_steps(
+    encoder: nn.Module | None, batch: Mapping[str, jax.Array], *, train: bool
+) -> jax.Array:
+    """The encoder's last hidden states, or the text features of the batch: [B, L, D]."""
+    if encoder is None:
+        return batch["text"]
+    masks = dict(mask=batch["text_mask"], segments=batch["text_type"])
+    return encoder(batch["text_ids"], **masks, train=train).last
