@@ -92,7 +92,7 @@ def assert_same_results(folder, other):
             )
 
 
-EPOCHS = "--config.train.epochs=25"
+EPOCHS = "--config.train.epochs=12"
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +114,14 @@ def test_a_signal_to_one_is_heard_by_all_and_they_go_on_to_the_same_results(
     assert (first[0], second[0]) == (143, 143), first[2] + second[2]
     assert "saved in" in first[1]
     done = len((tmp_path / "two/seed_1/log.jsonl").read_text().splitlines())
-    assert 2 <= done < 25
+    assert 2 <= done < 12
     first, second = map(ended, start(tmp_path / "two", *args))
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
     assert f"goes on after epoch {done}" in first[1]
     assert_same_results(tmp_path / "two", one)
     # One process speaks and writes, and the folder forgets where they met.
     assert "MAE" in first[1] and "MAE" not in second[1]
-    assert len((tmp_path / "two/seed_1/log.jsonl").read_text().splitlines()) == 25
+    assert len((tmp_path / "two/seed_1/log.jsonl").read_text().splitlines()) == 12
     saved = json.loads((tmp_path / "two/config.json").read_text())["parallel"]
     assert saved["coordinator"] == "" and saved["num_processes"] == 0
 

@@ -90,7 +90,9 @@ TINY = {
 # These draw numbers for each place in the batch: another order of its rows is another draw.
 DRAWS = {"alr", "av_mc", "cormult", "iml_cmm"}
 
-systems = pytest.mark.parametrize("name", models.names())
+# One process of pytest-xdist takes all tests of a system.
+SYSTEMS = [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in models.names()]
+systems = pytest.mark.parametrize("name", SYSTEMS)
 
 
 def build(name, spec=SPEC, **fields):
@@ -107,10 +109,33 @@ def _zeros(value):
 
 
 @functools.cache
+def initial(name):
+    return step.init(build(name), jax.random.key(0))
+
+
+def initial_at(name, spec):
+    """As `initial`, which takes long to compile; only what has other shapes is drawn anew."""
+    rng = np.random.default_rng(0)
+
+    def draw(likes, found):
+        return {
+            path: found[path]
+            if path in found and found[path].shape == like.shape
+            else rng.normal(0, 0.1, like.shape).astype(like.dtype)
+            for path, like in likes.items()
+        }
+
+    shapes, base = step.shapes(build(name, spec)), initial(name)
+    params = draw(shapes.params, base.params)
+    return step.State(params, draw(shapes.collections, base.collections), {})
+
+
+@functools.cache
 def ready(name, spec=SPEC):
     """(model, variables, batch, jitted prediction in evaluation)."""
     model = build(name, spec)
-    variables = step.variables(step.init(model, jax.random.key(0)))
+    state = initial(name) if spec == SPEC else initial_at(name, spec)
+    variables = step.variables(state)
     predict = jax.jit(lambda v, b: model.apply(v, b, train=False)["pred"])
     return model, variables, spec.example(BATCH, seed=1), predict
 
@@ -202,7 +227,7 @@ def _moved(params):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in models.names() if not models.get(name).static_length]
+    "name", [p for p in SYSTEMS if not models.get(p.values[0]).static_length]
 )
 def test_longer_padding_changes_nothing(name):
     # Batches are at most as long as the spec, and often shorter.
