@@ -21,7 +21,7 @@ Settings = Mapping[str, float]
 
 
 def set_row_at(config: Any, row: str, *, learning_rate: float) -> None:
-    """`set_row` with one learning rate for all parts."""
+    """`set_row` with one learning rate for all parts of teachers and fusion."""
     names = "text", "audio", "vision", "other"
     parts = {name: {"learning_rate": learning_rate} for name in names}
     set_row(config, row, teachers=parts, groups=parts)

@@ -89,13 +89,16 @@ _ROWS = {
     "self_mm": _self_mm.set_row,
 }
 
+# They need an encoder (--config.text.encoder), and it a learning rate of its own.
+_FINE_TUNED = {"mag_bert", "mag_xlnet"}
+
 
 def get_config(system="lf_dnn"):
     system, _, row = system.partition("/")
     config = common.get_config(system, "demo")
     config.model.update(_MODELS.get(system, {}))
     config.train.update(seeds=(1, 2, 3), epochs=30, batch_size=32)
-    if system.startswith("mag_"):  # they need an encoder, and it a rate of its own
+    if system in _FINE_TUNED:
         config.train.epochs = 10
         common.fine_tune(config, learning_rate=1e-4, head=1e-3)
     if system in _ROWS:

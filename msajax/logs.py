@@ -51,7 +51,8 @@ class Log:
         self._shown = self._since = self._last = time.monotonic()
         self._first = 0
         self._phase = ""
-        self._warm: dict[str, int] = {}  # by phase the epoch that compiles
+        # The epoch in which each phase began here; its last once that one is over.
+        self._begun: dict[str, int] = {}
         self._stack = contextlib.ExitStack()
         self._files = []
 
@@ -88,19 +89,18 @@ class Log:
           active: how many seeds did them; the others wait or are finished.
         """
         now, epoch = time.monotonic(), -(-done // steps)
-        if phase.name not in self._warm:
-            self._warm[phase.name] = epoch
+        if phase.name not in self._begun:
+            self._begun[phase.name] = epoch
             if now - self._last > _PLAIN_EVERY:
                 self._say(f"compiled in {_clock(now - self._last)}", self._title)
-        # The first dispatch holds the compilation of the steps, the end of its epoch
-        # that of the evaluation; the rate counts neither.
-        warmed = epoch > self._warm[phase.name]
-        if self._phase != phase.name or done < self._first or warmed:
+        # The first dispatch holds the compilation and does not count in the rate.
+        if self._phase != phase.name or done < self._first:
             self._phase, self._since, self._first = phase.name, now, done
-        if warmed:
-            self._warm[phase.name] = phase.epochs
-        self._last = now
         rate = (done - self._first) / max(now - self._since, 1e-9)
+        # Nor does later what the first epoch held: the compilation of the evaluation.
+        if epoch > self._begun[phase.name]:
+            self._since, self._first = now, done
+            self._begun[phase.name] = phase.epochs
         samples = rate * phase.batch_size * active
         total = phase.epochs * steps
         left = (total - done) / rate if rate else 0.0
@@ -120,6 +120,7 @@ class Log:
     def epoch(self, seed: int, book: Book) -> None:
         """Writes the row of the epoch that the book of the group's n-th seed has just closed."""
         self._write(seed, book.history, len(book.history) - 1)
+        self._last = time.monotonic()
 
     def end(self, books: Sequence[Book]) -> None:
         """One line on how each seed went."""

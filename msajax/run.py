@@ -7,7 +7,6 @@ import pathlib
 import signal
 from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 
 import msajax
@@ -20,6 +19,7 @@ from msajax import (
     parallel,
     processes,
     settings,
+    step,
     takeover,
     text,
     train,
@@ -270,7 +270,7 @@ def _predict(
         precision=setting.config.precision,
     )
     put = functools.partial(parallel.replicate, devices=setting.devices)
-    like = put(train.init(setting.model, jax.random.key(0)))
+    like = put(step.blank(setting.model))
     none = put({"lr_scale": np.ones(1, np.float32)})
     preds: dict[str, dict[int, np.ndarray]] = {name: {} for name in splits}
     for seed in seeds:

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import functools
 import math
 import os
 import pathlib
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from msajax import checkpoint, feed, parallel, processes, text, train, workdir
+from msajax import checkpoint, feed, parallel, processes, step, text, train, workdir
 from msajax import config as configs
 from msajax.data import clean, demo, loader, store
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
@@ -264,9 +263,7 @@ def seeds_at_once(setting: Setting) -> int:
         return at_once
     if parallel.on_cpu(setting.devices):
         return 1
-    shapes = jax.eval_shape(
-        functools.partial(train.init, setting.model), jax.random.key(0)
-    )
+    shapes = step.shapes(setting.model)
     size = 4 * sum(4 * leaf.size for leaf in jax.tree.leaves(shapes))
     fitting = parallel.memory(setting.devices) // 2 // size
     # Machines with less memory than others decide for all.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import traverse_util
 
@@ -238,6 +239,11 @@ def init(model: Model, key: jax.Array) -> State:
 def shapes(model: Model) -> State:
     """Shapes and dtypes of what `init` makes, without computing it."""
     return jax.eval_shape(functools.partial(init, model), jax.random.key(0))
+
+
+def blank(model: Model) -> State:
+    """Zeros where `init` draws numbers, to read a checkpoint into."""
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes(model))
 
 
 def variables(state: State) -> dict[str, Any]:

@@ -63,8 +63,7 @@ def _best(setting: Setting, folder: pathlib.Path, name: str) -> dict[str, np.nda
     config = workdir.load_config(folder)
     encoder = text.encoder_of(config, folder)
     model = configs.build(config, workdir.load_spec(folder), encoder)
-    like = step.init(model, jax.random.key(0))
-    like = parallel.replicate(like, setting.devices)
+    like = parallel.replicate(step.blank(model), setting.devices)
     home = checkpoint.Checkpoints(folder / name / "checkpoints", warn=setting.say)
     found = home.restore(lambda _: {"best": like})
     if found is None or not found[0]["finished"]:

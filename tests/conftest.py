@@ -31,7 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one file share programs and fixtures: one process of pytest-xdist takes them all."""
     for item in items:
         if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            item.add_marker(
+                pytest.mark.xdist_group(f"{item.path.parent.name}_{item.path.stem}")
+            )
 
 
 @pytest.fixture(autouse=True)

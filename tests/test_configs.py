@@ -1,6 +1,5 @@
 """Every recipe of the public systems fits its system, at full size."""
 
-import functools
 import importlib
 import itertools
 import re
@@ -17,6 +16,7 @@ from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.nn.bert import BertConfig
 from msajax.nn.xlnet import XLNetConfig
 from msajax.optim import Optimizer, assign
+from tests import toys
 
 SYSTEMS = ("ef_lstm", "lf_dnn", "tfn", "lmf", "mult")
 SIZES = {  # dims and lengths of the unaligned files; source: thuiar/MMSA
@@ -109,9 +109,7 @@ def test_recipe_of_cormult(dataset, row):
     assert (config.data.dims, config.data.lengths) == (dims, lengths)
     spec = Spec(dims, lengths, 1284, DATASETS[dataset].label_range)
     model = config_module.build(config, spec)
-    params = jax.eval_shape(
-        functools.partial(step.init, model), jax.random.key(0)
-    ).params
+    params = step.shapes(model).params
     phases = config_module.phases(config)
     trained = [k for p in phases for k in params if re.fullmatch(p.train, k)]
     left = {k for k in params if k.startswith("mce/")} if row == "fuse" else set()
@@ -133,9 +131,7 @@ def test_recipe_of_av_mc(dataset):
     spec = Spec(dims, lengths, 1284, DATASETS[dataset].label_range, fields=fields)
     model = config_module.build(config, spec)
     assert model.output_range == spec.label_range and model.notes == ()
-    params = jax.eval_shape(
-        functools.partial(step.init, model), jax.random.key(0)
-    ).params
+    params = step.shapes(model).params
     groups = assign(Optimizer(**config.optimizer), params)
     names = {0: "audio", 1: "vision"}
     for path, group in groups.items():
@@ -175,7 +171,7 @@ def with_an_encoder(config, dims, lengths):
     scale = DATASETS[config.data.dataset].label_range
     spec = Spec(dims, lengths, 1284, scale, fields=fields)
     model = config_module.build(config, spec, ENCODERS.get(config.text.encoder))
-    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    shapes = step.shapes(model)
     return model, shapes.params
 
 
@@ -217,7 +213,7 @@ def test_recipe_of_mfon(dataset, row):
     fields = (*Spec.fields, "text_ids", "text_type")
     spec = Spec(dims, lengths, 1284, DATASETS[dataset].label_range, fields=fields)
     model = config_module.build(config, spec, ENCODERS.get(config.text.encoder))
-    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    shapes = step.shapes(model)
     # Every parameter is trained, by one phase alone.
     trained = []
     for phase in config_module.phases(config):
@@ -339,9 +335,7 @@ def test_rows_of_msg_mba(dataset, row, overrides):
     spec = Spec(dims, lengths, 1284, fields=fields if found[0] else Spec.fields)
     model = config_module.build(config, spec, ENCODERS.get(config.text.encoder))
     assert (model.encoder is not None) == found[0] == config.text.words
-    params = jax.eval_shape(
-        functools.partial(step.init, model), jax.random.key(0)
-    ).params
+    params = step.shapes(model).params
     times = 2 if config.model.recurrent.startswith("b") else 1
     width = 768 * found[0] + times * (dims[1] * found[1] + dims[2] * found[2])
     assert params["fusion/kernel"].shape == (width, 768)
@@ -461,6 +455,23 @@ def test_a_system_without_rows():
         importlib.import_module("configs.demo").get_config("lf_dnn/text")
 
 
+@pytest.mark.parametrize("system", ["mag_bert", "mag_xlnet"])
+def test_recipe_of_mag_on_the_demo_corpus(system):
+    config = config_module.load(f"configs/demo.py:{system}", [])
+    fields = (*Spec.fields, "text_ids", "text_type")
+    spec = Spec((1, 12, 16), (10, 40, 30), 600, fields=fields)
+    encoder = {"mag_bert": toys.BERT, "mag_xlnet": toys.XLNET}[system]
+    shapes = step.shapes(config_module.build(config, spec, encoder))
+    (phase,) = config_module.phases(config)
+    groups = assign(phase.optimizer, list(shapes.params))
+    rates = {k.startswith("encoder/"): set() for k in groups}
+    for path, i in groups.items():
+        own = phase.optimizer.groups[i][1].get("learning_rate", 1e-3)
+        rates[path.startswith("encoder/")].add(own)
+    assert rates == {True: {1e-4}, False: {1e-3}}
+    assert phase.optimizer.learning_rate == 1e-3
+
+
 @pytest.mark.parametrize("system", ["text_only", "mag_bert", "mfon", "msg_mba"])
 def test_recipe_of_mosis_audio(system):
     config = config_module.load(f"configs/mosi_audio.py:{system}", [])
@@ -468,7 +479,7 @@ def test_recipe_of_mosis_audio(system):
     spec = Spec((1, 73, 1), (50, 1, 1), 1284, fields=fields)
     encoder = BertConfig(hidden_size=384, num_hidden_layers=6, intermediate_size=1536)
     model = config_module.build(config, spec, encoder)
-    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    shapes = step.shapes(model)
     phases = config_module.phases(config)
     for phase in phases:
         paths = [k for k in shapes.params if re.fullmatch(phase.train, k)]

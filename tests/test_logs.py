@@ -75,4 +75,6 @@ def test_compiling_is_told_where_it_is_long(log):
             clock[0] += seconds
             phase = Phase(name=name, epochs=10)
             made.steps([Book(), Book()], phase, done, 10, active=2)
+        clock[0] += 30  # the end of the dispatch, and the validation
+        made.epoch(0, Book(history=[row(0, 1.0)]))
     assert printed.getvalue().count("compiled in 1:15") == 2

@@ -231,7 +231,7 @@ def test_seeds_at_once_resume_to_the_bit(tmp_path, stop_after, monkeypatch):
     monkeypatch.setattr(feed, "_STEPS", 4)
     whole = fit_seeds({s: tmp_path / f"whole_{s}" for s in SEEDS})
     folders = {s: tmp_path / f"cut_{s}" for s in SEEDS}
-    fit_seeds(folders, stop_after=stop_after)
+    fit_seeds(folders, stop_after=stop_after, save_seconds=0.0)
     for (book, best), (again, same_best) in zip(whole, fit_seeds(folders), strict=True):
         assert again.history == book.history and same(best, same_best)
 

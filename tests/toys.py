@@ -158,8 +158,7 @@ def fit(
         log=Quiet(),
         interrupted=interrupted,
     )
-    initial = step.init(system, jax.random.key(0))
-    like = parallel.replicate(initial, devices)
+    like = parallel.replicate(step.blank(system), devices)
     found = [folder.restore(lambda _: {"best": like}) for folder in checkpoints]
     bests = [f[1].get("best") if f else None for f in found]
     return list(zip(books, bests, strict=True))

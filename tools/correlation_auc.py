@@ -3,12 +3,14 @@
     python tools/correlation_auc.py --workdir runs/weak
 
 For each pair of modalities the area under the ROC curve of its coefficient, when either of
-the two is another clip's: 0.5 is chance. Clips are those of the test split of --data; of a run
-on the demo corpus without it, clips that all fit.
+the two is another clip's, drawn at random: 0.5 is chance. Clips are those of the test split of
+--data; of a run on the demo corpus without it, clips that all fit.
 """
 
 import argparse
+import contextlib
 import csv
+import io
 import pathlib
 import sys
 import tempfile
@@ -50,14 +52,27 @@ def clips(folder: pathlib.Path, file: str | None) -> Split:
 
 
 def write(path: pathlib.Path, split: Split, foreign: str = "") -> None:
-    """The clips as a file, one modality of each taken from the clip before."""
-    arrays = {}
-    for m in MODALITIES:
-        shift = int(m == foreign)
-        arrays[m] = np.roll(split.arrays[m], shift, axis=0)
-        lengths = np.sum(split.arrays[f"{m}_mask"], axis=1)
-        arrays[f"{m}_length"] = np.roll(lengths, shift)
-    np.savez(path, id=np.arange(len(split)), **arrays)
+    """The clips as a file, one modality of each taken from another clip."""
+    # A cycle through all in random order: neighbours in a file are often of one video.
+    own = np.arange(len(split))
+    order = np.random.default_rng(0).permutation(own)
+    other = np.empty_like(own)
+    other[order] = np.roll(order, 1)
+    arrays = {
+        "id": own,
+        "raw_text": split.raw_text[other if foreign == "text" else own],
+    }
+    for m in set(MODALITIES) & split.arrays.keys():
+        rows = other if m == foreign else own
+        arrays[m] = split.arrays[m][rows]
+        arrays[f"{m}_length"] = np.sum(split.arrays[f"{m}_mask"], axis=1)[rows]
+    np.savez(path, **arrays)
+
+
+def present(split: Split) -> list[str]:
+    """Modalities that can be another clip's; text also where it is transcripts alone."""
+    words = any(split.raw_text)
+    return [m for m in MODALITIES if m in split.arrays or (m == "text" and words)]
 
 
 def coefficients(folder: pathlib.Path, seed: int, file: pathlib.Path) -> dict:
@@ -65,7 +80,9 @@ def coefficients(folder: pathlib.Path, seed: int, file: pathlib.Path) -> dict:
     output = file.with_suffix(".csv")
     files = ["--data", str(file), "--output", str(output)]
     command = ["--mode", "predict", "--workdir", str(folder), *files]
-    if program.main([*command, f"--config.train.seeds=({seed},)"]):
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = program.main([*command, f"--config.train.seeds=({seed},)"])
+    if status:
         raise ValueError(f"{folder} cannot be used (see above)")
     with open(output, encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
@@ -84,7 +101,7 @@ def measure(folder: pathlib.Path, seed: int, split: Split) -> dict[str, float]:
         own = coefficients(folder, seed, file)
         if not own:
             raise ValueError(f"the system of {folder} has no coefficients")
-        for m in MODALITIES:
+        for m in present(split):
             write(file, split, m)
             for pair, values in coefficients(folder, seed, file).items():
                 if m in pair:
@@ -110,7 +127,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     for name in found[0]:
         values = [areas[name] for areas in found]
-        print(f"{name:32} {np.mean(values):.3f} ± {np.std(values):.3f}")
+        std = f"{np.std(values):.3f}" if len(values) > 1 else "-"
+        print(f"{name:32} {np.mean(values):.3f} ± {std}")
     return 0
 
 

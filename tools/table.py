@@ -1,6 +1,7 @@
 """Trains a list of recipes, one after the other, and makes one table of their results."""
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -19,6 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import config as configs
 from msajax import workdir
+from msajax.data import meld, prepared
 from msajax.report import table
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -82,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = [run for entry in entries if (run := result(entry, home))]
     if runs:
         Console().print(table.render(runs))
+        for note in _notes(runs):
+            print(note)
     for name, status in failed.items():
         print(f"{name} failed (exit status {status})", file=sys.stderr)
     return 1 if failed else 0
@@ -219,8 +223,29 @@ def finished(entry: Entry, home: pathlib.Path) -> bool:
         config.data.path
         for config in (entry.config, workdir.load_config(entry.folder(home)))
     )
-    # Else msajax.main decides: the same file may lie elsewhere now.
-    return path == kept or pathlib.Path(path).resolve() == pathlib.Path(kept)
+    # Else msajax.main decides: the same file may lie elsewhere now, or be another one.
+    if path != kept and pathlib.Path(path).resolve() != pathlib.Path(kept):
+        return False
+    return not path or _fingerprint(path) in ("", run["data_sha256"])
+
+
+@functools.cache
+def _fingerprint(path: str) -> str:
+    """The hash of a data file as it is now; '' where there is none, or of a prepared store."""
+    files = [] if prepared.is_store(path) else meld.files(path).values()
+    try:
+        return prepared.fingerprint(files) if files else ""
+    except OSError:
+        return ""
+
+
+def _notes(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader must know before comparing rows."""
+    first, *others = runs
+    differ = [r["system"] for r in others if r["data_sha256"] != first["data_sha256"]]
+    if not differ:
+        return []
+    return [f"- other data than that of {first['system']}: {', '.join(differ)}"]
 
 
 def write(entries: Sequence[Entry], home: pathlib.Path, failed: dict[str, int]) -> None:
@@ -232,6 +257,7 @@ def write(entries: Sequence[Entry], home: pathlib.Path, failed: dict[str, int]) 
     for run in runs:
         seeds = ", ".join(map(str, run["seeds"]))
         lines.append(f"- {run['system']}: seeds {seeds}; {sum(run['seconds']):.0f} s")
+    lines += _notes(runs)
     lines += [f"- {name} failed (exit status {n})" for name, n in failed.items()]
     workdir.write(home / "table.md", "\n".join(lines) + "\n")
     workdir.write(home / "table.csv", table.csv(runs, splits=("valid", "test")))

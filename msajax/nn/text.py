@@ -17,6 +17,9 @@ def make_encoder(
     Args:
       config: of the network.
       remat, scan: of its layers, see `LayerStack`.
+
+    Returns:
+      As `Bert` and `XLNet`, without a pooler.
     """
     if config is None:
         return None
@@ -27,7 +30,16 @@ def make_encoder(
 def text_steps(
     encoder: nn.Module | None, batch: Mapping[str, jax.Array], *, train: bool
 ) -> jax.Array:
-    """The encoder's last hidden states, or the text features of the batch: [B, L, D]."""
+    """The text's steps.
+
+    Args:
+      encoder: of `make_encoder`; None takes the features.
+      batch: with 'text_ids', 'text_type' and 'text_mask' [B, L], or 'text' [B, L, D].
+      train: with dropout.
+
+    Returns:
+      The encoder's last hidden states, or the text features: [B, L, D].
+    """
     if encoder is None:
         return batch["text"]
     masks = dict(mask=batch["text_mask"], segments=batch["text_type"])

@@ -124,7 +124,7 @@ def test_text_as_its_mean_or_read_like_the_others():
     wanted = (BATCH["text"] * mask).sum(1) / mask.sum(1)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     model = MISA(SPEC, **TINY, pooling="recurrent", cell="gru")
-    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    shapes = step.shapes(model)
     assert shapes.params["project_text/kernel"].shape == (4 * 5, 6)
     assert shapes.params["read_text/layer_1/backward/kernel"].shape == (10, 15)
 
@@ -132,18 +132,14 @@ def test_text_as_its_mean_or_read_like_the_others():
 def test_a_modality_that_the_data_lacks_has_no_parameters():
     lacking = dataclasses.replace(SPEC, dims=(1, 3, 4), lengths=(1, 7, 6))
     model = MISA(lacking, **TINY)
-    shapes = jax.eval_shape(functools.partial(step.init, model), jax.random.key(0))
+    shapes = step.shapes(model)
     assert not [path for path in shapes.params if "text" in path]
     assert shapes.params["fc/kernel"].shape == (4 * 6, 18)
     alone = dataclasses.replace(lacking, dims=(1, 1, 4), lengths=(1, 1, 6))
     with pytest.raises(ValueError, match="data has vision; set config.data.modalities"):
-        jax.eval_shape(
-            functools.partial(step.init, MISA(alone, **TINY)), jax.random.key(0)
-        )
+        step.shapes(MISA(alone, **TINY))
 
 
 def test_unknown_choices():
     with pytest.raises(ValueError, match='cell is "lsmt"; did you mean "lstm"'):
-        jax.eval_shape(
-            functools.partial(step.init, MISA(SPEC, cell="lsmt")), jax.random.key(0)
-        )
+        step.shapes(MISA(SPEC, cell="lsmt"))

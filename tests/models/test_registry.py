@@ -114,20 +114,19 @@ def initial(name):
 
 
 def initial_at(name, spec):
-    """As `initial`, which takes long to compile; only what has other shapes is drawn anew."""
+    """As `initial`, which takes long to compile; only parameters of other shapes are drawn anew."""
     rng = np.random.default_rng(0)
 
-    def draw(likes, found):
-        return {
-            path: found[path]
-            if path in found and found[path].shape == like.shape
-            else rng.normal(0, 0.1, like.shape).astype(like.dtype)
-            for path, like in likes.items()
-        }
-
     shapes, base = step.shapes(build(name, spec)), initial(name)
-    params = draw(shapes.params, base.params)
-    return step.State(params, draw(shapes.collections, base.collections), {})
+    params = {
+        path: base.params[path]
+        if path in base.params and base.params[path].shape == like.shape
+        else rng.normal(path.endswith("scale"), 0.1, like.shape).astype(like.dtype)
+        for path, like in shapes.params.items()
+    }
+    collections = {k: base.collections[k] for k in shapes.collections}
+    chex.assert_trees_all_equal_shapes(collections, shapes.collections)
+    return step.State(params, collections, {})
 
 
 @functools.cache

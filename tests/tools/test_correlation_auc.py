@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -58,3 +59,21 @@ def test_what_cannot_be_measured(folder, capsys, monkeypatch):
     assert correlation_auc.main(["--workdir", str(folder)]) == 1
     assert "is a run on mosi; name its file by --data" in capsys.readouterr().err
     assert correlation_auc.main(["--workdir", str(folder / "no")]) == 1
+
+
+def test_a_foreign_modality_is_that_of_another_clip(tmp_path):
+    split = demo.generate(7, num=(4, 4, 30)).splits["test"]
+    arrays = {k: v for k, v in split.arrays.items() if "vision" not in k}
+    split = dataclasses.replace(split, arrays=arrays)
+    assert correlation_auc.present(split) == ["text", "audio"]
+    correlation_auc.write(tmp_path / "clips.npz", split, "text")
+    found = np.load(tmp_path / "clips.npz")
+    assert "vision" not in found
+    np.testing.assert_array_equal(found["audio"], split.arrays["audio"])
+    texts = [row.tobytes() for row in split.arrays["text"]]
+    others = [texts.index(row.tobytes()) for row in found["text"]]
+    assert sorted(others) == list(range(30))
+    assert all(other != i for i, other in enumerate(others))
+    np.testing.assert_array_equal(found["raw_text"], split.raw_text[others])
+    steps = np.sum(split.arrays["text_mask"], axis=1)
+    np.testing.assert_array_equal(found["text_length"], steps[others])

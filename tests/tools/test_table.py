@@ -157,6 +157,18 @@ def test_a_run_on_another_file_is_not_finished(tmp_path, trained):
     assert run(tmp_path / "runs", on.format(tmp_path / "moved.npz")) == 0
     assert trained == ["lf_dnn", "lf_dnn"]
     assert run(tmp_path / "runs", LF_DNN) == 1  # of the generated corpus
+    # Nor is one whose file has changed; rows of two corpora are told.
+    moved = on.format(tmp_path / "moved.npz")
+    trained.clear()
+    assert run(tmp_path / "runs", moved, EF_LSTM) == 0
+    assert trained == ["ef_lstm"]
+    text = (tmp_path / "runs" / "table.md").read_text()
+    assert "- other data than that of lf_dnn: ef_lstm" in text
+    arrays["label"] = -arrays["label"]
+    np.savez(tmp_path / "moved.npz", id=np.arange(60), split=split, **arrays)
+    table._fingerprint.cache_clear()
+    assert run(tmp_path / "runs", moved) == 1
+    assert trained == ["ef_lstm", "lf_dnn"]
 
 
 def test_a_run_has_a_process_of_its_own(tmp_path, capfd):
