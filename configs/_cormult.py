@@ -57,7 +57,7 @@ def set_row(config: Any, row: str, *, mce: Settings, fuse: Settings) -> None:
         config.model.update(mce_steps=int(grid[1]), mce_out=int(grid[2]))
     elif row not in ROWS:
         raise ValueError(
-            f'unknown row "{row}"{suggest(row, ROWS)} Or t<t>_o<o>, as t64_o200.'
+            f'unknown row "{row}"{suggest(row, ROWS)}, or t<t>_o<o>, as t64_o200'
         )
     else:
         config.model.update(ROWS[row])

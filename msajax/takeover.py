@@ -29,9 +29,11 @@ def arrays(setting: Setting, seed: int) -> dict[str, np.ndarray]:
     else:
         name = f"seed_{seed}"
     known = sorted(path.name for path in folder.glob("seed_*"))
+    if not known:
+        raise ValueError(f"config.init_from: {folder} is not the folder of a run")
     if name not in known:
         raise ValueError(
-            f"config.init_from: {folder} has no {name}, only {', '.join(known) or 'none'}"
+            f"config.init_from: {folder} has no {name}, only {', '.join(known)}"
             f"; to start all seeds from one, name its folder: {folder}/seed_<n>"
         )
     theirs = _best(setting, folder, name)

@@ -123,6 +123,8 @@ def read_list(
     Raises:
       ValueError: no recipe, one that is wrong or there twice, or several datasets.
     """
+    if file and not pathlib.Path(file).is_file():
+        raise ValueError(f"--list {file}: no such file")
     lines = pathlib.Path(file).read_text("utf-8").splitlines() if file else []
     entries = []
     for line in (*recipes, *lines):

@@ -413,6 +413,8 @@ def test_main_pretrains_on_other_rows_and_another_run_takes_the_evaluator(
     assert list(spec["phase_data"]) == [str(tmp_path / "more.npz")]
     fuse = {"name": "fuse", "train": "mult/.*", "epochs": 1, "batch_size": 200}
     args = [f"--config.phases=({fuse},)", f"--config.init_from={tmp_path / 'mce'}"]
+    assert run("none", "fuse", args[0], "--config.init_from=nowhere") == 1
+    assert "init_from: nowhere is not the folder of a run" in capsys.readouterr().err
     assert run("fuse", "fuse", *args, "--config.train.seeds=2") == 1
     assert "has no seed_2, only seed_1; to start" in capsys.readouterr().err
     assert run("fuse", "fuse", *args) == 0

@@ -89,6 +89,8 @@ def test_lists_that_are_wrong(recipes, message, tmp_path, trained, capsys):
         table.read_list(recipes, None, [])
     assert run(tmp_path / "runs", *recipes) == 1
     assert trained == [] and "error: " in capsys.readouterr().err
+    assert run(tmp_path / "runs", "--list", "none.txt") == 1
+    assert "error: --list none.txt: no such file" in capsys.readouterr().err
 
 
 def test_a_signal_ends_the_list(tmp_path, monkeypatch, capsys):
