@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import config as configs
 from msajax import workdir
-from msajax.data import meld, prepared
+from msajax.data import prepared, read
 from msajax.report import table
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -234,9 +234,8 @@ def finished(entry: Entry, home: pathlib.Path) -> bool:
 @functools.cache
 def _fingerprint(path: str) -> str:
     """The hash of a data file as it is now; '' where there is none, or of a prepared store."""
-    files = [] if prepared.is_store(path) else meld.files(path).values()
     try:
-        return prepared.fingerprint(files) if files else ""
+        return "" if prepared.is_store(path) else read.fingerprint(path)
     except OSError:
         return ""
 

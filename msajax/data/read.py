@@ -28,6 +28,11 @@ _OTHERS = {"label_csv": label_csv, "meld": meld, "npz": npz}
 FORMATS = (*_PICKLES, *_OTHERS, "store")
 
 
+def fingerprint(path: str | os.PathLike) -> str:
+    """The sha256 of a file that is no prepared store, or of MELD's files."""
+    return prepared.fingerprint(meld.files(path).values())
+
+
 def read(
     path: str | os.PathLike,
     *,
@@ -61,8 +66,7 @@ def read(
         corpus = clean.select(corpus, modalities, labels=labels)
         if corpus.sha256:  # a prepared store: cleaned when it was written
             return corpus
-        sha256 = prepared.fingerprint(meld.files(path).values())
-        return dataclasses.replace(clean.clean(corpus), sha256=sha256)
+        return dataclasses.replace(clean.clean(corpus), sha256=fingerprint(path))
     except MemoryError as error:
         raise DataError(f"{path}: needs more memory than there is") from error
     except OSError as error:
