@@ -53,9 +53,15 @@ def test_files_that_are_none(tmp_path, write):
     message = refused(tmp_path / "nope.pkl", "no such file")
     assert message.startswith(str(tmp_path / "nope.pkl"))
     refused(tmp_path, "is a folder, neither a prepared store nor one with MELD's files")
-    refused(write(b""), "is no pickle, no npz and no csv with the columns video_id")
-    refused(write(b"a,b\n1,2\n"), "no csv with the columns video_id, clip_id, text or")
-    refused(write(b""), "truncated pickle: it has no end", format="mmsa")
+    refused(write(b""), "is empty")
+    refused(
+        write(b"a;b\n1;2\n"), "has the columns: a, b; a csv needs the columns video_"
+    )
+    refused(
+        write(b"\x07\x01\x02"), r"of no kind that msajax knows: it begins with b'.x07"
+    )
+    refused(write(b""), "is empty", format="mmsa")
+    refused(write(b"]"), "truncated pickle: it has no end", format="mmsa")
     refused("/dev/zero", "no such file")
 
 
@@ -130,8 +136,9 @@ def test_rows_that_cannot_be_used(samples, write):
 
 
 def test_a_pickle_of_something_else(write):
-    refused(write(3), "a split is of type int, expected a dict of arrays")
-    refused(write({"train": 3}), "a split is of type int, expected a dict of arrays")
+    refused(write(3), "the pickle is of type int; expected a dict of arrays")
+    refused(write({"train": 3}), 'the split "train" is of type int; expected a dict')
+    refused(write({"train": 3}), "split is of type int, expected a dict", format="mmsa")
     refused(write({"model": "x"}), 'the key "id" is missing; the file has: model')
 
 
