@@ -145,3 +145,5 @@ def test_what_makes_another_run():
     changed = configs.differences(other, config)
     assert "train.batch_size: 32 -> 7" in changed and len(changed) == 2
     assert configs.sha256(other) != configs.sha256(config)
+    changed = configs.differences(load(data__encoding="gbk"), config)
+    assert changed == ["data.encoding: '' -> 'gbk'"]

@@ -134,24 +134,23 @@ class Decoder:
         zeros = any(b"\0" in part.rstrip(b"\0") for part in parts)  # as in UTF-16
         if zeros or _try(whole, "utf-8") is None:
             if self.encoding:
-                return self._named(parts, whole, name)
+                return self._named(parts, whole, name, unit)
             if zeros or not _are_few(whole):
-                raise DataError(f"{name} is no UTF-8 text; {_advice(whole)}")
+                raise _refusal(whole, name, unit)
         texts = [part.decode("utf-8-sig", "surrogateescape") for part in parts]
         self._count(texts, name, unit)
         return [text.translate(_WINDOWS) for text in texts]
 
-    def _named(self, parts: Sequence[bytes], whole: bytes, name: str) -> list[str]:
+    def _named(
+        self, parts: Sequence[bytes], whole: bytes, name: str, unit: str
+    ) -> list[str]:
         try:
             return [part.decode(self.encoding) for part in parts]
         except ValueError as error:
-            raise DataError(
-                f"{name} is text in neither UTF-8 nor {self.encoding}, the encoding that "
-                f"was named; {_advice(whole)}"
-            ) from error
+            raise _refusal(whole, name, unit, self.encoding) from error
 
     def _count(self, texts: Sequence[str], name: str, unit: str) -> None:
-        units = [line for text in texts for line in text.split("\n")]
+        units = [line for text in texts for line in text.rstrip("\n").split("\n")]
         units = texts if unit == "texts" else units
         found = [len(strays) for text in units if (strays := _STRAY.findall(text))]
         self._counts[name, unit] += (sum(found), len(found), len(units))
@@ -192,26 +191,31 @@ def _strays(content: bytes) -> list[str]:
     return [c for c in text if "\udc80" <= c <= "\udcff"]
 
 
-def _advice(whole: bytes) -> str:
-    """What to do about a text that is no UTF-8."""
+def _refusal(whole: bytes, name: str, unit: str, encoding: str = "") -> DataError:
+    """The error for text that is neither UTF-8 nor in the named encoding."""
     text = whole.decode("utf-8", "surrogateescape")
     strays = len(_strays(whole))
     if 0 < 20 * strays < sum(c > "\x7f" for c in text) - strays:
-        line = text[: re.search("[\udc80-\udcff]", text).start()].count("\n") + 1  # pyright: ignore
-        return (
-            f"it is, but for {strays} bytes, the first in line {line}: it is damaged; "
-            "copy or download it again, or mend the line"
+        first = re.search("[\udc80-\udcff]", text)
+        before = text[: first.start() if first else 0].count("\n")
+        return DataError(
+            f"{name} is UTF-8 text but for {strays} bytes, the first in {unit[:-1]} "
+            f"{before + 1}: it is damaged; copy or download it again, or mend it there"
         )
+    wrong = (
+        f"{name} is text in neither UTF-8 nor {encoding}, the encoding that was named"
+    )
+    wrong = wrong if encoding else f"{name} is no UTF-8 text"
     found = _likely(whole)
     if not found:
-        return (
-            "its encoding cannot be told; save it as UTF-8, or name the encoding: "
-            "--config.data.encoding=NAME, or of a tool --encoding NAME"
+        return DataError(
+            f"{wrong}; its encoding cannot be told: save it as UTF-8, or name the "
+            "encoding, --config.data.encoding=NAME, or of a tool --encoding NAME"
         )
-    shown = ", or ".join(f'{name}, which reads "{sample}"' for name, sample in found)
+    shown = ", or ".join(f'{codec}, which reads "{sample}"' for codec, sample in found)
     best = found[0][0]
-    return (
-        f"its encoding is likely {shown}. Name the right one: "
+    return DataError(
+        f"{wrong}; its encoding is likely {shown}. Name the right one: "
         f"--config.data.encoding={best}, or of a tool --encoding {best}"
     )
 

@@ -58,7 +58,7 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (
         rb"(?s)\x89HDF\r\n\x1a\n|MATLAB 7\.3|.{512}\x89HDF\r\n\x1a\n",
         "an HDF5 file (.h5, .hdf5, a .csd of CMU-MultimodalSDK, MATLAB 7.3)",
-        f"with h5py, {_NPZ}; README's lines show how",
+        'save what you need of it as an .npz: README, "Your own data", has the lines',
     ),
     (rb"MATLAB 5\.0 MAT-file", "a MATLAB file", f"with scipy.io.loadmat, {_NPZ}"),
     (

@@ -37,7 +37,7 @@ def test_windows_bytes_between_utf_8(write):
     found = tables.rows(path, [], decoder=decoder)[0]["a"]
     assert found == "’ ’ ’ é é \N{REPLACEMENT CHARACTER}"
     (note,) = decoder.notes
-    assert "Windows-1252" in note and "4 bytes in 1 of 13 lines of file.pkl" in note
+    assert "Windows-1252" in note and "4 bytes in 1 of 12 lines of file.pkl" in note
 
 
 def test_bad_tables(write):
