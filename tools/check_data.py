@@ -149,4 +149,6 @@ def _recipes(corpus: Corpus, folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
+    # Messages show samples of text, which not every terminal can.
+    sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore
     sys.exit(main())

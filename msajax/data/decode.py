@@ -138,8 +138,7 @@ class Decoder:
             if zeros or not _are_few(whole):
                 raise _refusal(whole, name, unit)
         texts = [part.decode("utf-8-sig", "surrogateescape") for part in parts]
-        self._count(texts, name, unit)
-        return [text.translate(_WINDOWS) for text in texts]
+        return self._windows(texts, name, unit)
 
     def _named(
         self, parts: Sequence[bytes], whole: bytes, name: str, unit: str
@@ -149,11 +148,16 @@ class Decoder:
         except ValueError as error:
             raise _refusal(whole, name, unit, self.encoding) from error
 
-    def _count(self, texts: Sequence[str], name: str, unit: str) -> None:
-        units = [line for text in texts for line in text.rstrip("\n").split("\n")]
-        units = texts if unit == "texts" else units
-        found = [len(strays) for text in units if (strays := _STRAY.findall(text))]
-        self._counts[name, unit] += (sum(found), len(found), len(units))
+    def _windows(self, texts: list[str], name: str, unit: str) -> list[str]:
+        """The texts with Windows bytes as characters; counts them."""
+        found = [text for text in texts if _STRAY.search(text)]
+        every = len(texts)
+        if unit == "lines":
+            every = sum(text.rstrip("\n").count("\n") + 1 for text in texts)
+            found = [line for text in found for line in text.split("\n")]
+        strays = [len(_STRAY.findall(text)) for text in found]
+        self._counts[name, unit] += (sum(strays), np.count_nonzero(strays), every)
+        return [text.translate(_WINDOWS) for text in texts] if found else texts
 
 
 def _marked(content: bytes) -> str:

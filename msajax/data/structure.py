@@ -6,6 +6,7 @@ import numpy as np
 
 from msajax.data import columns
 from msajax.data.errors import DataError
+from msajax.data.spec import MODALITIES
 
 _NPZ = 'save its rows as an .npz (README, "Your own data")'
 
@@ -23,6 +24,11 @@ def format_of(data: Any) -> str:
             f"utterances, not conversations: {_NPZ}, one row an utterance"
         )
     entries, _ = columns.splits(data)
+    if len({id(entry) for entry in entries.values()}) < len(entries):
+        raise DataError(
+            f"some of the splits {', '.join(entries)} are one and the same object; ids "
+            "must be unique across splits, so leave one of them out"
+        )
     name, entry = next(iter(entries.items()))
     where = "the pickle" if name == "all" else f'the split "{name}"'
     if isinstance(entry, list | tuple) and any(map(_is_words, entry[:9])):
@@ -34,8 +40,9 @@ def format_of(data: Any) -> str:
         )
     values = list(entry.values())
     if values and all(isinstance(value, dict) for value in values):
+        more = ", ..." if len(entry) > 3 else ""
         raise DataError(
-            f"{where} is {_shown(entry)} by {columns.listed(list(entry)[:3])}, ..."
+            f"{where} is {_shown(entry)} by {columns.listed(list(entry)[:3])}{more}"
             f"{_keys(values)}; expected train, valid and test, each a dict of arrays; "
             f"{_NPZ}"
         )
@@ -46,7 +53,11 @@ def _is_conversations(data: list | tuple) -> bool:
     """Whether it holds several dicts by dialogue: of utterances, speakers, labels, features."""
     dicts = [part for part in data if isinstance(part, dict)]
     others = [part for part in data if not isinstance(part, dict | list | tuple | set)]
-    return len(dicts) >= 3 and not others and len({len(d) for d in dicts[:3]}) == 1
+    if len(dicts) < 3 or others or {"id", "label", *MODALITIES} & dicts[0].keys():
+        return False
+    utterances = dicts[0].values()
+    same = all(part.keys() == dicts[0].keys() for part in dicts[:3])
+    return same and all(isinstance(turns, list | tuple) for turns in utterances)
 
 
 def _is_words(row: Any) -> bool:

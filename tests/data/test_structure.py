@@ -29,8 +29,8 @@ def test_formats(samples):
             "DialogueRNN's .* one row an utterance",
         ),
         (
-            [{"id": "a", "text": ROW[1]}, {"id": "b", "text": ROW[1]}],
-            r"the pickle is a list of 2 \(dict\), the first with the keys id, text; expec",
+            [{"id": "a", "text": [1.0]}] * 4,
+            r"the pickle is a list of 4 \(dict\), the first with the keys id, text; expec",
         ),
         (
             {"train": [{"id": "a", "text": ROW[1]}], "test": []},
@@ -41,7 +41,7 @@ def test_formats(samples):
             r"the pickle is a dict of 9 \(dict\) by v0, v1, v2, ..., the first with the "
             "keys text, label; expected train, valid and test, each a dict of arrays",
         ),
-        ({"text": {"train": 1}, "audio": {"train": 1}}, "by text, audio.* keys train;"),
+        ({"text": {"train": 1}, "audio": {"train": 1}}, "by text, audio, the first with the keys train;"),
         ({"train": ROW[1]}, r'the split "train" is an array \[2, 3\] of float64; expec'),
         (ROW[1], r"the pickle is an array \[2, 3\] of float64; expected a dict of arrays"),
         ((ROW[1], [1.0], ROW[1], 9), r"a tuple of 4 \(ndarray, list, int\); expected"),
@@ -53,6 +53,14 @@ def test_other_structures(data, match, write):
     with pytest.raises(DataError, match=match) as error:
         read(write(data), dataset="mosi")
     assert "words, visual" not in str(error.value).split("; expected")[0]
+
+
+@pytest.mark.parametrize("name", ["mmsa", "mult", "mag"])
+def test_one_split_under_two_names(name, samples, write):
+    data = getattr(samples, f"{name}_data")()
+    data["test"] = data["train"]
+    with pytest.raises(DataError, match="some of the splits train, .* the same object"):
+        read(write(data), dataset="mosi")
 
 
 def test_keys_are_those_of_the_file(samples, write):
