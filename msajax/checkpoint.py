@@ -4,24 +4,66 @@ Several processes write and read them together, in a folder that all of them see
 the first one decides, checks and cleans. Any other number of processes reads them.
 """
 
+import dataclasses
 import errno
 import json
 import pathlib
+import re
 import shutil
+import tempfile
+import weakref
 import zlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from msajax import processes
+from msajax.book import Book, Place
+from msajax.data import durable, json_file
+from msajax.data.errors import DataError
 
 # The newest may be damaged by what ended the run; the one before it is whole.
 _KEEP = 2
-
-# Checksums of the files, as Orbax does not notice a flipped bit, and shapes.
 _MANIFEST = "manifest.json"
+_NAME = re.compile("[1-9][0-9]{0,17}")
+# What a save that was killed leaves: its own folder and Orbax's.
+_LEFT = re.compile(_NAME.pattern + r"\.part(\.orbax-checkpoint-tmp.*)?")
+# Orbax writes to folders of other names what it cannot read back: [ and ] are
+# patterns to it, a backslash separates folders and "name:/" is a kind of storage.
+_SAFE = re.compile(r"[\w ./+=@,~%#-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """Whose a checkpoint is.
+
+    Attributes:
+      seed: of the run; -1 where it has none.
+      recipe: hash of the recipe that the workdir was made with.
+    """
+
+    seed: int = -1
+    recipe: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Manifest:
+    """What a checkpoint says of itself; older ones lack owner and place.
+
+    Attributes:
+      files: checksums, as Orbax does not notice a flipped bit.
+      shapes: of the arrays, by item and path.
+      owner: whose it is.
+      place: where the book stands.
+    """
+
+    files: dict[str, int]
+    shapes: dict[str, dict[str, str]]
+    owner: Owner | None = None
+    place: Place | None = None
 
 
 class Checkpoints:
@@ -29,43 +71,69 @@ class Checkpoints:
 
     'state' is what training goes on from, 'best' the variables that validation
     chose (either may be missing), 'book' the plain values that belong to them.
+
+    Args:
+      folder: of the checkpoints.
+      owner: whose they are; those of another one are refused.
+      warn: is told of damaged ones.
     """
 
-    def __init__(self, folder: pathlib.Path, *, warn: Callable[[str], None] = print):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *,
+        owner: Owner = Owner(),
+        warn: Callable[[str], None] = print,
+    ):
         self._folder = folder.resolve()
-        self._warn = warn
+        self._owner, self._warn = owner, warn
         self._handler = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        self._link: pathlib.Path | None = None
+        self._proved = False
 
     def numbers(self) -> list[int]:
         """Numbers of the complete checkpoints, oldest first."""
         if not self._folder.is_dir():
             return []
-        return sorted(int(p.name) for p in self._folder.iterdir() if p.name.isdigit())
+        names = [p.name for p in self._folder.iterdir() if p.is_dir()]
+        return sorted(int(name) for name in names if _NAME.fullmatch(name))
 
-    def save(self, book: dict[str, Any], **trees: Any) -> None:
+    def save(self, book: Book, **trees: Any) -> None:
         """Writes the next checkpoint and drops all but the last two.
 
+        The first one is also read back: checksums prove bytes, not that they can be
+        restored.
+
         Args:
-          book: values that JSON can hold.
+          book: where the run stands.
           **trees: 'state' and 'best', trees of arrays.
 
         Raises:
           OSError: the disk is full, or not writable; the checkpoints before stay.
+          ValueError: what was written cannot be read back.
         """
         number = processes.from_first((self.numbers() or [0])[-1] + 1)
         part = self._folder / f"{number}.part"
         shared = {name: processes.to_global(tree) for name, tree in trees.items()}
         items = {name: ocp.args.StandardSave(tree) for name, tree in shared.items()}  # pyright: ignore
-        items["book"] = ocp.args.JsonSave(book)  # pyright: ignore
+        items["book"] = ocp.args.JsonSave(dataclasses.asdict(book))  # pyright: ignore
         try:
-            self._handler.save(part, args=ocp.args.Composite(**items), force=True)
+            if processes.is_first():
+                self._clean()
+            home = self._home()
+            self._handler.save(
+                home / part.name, args=ocp.args.Composite(**items), force=True
+            )
             if processes.is_first():
                 shapes = {name: _shapes(tree) for name, tree in trees.items()}
-                manifest = {"files": _checksums(part), "shapes": shapes}
-                (part / _MANIFEST).write_text(json.dumps(manifest), "utf-8")
+                made = _Manifest(_checksums(part), shapes, self._owner, book.place)
+                text = json.dumps(dataclasses.asdict(made))
+                (part / _MANIFEST).write_text(text, "utf-8")
+            if not self._proved:
+                self._prove(part, trees)
         except Exception as error:
             if processes.is_first():
-                shutil.rmtree(part, ignore_errors=True)
+                self._clean()
             # Orbax wraps a write that failed in errors of its own.
             free = shutil.disk_usage(self._folder.parent).free
             if "No space left" not in str(error) and free > 1 << 20:
@@ -77,13 +145,66 @@ class Checkpoints:
                 str(self._folder),
             ) from error
         if processes.is_first():
-            part.rename(self._folder / str(number))
+            durable.replace(part, self._folder / str(number))
             self._drop(self.numbers()[:-_KEEP])
         processes.barrier("saved")
 
+    def _clean(self) -> None:
+        """Removes what saves that did not end have left: it would keep a full disk full."""
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                if _LEFT.fullmatch(path.name):
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def _home(self) -> pathlib.Path:
+        """The folder by a name that Orbax can write to and read back: a link, where its own is none."""
+        if _SAFE.fullmatch(str(self._folder)):
+            return self._folder
+        if self._link is None:
+            if not processes.is_alone():
+                raise ValueError(
+                    f"{self._folder} has characters in its name that checkpoints of "
+                    "several processes cannot have; take a --workdir of letters, digits "
+                    "and . _ - +"
+                )
+            self._folder.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.mkdtemp(prefix="msajax_")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            self._link = pathlib.Path(folder) / "link"
+            self._link.symlink_to(self._folder)
+        return self._link
+
+    def _prove(self, part: pathlib.Path, trees: dict[str, Any]) -> None:
+        try:
+            found = self._restore(part.name, trees)
+            same = jax.tree.map(_equal, found, dict(trees))
+        except Exception as error:
+            raise ValueError(
+                f"a checkpoint in {self._folder} cannot be read back ({error}); take "
+                "another --workdir"
+            ) from error
+        if not jax.tree.all(same):
+            raise ValueError(
+                f"a checkpoint in {self._folder} has other values when it is read back; "
+                "take a --workdir on another disk"
+            )
+        self._proved = True
+
+    def _restore(self, name: str, like: dict[str, Any]) -> dict[str, Any]:
+        """Trees of a checkpoint, placed as those they are like."""
+        if not like:  # asked for nothing, Orbax would read all
+            return {}
+        shared = processes.to_global(like)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, shared)
+        items = {k: ocp.args.StandardRestore(tree) for k, tree in abstract.items()}  # pyright: ignore
+        trees = self._handler.restore(
+            self._home() / name, args=ocp.args.Composite(**items)
+        )
+        return {k: processes.to_local(trees[k], like[k]) for k in like}
+
     def restore(
-        self, likes: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        self, likes: Callable[[Book], dict[str, Any]]
+    ) -> tuple[Book, dict[str, Any]] | None:
         """Reads the newest checkpoint that is whole.
 
         Args:
@@ -94,7 +215,8 @@ class Checkpoints:
           (book, {item: tree}), or None where there is no checkpoint.
 
         Raises:
-          ValueError: no checkpoint is whole, or its arrays have other shapes.
+          ValueError: no checkpoint is whole, it is another seed's or another recipe's,
+            or its arrays have other shapes.
         """
         number = processes.from_first(self._whole() if processes.is_first() else 0)
         if number < 0:
@@ -126,20 +248,45 @@ class Checkpoints:
         for number in numbers:
             shutil.rmtree(self._folder / str(number), ignore_errors=True)
 
-    def _read(self, path: pathlib.Path, likes: Callable) -> tuple[dict, dict]:
-        book_only = ocp.args.Composite(book=ocp.args.JsonRestore())  # pyright: ignore
-        book = self._handler.restore(path, args=book_only)["book"]
+    def _read(self, path: pathlib.Path, likes: Callable) -> tuple[Book, dict]:
+        manifest, book = _read_plain(path)
+        self._check_owner(path, manifest)
         like = {k: tree for k, tree in likes(book).items() if (path / k).is_dir()}
-        if not like:  # asked for nothing, Orbax would read all
-            return book, {}
-        saved = json.loads((path / _MANIFEST).read_text("utf-8"))["shapes"]
         for name, tree in like.items():
-            _compare(path, saved[name], _shapes(tree))
-        shared = processes.to_global(like)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, shared)
-        items = {name: ocp.args.StandardRestore(t) for name, t in abstract.items()}  # pyright: ignore
-        trees = self._handler.restore(path, args=ocp.args.Composite(**items))
-        return book, {k: processes.to_local(trees[k], like[k]) for k in like}
+            _compare(path, manifest.shapes.get(name, {}), _shapes(tree))
+        return book, self._restore(path.name, like)
+
+    def _check_owner(self, path: pathlib.Path, manifest: _Manifest) -> None:
+        theirs, ours = manifest.owner, self._owner
+        if theirs is None or theirs == ours:  # None: an older one
+            return
+        what = f"seed {theirs.seed}, not of seed {ours.seed}"
+        if theirs.seed == ours.seed:
+            what = "another recipe or another run than its workdir's"
+        raise ValueError(
+            f"{path} is a checkpoint of {what}: folders were renamed or copied. Put them "
+            "back, or delete this one: the seed starts over"
+        )
+
+
+def _read_plain(path: pathlib.Path) -> tuple[_Manifest, Book]:
+    """The manifest and the book of a checkpoint.
+
+    Raises:
+      DataError: they are damaged, or do not belong together.
+    """
+    advice = "the file was changed"
+    manifest = json_file.read(path / _MANIFEST, _Manifest, advice=advice)
+    file = path / "book" / "metadata"
+    book = json_file.read(file, Book, advice=advice, nan=True)
+    if manifest.place not in (None, book.place):
+        raise DataError(f"{file} stands at another step than the manifest")
+    return manifest, book
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    """Whether arrays hold the same bits: NaN equals itself."""
+    return np.asarray(found).tobytes() == np.asarray(wanted).tobytes()
 
 
 def _shapes(tree: Any) -> dict[str, str]:
@@ -169,9 +316,11 @@ def _checksums(folder: pathlib.Path) -> dict[str, int]:
 def _damage(folder: pathlib.Path) -> str:
     """What is wrong with the files of a checkpoint; '' where they are as written."""
     try:
-        wanted = json.loads((folder / _MANIFEST).read_text("utf-8"))["files"]
+        wanted = _read_plain(folder)[0].files
         found = _checksums(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, DataError) as error:
         return str(error)
+    if not wanted:
+        return "its manifest lists no files"
     wrong = [name for name in wanted if found.get(name) != wanted[name]]
     return f"{wrong[0]} is missing or changed" if wrong else ""

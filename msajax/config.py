@@ -1,6 +1,5 @@
 """Recipes: load a config file, apply the command line, refuse unknown keys, save what resulted."""
 
-import ast
 import dataclasses
 import functools
 import hashlib
@@ -15,8 +14,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from msajax import models
+from msajax import config_values, models
 from msajax.book import Phase
+from msajax.config_schema import SavedConfig
+from msajax.data import json_file
 from msajax.data.spec import DATASETS, Spec, suggest
 from msajax.optim import Optimizer, check_regex
 
@@ -29,6 +30,9 @@ _FREE = (
     *("parallel.devices", "parallel.coordinator", "parallel.num_processes"),
     *("parallel.process_id", "checkpoint.seconds"),
 )
+
+# No system has as many; more would take minutes to build.
+_LAYERS = 1000
 
 # Keys with a few values.
 _CHOICES = {
@@ -101,7 +105,9 @@ def override(config: Config, key: str, text: str) -> None:
     if isinstance(old, ConfigDict):
         raise ValueError(f"config.{key} is a group{suggest('', old)}")
     with node.ignore_type():  # 'auto' or a number; all else is checked here
-        node[last] = _coerce(f"config.{key}", _parse(text), old)
+        node[last] = config_values.coerce(
+            f"config.{key}", config_values.parse(text), old
+        )
 
 
 def check(config: Config) -> None:
@@ -127,12 +133,16 @@ def check(config: Config) -> None:
                 f'unknown key "{name}" in config.model{suggest(name, fields)}'
             )
         key, default = f"config.model.{name}", fields[name]
-        value = _coerce(key, config.model[name], default)
+        value = config_values.coerce(key, config.model[name], default)
         fixed = isinstance(default, tuple) and ... not in typing.get_args(hints[name])
         if fixed and len(value) != len(default):
             raise ValueError(f"{key} is {value}; give {len(default)} values: {default}")
         if "dropout" in name and not all(0 <= v < 1 for v in np.ravel(value)):
             raise ValueError(f"{key} is {value}; a dropout rate is at least 0, below 1")
+        if "layers" in name and not all(0 <= v <= _LAYERS for v in np.ravel(value)):
+            raise ValueError(f"{key} is {value}; give 0 to {_LAYERS} layers")
+        if type(value) is int and value < 0:
+            raise ValueError(f"{key} is {value}; give 0 or more")
         config.model[name] = value
     _check_counts(config)
     _check_text(config)
@@ -230,8 +240,8 @@ def phases(config: Config) -> list[Phase]:
         if not isinstance(own, Mapping):
             raise ValueError(f"a phase's optimizer is {own!r}, but must be a dict")
         own = {**base["optimizer"], **own}
-        values["optimizer"] = _make(Optimizer, own, "optimizer")
-        found.append(_make(Phase, values, "phase"))
+        values["optimizer"] = config_values.make(Optimizer, own, "optimizer")
+        found.append(config_values.make(Phase, values, "phase"))
     names = [phase.name for phase in found]
     if len(set(names)) < len(names):
         raise ValueError(f"config.phases has a name twice: {', '.join(names)}")
@@ -249,12 +259,21 @@ def to_json(config: Config) -> str:
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
-def from_json(text: str) -> Config:
-    """The config of a saved JSON text, locked."""
-    values = {"init_from": "", "init_parameters": ".*", **json.loads(text)}
-    # Older texts lack these keys.
-    values["data"] = {"weak": 0.0, "encoding": "", **values["data"]}
-    config = ConfigDict({k: _tuples(v) for k, v in values.items()})
+def from_json(text: str | bytes, *, name: str = "config.json") -> Config:
+    """The config of a saved JSON text, locked.
+
+    Raises:
+      ValueError: a missing or unknown key, or a wrong value; name stands for the text.
+    """
+    advice = "the file was changed, or is of another version of msajax"
+    found = json_file.parse(text, SavedConfig, name=name, advice=advice)
+    config = ConfigDict(
+        {k: config_values.tuples(v) for k, v in dataclasses.asdict(found).items()}
+    )
+    try:
+        check(config)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {error}") from error
     config.lock()
     config.model.unlock()
     return config
@@ -284,7 +303,7 @@ def _identity(config: Config) -> dict[str, Any]:
             else:
                 flat[f"{prefix}{key}"] = value
 
-    visit("", _tuples(json.loads(to_json(config))))
+    visit("", config_values.tuples(json.loads(to_json(config))))
     return {k: v for k, v in flat.items() if k not in _FREE}
 
 
@@ -298,50 +317,6 @@ def _fields(system: str) -> dict[str, Any]:
 def _hints(system: str) -> dict[str, Any]:
     """Types of a system's fields."""
     return typing.get_type_hints(models.get(system))
-
-
-def _make(kind: type, values: Mapping[str, Any], what: str) -> Any:
-    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
-    for name, value in values.items():
-        if name not in defaults:
-            raise ValueError(f'unknown {what} key "{name}"{suggest(name, defaults)}')
-        if defaults[name] is not dataclasses.MISSING:
-            _coerce(f"{what} key {name}", value, defaults[name])
-    return kind(**values)
-
-
-def _parse(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _coerce(key: str, value: Any, like: Any) -> Any:
-    if isinstance(value, ConfigDict):
-        value = value.to_dict()
-    if isinstance(like, tuple) and isinstance(value, (list, tuple)):
-        return tuple(value)
-    if "auto" in (like, value) and {type(like), type(value)} == {int, str}:
-        return value
-    if isinstance(like, tuple) and like and type(value) is type(like[0]):
-        return (value,)
-    if type(like) is float and type(value) is int:
-        return float(value)
-    if like is not None and type(value) is not type(like):
-        raise ValueError(
-            f"{key} is {value!r} ({type(value).__name__}), but must be of type "
-            f"{type(like).__name__}, as {like!r}"
-        )
-    return value
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_tuples(v) for v in value)
-    if isinstance(value, dict):
-        return {k: _tuples(v) for k, v in value.items()}
-    return value
 
 
 def _is_seed(value: Any) -> typing.TypeGuard[int]:

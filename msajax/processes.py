@@ -87,6 +87,11 @@ def joined(
         jax.distributed.shutdown()
 
 
+def is_alone() -> bool:
+    """Whether this process is all of the run."""
+    return jax.process_count() == 1
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes logs and results."""
     return not _several() or jax.process_index() == 0

@@ -172,8 +172,8 @@ def _finished(setting: settings.Setting) -> dict[int, Book]:
     books = {}
     for seed in setting.config.train.seeds:
         found = settings.checkpoints(setting, seed).restore(lambda _: {})
-        if found and found[0]["finished"]:
-            books[seed] = Book(**found[0])
+        if found and found[0].finished:
+            books[seed] = found[0]
             with contextlib.closing(_log(setting, [seed])) as log:
                 log.end([books[seed]])
     return books
@@ -280,7 +280,7 @@ def _predict(
                 f"seed {seed} has no checkpoint in {setting.folder}; train it first, or "
                 "choose others with --config.train.seeds"
             )
-        if not found[0]["finished"]:
+        if not found[0].finished:
             raise ValueError(
                 f"seed {seed} in {setting.folder} is not trained to its end; run its "
                 "training command again, or choose others with --config.train.seeds"

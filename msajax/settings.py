@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from msajax import checkpoint, feed, parallel, processes, step, text, train, workdir
 from msajax import config as configs
+from msajax import feed, parallel, processes, step, text, train, workdir
+from msajax.checkpoint import Checkpoints
 from msajax.data import clean, demo, loader, store
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
 from msajax.models.base import Model
@@ -279,7 +280,6 @@ def initial(setting: Setting) -> dict[str, np.ndarray]:
     return values
 
 
-def checkpoints(setting: Setting, seed: int) -> checkpoint.Checkpoints:
+def checkpoints(setting: Setting, seed: int) -> Checkpoints:
     """The checkpoints of a seed in the workdir."""
-    home = setting.folder / f"seed_{seed}" / "checkpoints"
-    return checkpoint.Checkpoints(home, warn=setting.say)
+    return workdir.checkpoints(setting.folder, seed, setting.say)

@@ -6,8 +6,8 @@ import re
 import jax
 import numpy as np
 
-from msajax import checkpoint, parallel, settings, step, text, workdir
 from msajax import config as configs
+from msajax import parallel, settings, step, text, workdir
 from msajax.settings import Setting
 
 
@@ -66,9 +66,9 @@ def _best(setting: Setting, folder: pathlib.Path, name: str) -> dict[str, np.nda
     encoder = text.encoder_of(config, folder)
     model = configs.build(config, workdir.load_spec(folder), encoder)
     like = parallel.replicate(step.blank(model), setting.devices)
-    home = checkpoint.Checkpoints(folder / name / "checkpoints", warn=setting.say)
+    home = workdir.checkpoints(folder, int(name.removeprefix("seed_")), setting.say)
     found = home.restore(lambda _: {"best": like})
-    if found is None or not found[0]["finished"]:
+    if found is None or not found[0].finished:
         raise ValueError(
             f"config.init_from: {folder / name} is not trained to its end; run its "
             "training command again first"

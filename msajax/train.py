@@ -136,7 +136,7 @@ class _Group:
         found = folder.restore(lambda _: {"state": state, "best": best})
         if found is None:
             return Book(), state, best
-        book, trees = Book(**found[0]), found[1]
+        book, trees = found
         return book, trees.get("state", state), trees.get("best", best)
 
     def epoch(self, here: Place) -> Iterator[int]:
@@ -248,7 +248,7 @@ class _Group:
             trees = {} if book.finished else {"state": _seed(self._state, i)}
             if any(row["best"] for row in book.history):
                 trees["best"] = _seed(self._best, i)
-            folder.save(dataclasses.asdict(book), **trees)
+            folder.save(book, **trees)
             self._saved[i] = place
 
 

@@ -12,11 +12,16 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from msajax import config as configs
-from msajax.data.spec import Spec
+from msajax.checkpoint import Checkpoints, Owner
+from msajax.data import json_file
+from msajax.data.errors import DataError
+from msajax.data.spec import FIELDS, Spec, suggest
+
+_ADVICE = "take another --workdir, or delete this one"
 
 
 @contextlib.contextmanager
@@ -67,20 +72,25 @@ def claim(
     Raises:
       ValueError: the folder holds a run of another config or other data.
     """
-    new = {**dataclasses.asdict(spec), "data_sha256": data_sha256}
-    if phase_data:
-        new["phase_data"] = dict(phase_data)
+    new = _Saved(
+        **dataclasses.asdict(spec),
+        data_sha256=data_sha256,
+        phase_data=dict(phase_data or {}),
+        recipe_sha256=configs.sha256(config),
+    )
     if config.data.path and pathlib.Path(config.data.path).exists():
         config.data.path = str(pathlib.Path(config.data.path).resolve())
     if (folder / "config.json").exists() and (folder / "spec.json").exists():
-        before = load_config(folder)
-        changed = configs.differences(config, before)
+        before, old = load_config(folder), _load_saved(folder)
         # Seeds are added, so that the results hold all of them.
         seeds = dict.fromkeys((*before.train.seeds, *config.train.seeds))
         config.train.seeds = tuple(seeds)
-        old = _read_json(folder / "spec.json")
-        if not changed and json.loads(json.dumps(new)) != old:
-            changed = ["the data file's content"]
+        # Of versions with other keys the hash of the same recipe is another one.
+        known = old.recipe_sha256 or new.recipe_sha256
+        new, old = (
+            dataclasses.replace(saved, recipe_sha256=known) for saved in (new, old)
+        )
+        changed = configs.differences(config, before) or _differences(new, old)
         if changed:
             raise ValueError(
                 f"{folder} holds another run, with {'; '.join(changed)}. Take another "
@@ -88,14 +98,36 @@ def claim(
             )
     if write_files:
         write(folder / "config.json", configs.to_json(config))
-        write(folder / "spec.json", json.dumps(new, indent=2) + "\n")
+        text = json.dumps(dataclasses.asdict(new), indent=2)
+        write(folder / "spec.json", text + "\n")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Saved(Spec):
+    """spec.json: the spec and where it comes from; older ones lack the keys with a default."""
+
+    data_sha256: str
+    phase_data: dict[str, str] = dataclasses.field(default_factory=dict)
+    recipe_sha256: str = ""
+
+
+def _differences(new: _Saved, old: _Saved) -> list[str]:
+    """What makes two runs of one recipe different: 'dims: old -> new'."""
+    pairs = {key: (value, getattr(new, key)) for key, value in vars(old).items()}
+    # Older versions wrote the fields in the order in which the file was read.
+    before, after = pairs["fields"]
+    pairs["fields"] = tuple(sorted(before)), tuple(sorted(after))
+    changed = [key for key, (before, after) in pairs.items() if before != after]
+    if {"data_sha256", "phase_data"} & {*changed}:
+        return ["other content of the data file"]
+    return [f"data.{key}: {pairs[key][0]} -> {pairs[key][1]}" for key in changed]
 
 
 def load_config(folder: pathlib.Path) -> configs.Config:
     """The config that a run in the folder was started with.
 
     Raises:
-      ValueError: there is no run.
+      ValueError: there is no run, or the file is damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -103,22 +135,39 @@ def load_config(folder: pathlib.Path) -> configs.Config:
             f"{folder} holds no run (no config.json); train there first, with "
             f"--mode train --workdir {folder}"
         )
-    _read_json(path)
-    return configs.from_json(path.read_text("utf-8"))
+    return configs.from_json(path.read_bytes(), name=str(path))
 
 
 def load_spec(folder: pathlib.Path) -> Spec:
     """The spec that a run in the folder was trained for."""
-    values = _read_json(folder / "spec.json")
-    del values["data_sha256"]
-    values.pop("phase_data", None)
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return Spec(**fields)  # pyright: ignore
+    saved = vars(_load_saved(folder))
+    return Spec(**{field.name: saved[field.name] for field in dataclasses.fields(Spec)})
 
 
 def data_sha256(folder: pathlib.Path) -> str:
     """Hash of the data that a run in the folder was trained on."""
-    return _read_json(folder / "spec.json")["data_sha256"]
+    return _load_saved(folder).data_sha256
+
+
+def checkpoints(
+    folder: pathlib.Path, seed: int, warn: Callable[[str], None] = print
+) -> Checkpoints:
+    """The checkpoints of a seed of the run in a folder."""
+    known = (folder / "spec.json").is_file()
+    owner = Owner(seed, _load_saved(folder).recipe_sha256 if known else "")
+    home = folder / f"seed_{seed}" / "checkpoints"
+    return Checkpoints(home, owner=owner, warn=warn)
+
+
+def _load_saved(folder: pathlib.Path) -> _Saved:
+    saved = json_file.read(folder / "spec.json", _Saved, advice=_ADVICE)
+    for name in saved.fields:
+        if name not in FIELDS:
+            raise DataError(
+                f'{folder / "spec.json"}: "fields" has the unknown field "{name[:40]}"'
+                f"{suggest(name, FIELDS)}; {_ADVICE}"
+            )
+    return saved
 
 
 def write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
@@ -142,15 +191,6 @@ def write_csv(path: pathlib.Path, header: list[str], rows: Iterable[Iterable]) -
         writer.writerow(header)
         writer.writerows(rows)
     os.replace(part, path)
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); take another --workdir, or delete this one"
-        ) from error
 
 
 def _without_nan(value: Any) -> Any:

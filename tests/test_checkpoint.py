@@ -1,13 +1,15 @@
 """Checkpoints: whole or not there, checked when read, the one before where damaged."""
 
+import json
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from msajax import parallel
-from msajax.checkpoint import Checkpoints
+from msajax import checkpoint, parallel
+from msajax.book import Book
+from msajax.checkpoint import Checkpoints, Owner
 
 
 def tree(value):
@@ -24,7 +26,7 @@ def saved(tmp_path):
     found = []
     checkpoints = Checkpoints(tmp_path / "c", warn=found.append)
     for i in (1, 2, 3):
-        checkpoints.save({"epoch": i}, state=tree(i))
+        checkpoints.save(Book(epoch=i), state=tree(i))
     return checkpoints, found
 
 
@@ -37,7 +39,7 @@ def arrays_of(folder: pathlib.Path):
 def test_round_trip_keeps_the_last_two(saved):
     checkpoints, warnings = saved
     book, trees = checkpoints.restore(like)
-    assert book == {"epoch": 3} and checkpoints.numbers() == [2, 3] and not warnings
+    assert book == Book(epoch=3) and checkpoints.numbers() == [2, 3] and not warnings
     assert jax.tree.all(
         jax.tree.map(lambda x, y: bool((x == y).all()), trees["state"], tree(3))
     )
@@ -45,7 +47,7 @@ def test_round_trip_keeps_the_last_two(saved):
 
 def test_items_that_are_not_wanted_or_not_there_are_left_out(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save({}, best=tree(1.0))
+    checkpoints.save(Book(), best=tree(1.0))
     _, trees = checkpoints.restore(lambda book: {**like(book), "best": tree(0.0)})
     assert set(trees) == {"best"}
 
@@ -71,20 +73,51 @@ def damage_book(folder):
     (folder / "book" / "metadata").write_text('{"epoch": ')
 
 
+def manifest_is(text):
+    def damage(folder):
+        (folder / "manifest.json").write_text(text)
+
+    return damage
+
+
+def manifest_says(**changes):
+    def damage(folder):
+        path = folder / "manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return damage
+
+
+def book_is(text):
+    """With the checksum that belongs to it."""
+
+    def damage(folder):
+        (folder / "book" / "metadata").write_text(text)
+        sums = checkpoint._checksums(folder)
+        manifest_says(files=sums)(folder)
+
+    return damage
+
+
 @pytest.mark.parametrize(
-    "damage", [damage_truncate, damage_flip, damage_missing, damage_book]
+    "damage",
+    [
+        *(damage_truncate, damage_flip, damage_missing, damage_book),
+        *(manifest_is(text) for text in ("", "[]", "null", "3", "{}", "[" * 9999)),
+        *(manifest_says(files=x) for x in ({}, [], {"a": "b"}, {"a": float("nan")})),
+        *(manifest_says(shapes=None), manifest_says(place=[0, 0, 9, 9])),
+        *(book_is(text) for text in ("[]", '{"epoch": "3"}', '{"other": 1}')),
+    ],
 )
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(saved, tmp_path, damage):
     checkpoints, warnings = saved
     damage(tmp_path / "c" / "3")
     book, trees = checkpoints.restore(like)
-    assert book == {"epoch": 2} and float(trees["state"]["a"]["k"][0, 0]) == 2
+    assert book == Book(epoch=2) and float(trees["state"]["a"]["k"][0, 0]) == 2
     assert len(warnings) == 1 and "taking the one before" in warnings[0]
     # What is damaged does not count as one of the two that are kept.
-    checkpoints.save({"epoch": 4}, state=tree(4))
-    assert (
-        checkpoints.numbers() == [2, 3] and checkpoints.restore(like)[0]["epoch"] == 4
-    )
+    checkpoints.save(Book(epoch=4), state=tree(4))
+    assert checkpoints.numbers() == [2, 3] and checkpoints.restore(like)[0].epoch == 4
 
 
 def test_two_damaged_checkpoints_are_an_error(saved, tmp_path):
@@ -95,14 +128,76 @@ def test_two_damaged_checkpoints_are_an_error(saved, tmp_path):
         checkpoints.restore(like)
 
 
-@pytest.mark.parametrize("left", ["4.part", "4.part.orbax-checkpoint-tmp"])
+@pytest.mark.parametrize("left", ["4.part", "4.part.orbax-checkpoint-tmp", "9.part"])
 def test_a_half_written_checkpoint_is_not_one(saved, tmp_path, left):
     checkpoints, _ = saved
     # What a killed save leaves behind.
     (tmp_path / "c" / left).mkdir()
+    (tmp_path / "c" / left / "bytes").write_text("x")
     assert checkpoints.numbers() == [2, 3]
-    checkpoints.save({"epoch": 4}, state=tree(4))
-    assert checkpoints.restore(like)[0] == {"epoch": 4}
+    checkpoints.save(Book(epoch=4), state=tree(4))
+    assert checkpoints.restore(like)[0] == Book(epoch=4)
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["3", "4"]
+
+
+@pytest.mark.parametrize("name", ["\u00b2", "\u0663", "-1", "01", "5.old", "x" * 50])
+def test_other_folders_are_no_checkpoints(saved, tmp_path, name):
+    (tmp_path / "c" / name).mkdir()
+    (tmp_path / "c" / "7").write_text("a file")
+    assert saved[0].numbers() == [2, 3] and saved[0].restore(like)[0].epoch == 3
+
+
+# [1] is a pattern to Orbax, a backslash separates folders, gs: is a kind of storage.
+@pytest.mark.parametrize("name", ["a[1]", "a\\b", "gs:", "a b", "\u00e9\u4f60", "a*?"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    home = tmp_path / name / "seed_1"
+    Checkpoints(home).save(Book(epoch=1), state=tree(7))
+    book, trees = Checkpoints(home).restore(like)
+    assert book.epoch == 1 and float(trees["state"]["a"]["k"][0, 0]) == 7
+    assert [p.name for p in home.iterdir()] == ["1"]
+
+
+def test_what_cannot_be_read_back_is_an_error_at_the_first_save(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise KeyError("a.b/.zarray")
+
+    checkpoints = Checkpoints(tmp_path / "c")
+    monkeypatch.setattr(checkpoints._handler, "restore", broken)
+    with pytest.raises(
+        ValueError, match="cannot be read back .*take another --workdir"
+    ):
+        checkpoints.save(Book(), state=tree(1))
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+def test_only_the_first_save_is_read_back(saved, monkeypatch):
+    monkeypatch.setattr(saved[0]._handler, "restore", None)
+    saved[0].save(Book(epoch=4), state=tree(4))
+
+
+@pytest.mark.parametrize(
+    "owner,message",
+    [
+        (
+            Owner(2, "aa"),
+            "is a checkpoint of seed 1, not of seed 2: folders were renamed",
+        ),
+        (Owner(1, "bb"), "is a checkpoint of another recipe"),
+    ],
+)
+def test_a_checkpoint_of_another_is_refused(tmp_path, owner, message):
+    Checkpoints(tmp_path, owner=Owner(1, "aa")).save(Book(), state=tree(1))
+    assert Checkpoints(tmp_path, owner=Owner(1, "aa")).restore(like)
+    with pytest.raises(ValueError, match=message):
+        Checkpoints(tmp_path, owner=owner).restore(like)
+
+
+def test_checkpoints_of_before_they_had_owners_are_read(saved, tmp_path):
+    path = tmp_path / "c" / "3" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({k: manifest[k] for k in ("files", "shapes")}))
+    again = Checkpoints(tmp_path / "c", owner=Owner(5, "cc"))
+    assert again.restore(like)[0].epoch == 3
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(saved, monkeypatch):
@@ -113,8 +208,8 @@ def test_a_full_disk_keeps_the_checkpoint_before(saved, monkeypatch):
 
     monkeypatch.setattr(checkpoints._handler, "save", full)
     with pytest.raises(OSError, match="the disk is full .* run the same command again"):
-        checkpoints.save({"epoch": 4}, state=tree(4))
-    assert checkpoints.restore(like)[0] == {"epoch": 3}
+        checkpoints.save(Book(epoch=4), state=tree(4))
+    assert checkpoints.restore(like)[0] == Book(epoch=3)
 
 
 def test_no_checkpoint(tmp_path):

@@ -1,6 +1,7 @@
 """Workdirs over several commands: corrected recipes, more seeds, unfinished and changed runs."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -213,3 +214,29 @@ def test_a_recipe_that_fails_says_so(tmp_path, capsys):
     (tmp_path / "bad.py").write_text("def get_config(:\n")
     assert run(tmp_path / "w", config=str(tmp_path / "bad.py")) == 1
     assert "fails with SyntaxError" in capsys.readouterr().err
+
+
+def test_a_run_on_a_converted_file_goes_on(trained, tmp_path, monkeypatch, capsys):
+    """With its cache, with one more seed, and where the cache was lost."""
+    from msajax.data import store
+
+    monkeypatch.setattr(store, "_SMALL", 0)
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "cache"))
+    path = f"--config.data.path={trained.parent / 'data.npz'}"
+    folder = tmp_path / "run[1]"
+    for lose, seeds in ((False, [1]), (False, [1]), (False, [2]), (True, [3])):
+        if lose:
+            shutil.rmtree(tmp_path / "cache")
+        assert run(folder, *SHORT, path, f"--config.train.seeds={seeds[0]}") == 0
+    assert results(folder)["seeds"] == [1, 2, 3]
+    alone = results(trained)["test"]["mae"]["values"][0]
+    assert results(folder)["test"]["mae"]["values"][0] == alone
+    swap_seeds(folder)
+    assert run(folder, *SHORT, path, "--config.train.seeds=1") == 1
+    assert "is a checkpoint of seed 2, not of seed 1" in capsys.readouterr().err
+
+
+def swap_seeds(folder):
+    (folder / "seed_1").rename(folder / "x")
+    (folder / "seed_2").rename(folder / "seed_1")
+    (folder / "x").rename(folder / "seed_2")

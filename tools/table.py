@@ -1,8 +1,8 @@
 """Trains a list of recipes, one after the other, and makes one table of their results."""
 
 import argparse
+import dataclasses
 import functools
-import json
 import math
 import os
 import pathlib
@@ -20,7 +20,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import config as configs
 from msajax import workdir
-from msajax.data import prepared, read
+from msajax.data import json_file, prepared, read
+from msajax.data.errors import DataError
 from msajax.report import table
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -38,6 +39,19 @@ table.md and table.csv are in --workdir, written again after every run.
 """
 # By SIGINT or SIGTERM: 128 + n where msajax.main has saved, -n before it could.
 _STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Results:
+    """What a table reads of results.json."""
+
+    dataset: str
+    seeds: list[int]
+    seconds: list[float]
+    config_sha256: str
+    data_sha256: str
+    valid: dict[str, dict[str, Any]]
+    test: dict[str, dict[str, Any]]
 
 
 class Entry(NamedTuple):
@@ -198,8 +212,9 @@ def result(entry: Entry, home: pathlib.Path) -> dict[str, Any] | None:
     """What results.json holds of this recipe, under the entry's name; None where it has none."""
     path = entry.folder(home) / "results.json"
     try:
-        run = json.loads(path.read_text("utf-8"))
-    except (OSError, json.JSONDecodeError):
+        json_file.read(path, _Results, advice="train again", extra="ignore")
+        run = json_file.read(path, dict[str, Any], advice="train again")
+    except DataError:
         return None
     if run.get("config_sha256") != configs.sha256(entry.config):
         return None

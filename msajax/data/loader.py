@@ -94,7 +94,8 @@ def make_spec(
         num_train=len(train),
         label_range=dataset.label_range,
         classes=dataset.classes,
-        fields=tuple(dict.fromkeys([*present, *absent, "index", "valid"])),
+        # Not the order of a dict, which differs between a file and its prepared store.
+        fields=tuple(k for k in FIELDS if k in {*present, *absent, "index", "valid"}),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from msajax.data import json_file
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import Corpus, Split
 
@@ -156,7 +157,8 @@ class StoredSequences:
 
 def _verify(folder: pathlib.Path) -> None:
     with decoding("store"):
-        sums = json.loads((folder / _CHECKSUMS).read_text())
+        advice = "prepare the store again"
+        sums = json_file.read(folder / _CHECKSUMS, dict[str, str], advice=advice)
         for name, checksum in sums.items():
             if fingerprint([folder / name]) != checksum:
                 raise DataError(f"the store's file {name} is damaged; prepare it again")

@@ -9,11 +9,14 @@ real. The order of the modalities is text, audio, vision everywhere.
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Gt, Lt
 
 MODALITIES = ("text", "audio", "vision")
+# A width, a length or a number of rows.
+Size = Annotated[int, Gt(0), Lt(2**31)]
 
 
 class Field(NamedTuple):
@@ -94,9 +97,9 @@ class Spec:
         word pieces, ...).
     """
 
-    dims: tuple[int, int, int]
-    lengths: tuple[int, int, int]
-    num_train: int
+    dims: tuple[Size, Size, Size]
+    lengths: tuple[Size, Size, Size]
+    num_train: Size
     label_range: tuple[float, float] | None = (-3.0, 3.0)
     classes: tuple[str, ...] = ()
     fields: tuple[str, ...] = (

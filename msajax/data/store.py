@@ -5,13 +5,15 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Collection
 
 import numpy as np
 from absl import logging
 
-from msajax.data import prepared, read
+from msajax.data import durable, prepared, read
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import MODALITIES, Corpus, suggest
 
@@ -19,6 +21,8 @@ from msajax.data.spec import MODALITIES, Corpus, suggest
 _VERSION = 2
 # A source of up to this many bytes is read faster than tfds is imported.
 _SMALL = 2**25
+# Seconds after which an unfinished conversion is taken for abandoned.
+_ABANDONED = 24 * 3600
 
 
 def prepare(
@@ -131,7 +135,7 @@ def kept(
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
             np.savez(file, **arrays)  # pyright: ignore
-        os.replace(part, path)
+        durable.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
         logging.warning("%s is not kept, and will be made again: %s", path, error)
@@ -167,17 +171,22 @@ def _cached(
         _install(corpus, folder)
     except OSError as error:
         logging.warning("%s is not cached, and will be read again: %s", path, error)
-    return corpus
+        return corpus
+    # A run must not depend on whether the cache was there: this is what later ones use.
+    return prepared.load(folder, limit=limit)
 
 
 def _install(corpus: Corpus, folder: pathlib.Path) -> None:
     """Writes a store beside its place, then moves it there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(".new_*"):  # by one that was killed
+        if time.time() - left.stat().st_mtime > _ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".new_", dir=folder.parent) as new:
         made = prepared.write(corpus, new)
         if folder.exists():
             os.replace(folder, pathlib.Path(new) / "old")
-        os.replace(made, folder)
+        durable.replace(made, folder)
 
 
 def _root(root: str | os.PathLike | None) -> pathlib.Path:

@@ -2,10 +2,11 @@ import logging
 import os
 import pickle
 import sys
+import time
 
 import pytest
 
-from msajax.data import prepared, read, store
+from msajax.data import loader, prepared, read, store
 from msajax.data.errors import DataError
 
 
@@ -168,3 +169,44 @@ def test_reading_needs_no_tfds(tiny_files, write, monkeypatch):
     assert read.read(path, dataset="mosi").splits
     with pytest.raises(ImportError):
         prepared.write(read.read(path, dataset="mosi"), path.parent)
+
+
+@pytest.mark.parametrize("name", ["mmsa", "mult", "mag", "label_csv", "npz"])
+def test_the_first_use_of_a_file_is_as_every_later_one(tiny_files, write, name):
+    """A run that was started on a file goes on with its cache: nothing may tell them apart."""
+    source = write(tiny_files[name])
+    dataset = "sims" if name == "mmsa" else "mosi"
+    first, again = (store.open_corpus(source, dataset=dataset) for _ in range(2))
+    direct = read.read(source, dataset=dataset)
+    assert content(first) == content(again)
+    for found in (first, direct):
+        for split, other in zip(
+            found.splits.values(), again.splits.values(), strict=True
+        ):
+            assert list(split.arrays) == list(other.arrays) or found is direct
+            assert split.ids.dtype == other.ids.dtype
+            assert {k: v.dtype for k, v in split.arrays.items()} == {
+                k: v.dtype for k, v in other.arrays.items()
+            }
+    if name != "label_csv":  # text alone has no spec without an encoder
+        assert loader.make_spec(direct) == loader.make_spec(first)
+        assert loader.make_spec(direct) == loader.make_spec(again)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', "[" * 9999, '{"../x": "y"}'])
+def test_damaged_checksums(source, root, text):
+    folder = store.prepare(source, dataset="sims", name="a")
+    (folder / "checksums.json").write_text(text)
+    with pytest.raises(DataError, match="checksums.json|damaged store"):
+        store.open_corpus("a", dataset="sims")
+
+
+def test_what_a_killed_conversion_left_is_removed(source, root):
+    (root / "cache").mkdir(parents=True)
+    for name, age in ((".new_old", 2 * 24 * 3600), (".new_at_work", 60)):
+        (root / "cache" / name).mkdir()
+        then = time.time() - age
+        os.utime(root / "cache" / name, (then, then))
+    store.open_corpus(source, dataset="sims")
+    left = [p.name for p in (root / "cache").iterdir() if p.name.startswith(".new")]
+    assert left == [".new_at_work"]
