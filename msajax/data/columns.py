@@ -1,15 +1,18 @@
 """Columns of a file: N values in whatever container, turned into one array or refused."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
+from msajax.data.decode import Decoder
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import suggest
 
 SPLITS = ("train", "valid", "test")
 _ALIASES = {"dev": "valid", "val": "valid", "validation": "valid"}
+_LISTED = 30  # names of keys in a message
 _TEXT_LIMIT = 2**29  # characters of a padded [N] str array: 2 GiB
 
 
@@ -47,24 +50,35 @@ def splits(data: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     return found, (f"left out: {', '.join(left)}",) if left else ()
 
 
-def get(entry: Mapping[str, Any], key: str) -> Any:
-    """`entry[key]`.
+def get(entry: Mapping[str, Any], key: str, *, split: str = "all") -> Any:
+    """`entry[key]`, of a split or of a file without splits ('all').
 
     Raises:
       DataError: no such key; names those that there are.
     """
     if key not in entry:
-        found = ", ".join(sorted(map(_shown_name, entry))) or "none"
-        raise DataError(f'the key "{key}" is missing; the file has: {found}')
+        where = "the file" if split == "all" else f'the split "{split}"'
+        raise DataError(
+            f'the key "{key}" is missing; {where} has: {listed(sorted(entry, key=str))}'
+        )
     return entry[key]
 
 
-def strings(values: Any, *, name: str) -> np.ndarray:
-    """Strings, byte strings (UTF-8, else latin-1) or numbers as [N] str; NaN as ''.
+def listed(names: Collection[Any]) -> str:
+    """Names of keys or columns for a message: all of them, or the first and how many more."""
+    shown = [_shown_name(name) for name in itertools.islice(names, _LISTED)]
+    more = len(names) - len(shown)
+    end = f", ... and {more} more ({len(names)} in all)" if more else ""
+    return (", ".join(shown) or "none") + end
+
+
+def strings(values: Any, *, name: str, decoder: Decoder | None = None) -> np.ndarray:
+    """Strings, byte strings or numbers as [N] str; NaN as ''.
 
     Args:
       values: list, tuple or array.
       name: of the column, for errors.
+      decoder: of byte strings.
 
     Raises:
       DataError: another element, or text that no memory holds.
@@ -76,6 +90,7 @@ def strings(values: Any, *, name: str) -> np.ndarray:
             f"{name} has {len(flat)} rows, one of them {longest} characters long; "
             "this is no transcript"
         )
+    flat = (decoder or Decoder()).strings(flat, name=name)
     texts = [_text(value, name) for value in flat]
     return np.array(texts, dtype=str)
 
@@ -143,11 +158,6 @@ def _flat(values: Any, name: str) -> list[Any]:
 
 
 def _text(value: Any, name: str) -> str:
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value.decode("latin-1")
     if isinstance(value, str):
         # Lone surrogates, and code points of a damaged array that are none.
         return value.encode("utf-8", "replace").decode("utf-8", "replace")
@@ -159,7 +169,8 @@ def _text(value: Any, name: str) -> str:
 
 
 def _shown_name(key: Any) -> str:
-    return ascii(str(key)[:40])[1:-1]
+    text = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+    return ascii(text[:40])[1:-1] + ("..." if len(text) > 40 else "")
 
 
 def _shown(value: Any) -> str:

@@ -14,11 +14,13 @@ are not read.
 
 import os
 import zipfile
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from msajax.data import columns
+from msajax.data.decode import Decoder
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import MODALITIES, Corpus, Split
 
@@ -27,12 +29,15 @@ _LENGTHS = tuple(f"{name}_length" for name in MODALITIES)
 _KEYS = ("id", "split", "raw_text", *MODALITIES, *_LENGTHS, *_LABELS, "labelled")
 
 
-def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
+def read(
+    path: str | os.PathLike, *, dataset: str, decoder: Decoder, labels: bool = True
+) -> Corpus:
     """The rows of a .npz, before cleaning.
 
     Args:
       path: .npz file, compressed or not.
       dataset: name in `DATASETS`.
+      decoder: of its text.
       labels: False leaves the labels out.
 
     Returns:
@@ -41,18 +46,17 @@ def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpu
     Raises:
       DataError: a damaged file, a missing key or rows that do not match.
     """
-    entry = _load(path)
-    ids = columns.strings(columns.get(entry, "id"), name="id")
-    raw_text = columns.strings(entry.get("raw_text", [""] * len(ids)), name="raw_text")
+    entry = _load(path, ("id", "label") if labels else ("id",))
+    ids = columns.strings(entry["id"], name="id", decoder=decoder)
+    raw_text = entry.get("raw_text", [""] * len(ids))
+    raw_text = columns.strings(raw_text, name="raw_text", decoder=decoder)
     arrays = {k: columns.features(entry[k], name=k) for k in MODALITIES if k in entry}
-    if labels:
-        columns.get(entry, "label")
     for key in (*_LENGTHS, *(_LABELS if labels else ())):
         if key in entry:
             arrays[key] = columns.numbers(entry[key], name=key)
     if labels and "labelled" in entry:
         arrays["labelled"] = columns.numbers(entry["labelled"], name="labelled") > 0
-    names = _split_names(entry, len(ids))
+    names = _split_names(entry, len(ids), decoder)
     for key, array in {**arrays, "raw_text": raw_text, "split": names}.items():
         if len(array) != len(ids):
             raise DataError(f"{key} has {len(array)} rows, but id has {len(ids)}")
@@ -80,15 +84,15 @@ def _check_labelled(split: str, arrays: dict[str, np.ndarray]) -> None:
             arrays[key] = np.where(labelled, arrays[key], 0)
 
 
-def _split_names(entry: dict[str, Any], rows: int) -> np.ndarray:
+def _split_names(entry: dict[str, Any], rows: int, decoder: Decoder) -> np.ndarray:
     if "split" not in entry:
         return np.full(rows, "all")
-    names = columns.strings(entry["split"], name="split").tolist()
+    names = columns.strings(entry["split"], name="split", decoder=decoder).tolist()
     known = {name: columns.split_name(name) for name in set(names)}
     return np.array([known[name] for name in names], str)
 
 
-def _load(path: str | os.PathLike) -> dict[str, Any]:
+def _load(path: str | os.PathLike, needed: Collection[str]) -> dict[str, Any]:
     size = os.path.getsize(path)
     with decoding("npz"), zipfile.ZipFile(path) as file:
         unpacked = sum(member.file_size for member in file.infolist())
@@ -98,8 +102,11 @@ def _load(path: str | os.PathLike) -> dict[str, Any]:
             "is, save it with np.savez instead of np.savez_compressed"
         )
     with decoding("npz"), np.load(path, allow_pickle=False) as file:
+        names = dict.fromkeys(file.files)
         entry = {key: file[key] for key in _KEYS if key in file}
     for key, array in entry.items():
         if not isinstance(array, np.ndarray):
             raise DataError(f"{key} of the npz is no array")
+    for key in needed:
+        columns.get(names, key)
     return entry
