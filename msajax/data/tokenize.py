@@ -210,8 +210,8 @@ def _blank(name: str, split: Split) -> int:
 
 def _sample(split: Split) -> np.ndarray:
     """An empty text, and the first texts of a split that has word pieces."""
-    there = split.arrays["text_mask"].any(axis=1).tolist()
-    texts = [x for x, some in zip(split.raw_text.tolist(), there, strict=True) if some]
+    there = split.arrays["text_mask"].any(axis=1)
+    texts = split.raw_text[there].tolist()
     return np.array(["", *[x for x in texts if x.strip()][:_COMPARED]], str)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Lt
 
-from msajax.data import json_file
+from msajax.data import json_file, kinds
 from msajax.data.errors import DataError
 
 # Of a model of sentencepiece, which takes its package to read.
@@ -135,7 +135,8 @@ def copy(
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(dict(network)), "utf-8")
     for file in files:
-        check_pointer(file)
+        if what := kinds.placeholder(file):
+            raise DataError(f"{file} {what}")
         if file.name == _SETTINGS:
             settings = json.dumps(_settings(file))
             (folder / file.name).write_text(settings, "utf-8")
@@ -143,16 +144,6 @@ def copy(
         if kind := _KINDS.get(file.name):
             json_file.read(file, kind, advice=_ADVICE, extra="ignore")
         shutil.copyfile(file, folder / file.name)
-
-
-def check_pointer(file: pathlib.Path) -> None:
-    """Refuses what a clone without Git LFS has in place of a large file."""
-    with file.open("rb") as stream:
-        if stream.read(24) == b"version https://git-lfs.":
-            raise DataError(
-                f"{file} is only a pointer of Git LFS to the content; fetch it with "
-                "`git lfs pull`"
-            )
 
 
 def check_class(name: str, file: pathlib.Path) -> None:
