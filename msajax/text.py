@@ -17,7 +17,7 @@ from flax import traverse_util
 
 from msajax import config as configs
 from msajax import pretrained, step
-from msajax.data import store, tokenize
+from msajax.data import store, tokenize, tokenizer_files
 from msajax.data.spec import Corpus, Split
 from msajax.models.base import Model
 from msajax.nn.bert import BertConfig
@@ -47,10 +47,11 @@ def keep(config: configs.Config, workdir: pathlib.Path) -> None:
         return
     source = pretrained.locate(config.text.encoder)
     part = workdir / "encoder.part"
-    part.mkdir(exist_ok=True)
+    shutil.rmtree(part, ignore_errors=True)  # of a start that was killed
+    part.mkdir()
     if config.text.frozen:  # no checkpoint holds its weights
         (part / _SHA256).write_text(pretrained.fingerprint(source), "utf-8")
-    for name in ("config.json", *tokenize.FILES):
+    for name in ("config.json", *tokenizer_files.FILES):
         if (source / name).is_file():
             shutil.copyfile(source / name, part / name)
     part.rename(kept)
@@ -89,14 +90,16 @@ def prepare(config: configs.Config, workdir: pathlib.Path, corpus: Corpus) -> Co
       ValueError: there is no such encoder, or the corpus has no text for it.
     """
     folder, options = find(config, workdir), config.text
+    # First of all: no file of a folder with another network reaches a tokenizer.
+    encoder = pretrained.read_config(folder)
     corpus = tokenize.word_pieces(
         corpus,
         folder,
+        network=pretrained.tokenizer_facts(folder),
         max_length=options.max_length,
         raw=options.raw,
         words=options.words,
     )
-    encoder = pretrained.read_config(folder)
     for name, split in corpus.splits.items():
         arrays = split.arrays
         try:

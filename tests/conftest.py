@@ -53,3 +53,15 @@ def shared() -> pathlib.Path:
     if not path:
         pytest.skip("MSAJAX_SHARED is not set: no real data or golden numbers here")
     return pathlib.Path(path)
+
+
+@pytest.fixture
+def tokenizer_in_process(monkeypatch):
+    """Runs tokenizers in the process of the tests, where they share one import of transformers."""
+    from msajax.data import tokenize, tokenizer_process
+
+    def run(job: pathlib.Path) -> str:
+        tokenizer_process.make(job)
+        return ""
+
+    monkeypatch.setattr(tokenize, "_run", run)

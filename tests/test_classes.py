@@ -10,6 +10,8 @@ from msajax import main
 from msajax.data.spec import DATASETS
 from tests import encoders
 
+pytestmark = pytest.mark.usefixtures("tokenizer_in_process")
+
 EMOTIONS, SIX = DATASETS["meld"].classes, DATASETS["iemocap"].classes
 WORDS = "okay wow help sorry great yuck never".split()  # one for each emotion
 SHORT = (

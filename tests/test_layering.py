@@ -28,8 +28,13 @@ ALLOWED = {
     "data": {"data"},
     "nn": {"nn", "parallel"},
     "models": {"models", "nn", "losses", "data.spec", "parallel"},
-    "interop": {"interop", "models", "nn", "losses", "data.spec"},
+    "interop": {
+        *("interop", "models", "nn", "losses"),
+        *("data.spec", "data.json_file", "data.errors"),
+    },
     "pretrained": {
+        "data.json_file",
+        "data.tokenizer_files",
         *("pretrained", "interop", "nn"),
         *("data.pickles", "data.errors", "data.prepared", "data.tokenize"),
         "data.kinds",
@@ -48,7 +53,7 @@ ALLOWED = {
     },
     "text": {
         *("config", "pretrained", "step", "models.base", "nn"),
-        *("data.store", "data.tokenize", "data.spec"),
+        *("data.store", "data.tokenize", "data.tokenizer_files", "data.spec"),
     },
     "config_schema": {"data.spec", "optim"},
     "config_values": {"data.spec"},

@@ -17,6 +17,8 @@ from msajax import main, pretrained, settings, step, text
 from msajax.data import read
 from tests import encoders
 
+pytestmark = pytest.mark.usefixtures("tokenizer_in_process")
+
 ROWS = {"train": 6, "valid": 4, "test": 4}
 SHORT = (
     *("--config.train.seeds=1", "--config.train.epochs=2"),

@@ -7,6 +7,7 @@ nesting is an error that names the file and the key.
 
 import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import pydantic
@@ -69,6 +70,18 @@ def parse(
     except ValueError as error:
         shown = ascii(str(error)[:200])[1:-1]
         raise DataError(f"{name} is no JSON ({shown}); {advice}") from error
+
+
+def check(values: Mapping[str, Any], kind: type[T]) -> T:
+    """A dataclass of plain values, which have its types and bounds.
+
+    Raises:
+      DataError: names the first field that has another value.
+    """
+    try:
+        return _adapter(kind).validate_python(dict(values), strict=False)
+    except pydantic.ValidationError as error:
+        raise DataError(_first(error)) from error
 
 
 @functools.cache

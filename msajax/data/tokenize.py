@@ -6,27 +6,22 @@ al., "Integrating Multimodal Information in Large Pretrained Transformers", ACL
 """
 
 import dataclasses
+import functools
 import hashlib
+import json
 import os
 import pathlib
-from typing import Any
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from msajax.data import prepared, store
+from msajax.data import prepared, store, tokenizer_files, tokenizer_process
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
-
-# Without one of these, transformers makes a tokenizer that knows no word.
-_VOCABULARIES = (
-    *("tokenizer.json", "vocab.txt", "vocab.json"),
-    *("spiece.model", "sentencepiece.bpe.model"),
-)
-# The files that may make up a tokenizer.
-FILES = (
-    *(*_VOCABULARIES, "merges.txt", "added_tokens.json"),
-    *("tokenizer_config.json", "special_tokens_map.json"),
-)
 
 # Raise it when the result changes: older entries of the cache are then left.
 _VERSION = 1
@@ -61,6 +56,7 @@ def word_pieces(
     corpus: Corpus,
     folder: pathlib.Path,
     *,
+    network: Mapping[str, str],
     max_length: int,
     raw: bool = False,
     words: bool = False,
@@ -71,6 +67,8 @@ def word_pieces(
     Args:
       corpus: cleaned; word pieces that it brings along are used as they are.
       folder: of the encoder, with its tokenizer.
+      network: what the encoder's config.json says of the tokenizer, once it is
+        known to be of a network that we have: 'model_type', 'tokenizer_class'.
       max_length: longest sequence of pieces, special tokens included; a text with
         more is cut, and a note says how many are.
       raw: tokenize the raw text all the same where the corpus has word pieces.
@@ -83,24 +81,35 @@ def word_pieces(
     Raises:
       DataError: no raw text, or word pieces of another tokenizer, or other rows
         than words.
-      ValueError: the folder has no tokenizer.
+      ValueError: the folder has no tokenizer, or one that does not end.
     """
-    tokenizer = _Tokenizer(folder, max_length, store.cache(root) / "pieces")
-    splits, notes = {}, list(corpus.notes)
-    blank, cut, total = 0, 0, 0
-    for name, split in corpus.splits.items():
+    cache = store.cache(root) / "pieces"
+    tokenizer = _Tokenizer(folder, network, max_length, cache)
+    brought = {
+        name: "text_ids" in split.arrays and not raw
+        for name, split in corpus.splits.items()
+    }
+    made = {name: split for name, split in corpus.splits.items() if not brought[name]}
+    blank = sum(_blank(name, split) for name, split in made.items())
+    found = tokenizer(
+        [
+            _sample(split) if brought[name] else split.raw_text
+            for name, split in corpus.splits.items()
+        ]
+    )
+    splits, cut = {}, 0
+    for (name, split), pieces in zip(corpus.splits.items(), found, strict=True):
         arrays = {k: v for k, v in split.arrays.items() if k != "text"}
-        if "text_ids" in arrays and not raw:
-            _check_vocabulary(name, split, tokenizer)
+        if brought[name]:
+            _check_vocabulary(name, split, pieces)
         else:
-            blank += _blank(name, split)
-            pieces = tokenizer(split.raw_text)
             arrays |= {"text_ids": pieces.ids, "text_type": pieces.type}
             arrays["text_mask"] = pieces.mask
-            cut, total = cut + int(pieces.cut.sum()), total + len(split)
+            cut += int(pieces.cut.sum())
             if words:
                 arrays |= _by_piece(name, split, pieces)
         splits[name] = Split(split.ids, split.raw_text, arrays)
+    total, notes = sum(map(len, made.values())), list(corpus.notes)
     if blank:
         notes.append(f"{blank} of {total} texts are empty")
     if cut:
@@ -112,80 +121,80 @@ def word_pieces(
 
 
 class _Tokenizer:
-    """A tokenizer that is loaded where the cache lacks a result."""
+    """A tokenizer that is run where the cache lacks a result."""
 
-    def __init__(self, folder: pathlib.Path, max_length: int, cache: pathlib.Path):
-        self._files = [folder / name for name in FILES if (folder / name).is_file()]
-        if not any(path.name in _VOCABULARIES for path in self._files):
-            raise ValueError(
-                f"{folder} has no tokenizer; copy its tokenizer.json (or vocab.txt, or "
-                "spiece.model) and tokenizer_config.json from where the weights come from"
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        network: Mapping[str, str],
+        max_length: int,
+        cache: pathlib.Path,
+    ):
+        self._files = tokenizer_files.find(folder)
+        self._folder, self._network = folder, network
+        self._max_length, self._cache = max_length, cache
+
+    def __call__(self, texts: Sequence[np.ndarray]) -> list[Pieces]:
+        """The pieces of several arrays of texts."""
+        # All of them, for it is starting that takes a second.
+        flat = np.concatenate([np.array([], str), *texts])
+        made = functools.cache(lambda: self._make(flat.tolist()))
+        found, start = [], 0
+        for some in texts:
+            rows = slice(start, start := start + len(some))
+            found.append(
+                store.kept(
+                    self._path(some),
+                    lambda rows=rows: {k: v[rows] for k, v in made().items()},
+                )
             )
-        self._folder, self.max_length, self._cache = folder, max_length, cache
-        self._loaded: Any = None
+        return [Pieces(**arrays) for arrays in found]
 
-    def __call__(self, texts: np.ndarray) -> Pieces:
-        names = [path.name for path in self._files]
-        parts = (names, prepared.fingerprint(self._files), self.max_length, _VERSION)
+    def _path(self, texts: np.ndarray) -> pathlib.Path:
+        parts = (
+            *([path.name for path in self._files], prepared.fingerprint(self._files)),
+            *(sorted(self._network.items()), self._max_length, _VERSION),
+        )
         digest = hashlib.sha256(repr(parts).encode())
         digest.update("\0".join(texts.tolist()).encode())
-        path = self._cache / f"{digest.hexdigest()[:32]}.npz"
-        return Pieces(**store.kept(path, lambda: vars(self._make(texts.tolist()))))
+        return self._cache / f"{digest.hexdigest()[:32]}.npz"
 
-    @property
-    def last_id(self) -> int:
-        """The special token that ends every text."""
-        return self._load()("")["input_ids"][-1]
+    def _make(self, texts: list[str]) -> dict[str, np.ndarray]:
+        with tempfile.TemporaryDirectory(prefix="msajax_") as temporary:
+            job = pathlib.Path(temporary)
+            tokenizer_files.copy(self._files, job / "tokenizer", network=self._network)
+            task = {"max_length": self._max_length, "texts": texts}
+            (job / "job.json").write_text(json.dumps(task), "utf-8")
+            failure = _run(job)
+            if (error := job / "error").exists():
+                failure = error.read_text("utf-8")
+            if failure:
+                raise ValueError(f"{self._folder}: {failure}")
+            with np.load(job / "pieces.npz") as arrays:
+                return dict(arrays)
 
-    def _load(self) -> Any:
-        if self._loaded is None:
-            # Else transformers says, once per process, that PyTorch is not there.
-            os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-            import transformers
 
-            try:
-                loaded = transformers.AutoTokenizer.from_pretrained(
-                    self._folder, local_files_only=True
-                )
-            except Exception as error:  # whatever a tokenizer's own code raises
-                raise ValueError(
-                    f"{self._folder}: its tokenizer cannot be loaded "
-                    f"({type(error).__name__}: {str(error)[:200]}); copy its files again"
-                ) from error
-            if not loaded.is_fast:
-                raise ValueError(
-                    f"{self._folder}: {type(loaded).__name__} does not say where in the "
-                    "text a piece is; add the tokenizer.json that belongs to it"
-                )
-            self._loaded = loaded
-        return self._loaded
-
-    def _make(self, texts: list[str]) -> Pieces:
-        if not (special := len(self._load()("")["input_ids"])) < self.max_length:
-            raise ValueError(
-                f"config.text.max_length is {self.max_length}, but {special} of them "
-                "are special tokens; give more"
-            )
-        encoded = self._load()(
-            texts,
-            truncation=True,
-            max_length=self.max_length,
-            padding=False,
-            return_token_type_ids=True,
-        ).encodings
-        shape = (len(texts), self.max_length)
-        ids, types = np.zeros((2, *shape), np.int32)
-        word = np.full(shape, -1, np.int32)
-        for i, (text, row) in enumerate(zip(texts, encoded, strict=True)):
-            n = len(row.ids)
-            ids[i, :n], types[i, :n] = row.ids, row.type_ids
-            # A piece may begin with the space before its word, so its end counts.
-            spaces = np.cumsum([0, *(c == " " for c in text)])
-            places = spaces[[end for _, end in row.offsets]]
-            word[i, :n] = np.where(row.special_tokens_mask, -1, places)
-        length = np.array([len(row.ids) for row in encoded], np.int32)
-        cut = np.array([bool(row.overflowing) for row in encoded])
-        return Pieces(ids, types, word, length, cut)
+def _run(job: pathlib.Path) -> str:
+    """Runs a tokenizer in a process of its own; what was wrong with the process, or ''."""
+    # Nothing is asked of the hub, nor said of a PyTorch that is not there.
+    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-P", tokenizer_process.__file__, str(job)],
+        env=os.environ | quiet,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+    if not done.returncode:
+        return ""
+    advice = tokenizer_process.ADVICE
+    if done.returncode == -signal.SIGXCPU:
+        step = (job / "step").read_text("utf-8")
+        return f"its tokenizer takes more than {step}; {advice}"
+    if b"memory allocation of" in done.stderr:
+        return tokenizer_process.NO_MEMORY
+    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+    reason = ascii("".join(last)[-200:])[1:-1] or f"signal {-done.returncode}"
+    return f"its tokenizer ended its process ({reason}); {advice}"
 
 
 def _blank(name: str, split: Split) -> int:
@@ -199,23 +208,36 @@ def _blank(name: str, split: Split) -> int:
     return count
 
 
-def _check_vocabulary(name: str, split: Split, tokenizer: _Tokenizer) -> None:
+def _sample(split: Split) -> np.ndarray:
+    """An empty text, and the first texts of a split that has word pieces."""
+    there = split.arrays["text_mask"].any(axis=1)
+    texts = split.raw_text[there].tolist()
+    return np.array(["", *[x for x in texts if x.strip()][:_COMPARED]], str)
+
+
+def _check_vocabulary(name: str, split: Split, sample: Pieces) -> None:
     """Refuses word pieces that are not the tokenizer's.
 
     Most sequences end as its do (not all: they may be cut), and where there is
     raw text, most of the first ones' pieces are those that it makes: models share
     special tokens, but not vocabularies.
+
+    Args:
+      name, split: has word pieces.
+      sample: the tokenizer's pieces of `_sample(split)`.
     """
     ids, mask = split.arrays["text_ids"], split.arrays["text_mask"]
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return
     last = ids[rows, mask[rows].sum(axis=1) - 1]
+    # Not every tokenizer ends its texts with a special token.
+    end = sample.ids[0, sample.length[0] - 1] if sample.length[0] else last
     wrong = ""
-    if 2 * np.count_nonzero(last == tokenizer.last_id) < len(last):
+    if 2 * np.count_nonzero(last == end) < len(last):
         wrong = f"end with the id {np.bincount(last).argmax()}, but those of "
-        wrong += f"config.text.encoder with {tokenizer.last_id}"
-    elif _agreement(split, rows, tokenizer) < 0.5:
+        wrong += f"config.text.encoder with {end}"
+    elif _agreement(split, rows, sample) < 0.5:
         wrong = (
             "are not those that config.text.encoder's tokenizer makes of the raw text"
         )
@@ -227,14 +249,14 @@ def _check_vocabulary(name: str, split: Split, tokenizer: _Tokenizer) -> None:
         )
 
 
-def _agreement(split: Split, rows: np.ndarray, tokenizer: _Tokenizer) -> float:
+def _agreement(split: Split, rows: np.ndarray, sample: Pieces) -> float:
     """Share of the pieces, special ones left out, that the tokenizer makes at the same place."""
     some = [i for i in rows.tolist() if str(split.raw_text[i]).strip()][:_COMPARED]
-    made = tokenizer(split.raw_text[some])
-    length = min(made.ids.shape[1], split.arrays["text_ids"].shape[1])
+    made, word = sample.ids[1:], sample.word[1:]
+    length = min(made.shape[1], split.arrays["text_ids"].shape[1])
     theirs = split.arrays["text_ids"][some, :length]
-    both = split.arrays["text_mask"][some, :length] & (made.word[:, :length] >= 0)
-    return float((theirs == made.ids[:, :length])[both].mean()) if both.any() else 1.0
+    both = split.arrays["text_mask"][some, :length] & (word[:, :length] >= 0)
+    return float((theirs == made[:, :length])[both].mean()) if both.any() else 1.0
 
 
 def _by_piece(name: str, split: Split, pieces: Pieces) -> dict[str, np.ndarray]:

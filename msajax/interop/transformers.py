@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Container, Mapping
 from typing import Any, TypeVar
 
+from msajax.data import json_file
+from msajax.data.errors import DataError
 from msajax.nn.bert import BertConfig
 from msajax.nn.xlnet import XLNetConfig
 
@@ -52,7 +54,11 @@ def read_config(
                 f"the config says {name}={facts[name]!r}, but our encoder has only "
                 f"{values}"
             )
-    return cls(**{name: facts[name] for name in names}, **given)
+    chosen = {name: facts[name] for name in names} | given
+    try:
+        return json_file.check(chosen, cls)
+    except DataError as error:
+        raise ValueError(f"the config cannot be used: {error}") from error
 
 
 def _like(value: Any, default: Any) -> bool:

@@ -19,9 +19,14 @@ from msajax.nn.dropout import Dropout
 from msajax.nn.encoder import (
     ACTIVATIONS,
     INIT,
+    Count,
     Encoded,
+    Epsilon,
     Inject,
+    Layers,
     LayerStack,
+    Rate,
+    Width,
     check_heads,
 )
 
@@ -35,21 +40,28 @@ class BertConfig:
         positions after it. None is BERT: all tokens count from 0.
     """
 
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    layer_norm_eps: float = 1e-12
+    vocab_size: Count = 30522
+    hidden_size: Width = 768
+    num_hidden_layers: Layers = 12
+    num_attention_heads: Width = 12
+    intermediate_size: Width = 3072
+    max_position_embeddings: Count = 512
+    type_vocab_size: Count = 2
+    layer_norm_eps: Epsilon = 1e-12
     hidden_act: str = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    padding_position: int | None = None
+    hidden_dropout_prob: Rate = 0.1
+    attention_probs_dropout_prob: Rate = 0.1
+    padding_position: Count | None = None
 
     def __post_init__(self):
         check_heads(self.hidden_size, self.num_attention_heads)
+
+    @property
+    def least_parameters(self) -> int:
+        """Parameters of the layers' kernels and of the words: fewer than the network has."""
+        width, wide = self.hidden_size, self.intermediate_size
+        layer = width * (4 * width + 2 * wide)
+        return self.vocab_size * width + self.num_hidden_layers * layer
 
     def encoder(self, **settings: Any) -> "Bert":
         """A `Bert` of this config."""

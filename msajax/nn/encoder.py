@@ -1,11 +1,19 @@
 """What BERT and XLNet share: the stack of layers, the place to inject, the outputs."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Le, Lt
+
+# What a config.json may say: more than any encoder has, less than takes minutes to build.
+Count = Annotated[int, Ge(1), Le(2**24)]
+Width = Annotated[int, Ge(1), Le(2**17)]
+Layers = Annotated[int, Ge(1), Le(500)]
+Rate = Annotated[float, Ge(0), Lt(1)]
+Epsilon = Annotated[float, Gt(0), Le(1)]
 
 # By the names in the config.json of Hugging Face's checkpoints.
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {

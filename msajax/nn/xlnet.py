@@ -20,9 +20,14 @@ from msajax.nn.dropout import Dropout
 from msajax.nn.encoder import (
     ACTIVATIONS,
     INIT,
+    Count,
     Encoded,
+    Epsilon,
     Inject,
+    Layers,
     LayerStack,
+    Rate,
+    Width,
     check_heads,
 )
 
@@ -31,17 +36,24 @@ from msajax.nn.encoder import (
 class XLNetConfig:
     """The network, by the names in a checkpoint's config.json; the defaults are xlnet-base-cased's."""
 
-    vocab_size: int = 32000
-    d_model: int = 768
-    n_layer: int = 12
-    n_head: int = 12
-    d_inner: int = 3072
+    vocab_size: Count = 32000
+    d_model: Width = 768
+    n_layer: Layers = 12
+    n_head: Width = 12
+    d_inner: Width = 3072
     ff_activation: str = "gelu"
-    layer_norm_eps: float = 1e-12
-    dropout: float = 0.1
+    layer_norm_eps: Epsilon = 1e-12
+    dropout: Rate = 0.1
 
     def __post_init__(self):
         check_heads(self.d_model, self.n_head)
+
+    @property
+    def least_parameters(self) -> int:
+        """Parameters of the layers' kernels and of the words: fewer than the network has."""
+        width, wide = self.d_model, self.d_inner
+        layer = width * (4 * width + 2 * wide)
+        return self.vocab_size * width + self.n_layer * layer
 
     def encoder(self, **settings: Any) -> "XLNet":
         """An `XLNet` of this config."""

@@ -1,7 +1,6 @@
 """A checkpoint's config and weights to an encoder's, and the account of what did not fit."""
 
 import dataclasses
-import json
 import pathlib
 import re
 from types import ModuleType
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from msajax.data import json_file, tokenizer_files
 from msajax.interop import bert, xlnet
 from msajax.nn.bert import Bert, BertConfig
 from msajax.nn.xlnet import XLNet, XLNetConfig
@@ -37,6 +37,18 @@ _CAUSES = (
     (r"(intermediate|layer_1)/", -1, "another width of the feed-forward blocks"),
     (r"", -1, "another width (hidden_size, d_model), so another model"),
 )
+
+
+_ADVICE = "copy it again from where the weights come from"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Names:
+    """The names in a config.json of networks and tokenizers."""
+
+    model_type: str | None = None
+    architectures: tuple[str, ...] | None = None
+    tokenizer_class: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,25 +89,46 @@ def read_config(folder: pathlib.Path) -> BertConfig | XLNetConfig:
             f"{folder} has no {CONFIG}; copy it from where the weights come from: it "
             "says what network they belong to"
         )
-    try:
-        facts = dict(json.loads(file.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{file} is no JSON object ({error}); copy it again"
-        ) from error
-    kind = facts.get("model_type") or _by_class(facts)
+    facts = json_file.read(file, dict[str, Any], advice=_ADVICE, nan=True)
+    named = json_file.read(file, _Names, advice=_ADVICE, extra="ignore", nan=True)
+    kind = named.model_type or _by_class(facts, named)
     if kind not in _ARCHITECTURES:
         raise ValueError(
             f'{file} describes a network of type "{kind}"; supported are '
             f"{', '.join(_ARCHITECTURES)}. Choose a checkpoint of one of these"
         )
     try:
-        return _ARCHITECTURES[kind].config({**facts, "model_type": kind})
+        found = _ARCHITECTURES[kind].config({**facts, "model_type": kind})
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+    _check_size(folder, found)
+    return found
 
 
-def _by_class(facts: dict[str, Any]) -> str:
+def tokenizer_facts(folder: pathlib.Path) -> dict[str, str]:
+    """What the config.json of a folder says of the tokenizer, after `read_config`."""
+    file = folder / CONFIG
+    named = json_file.read(file, _Names, advice=_ADVICE, extra="ignore", nan=True)
+    if named.tokenizer_class is not None:
+        tokenizer_files.check_class(named.tokenizer_class, file)
+    facts = {"model_type": named.model_type, "tokenizer_class": named.tokenizer_class}
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _check_size(folder: pathlib.Path, config: BertConfig | XLNetConfig) -> None:
+    """Refuses a config of more parameters than the weights beside it can hold.
+
+    Building such a network would take minutes and more memory than there is.
+    """
+    size = weights.size(folder)
+    if size and config.least_parameters > size:
+        raise ValueError(
+            f"{folder / CONFIG} describes a network of {config.least_parameters} "
+            f"parameters or more, but the weights beside it have {size} bytes; {_ADVICE}"
+        )
+
+
+def _by_class(facts: dict[str, Any], named: _Names) -> str:
     """The type by the class that was saved, for files from before model_type.
 
     The first ones, bert_config.json, say neither.
@@ -104,7 +137,7 @@ def _by_class(facts: dict[str, Any]) -> str:
         facts
     ):
         return "bert"
-    name = str((facts.get("architectures") or ["unknown"])[0])
+    name = (named.architectures or ("unknown",))[0]
     return re.sub(r"(Model|For\w+|LMHeadModel)$", "", name).lower()
 
 

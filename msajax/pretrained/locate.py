@@ -1,11 +1,11 @@
 """Finds a checkpoint: a folder, an installed package, or a model of Hugging Face's hub."""
 
+import dataclasses
 import importlib.metadata
-import json
 import pathlib
 import re
 
-from msajax.data import tokenize
+from msajax.data import json_file, tokenizer_files
 
 # In the order in which they are preferred; .index.json lists the parts of a split one.
 WEIGHTS = (
@@ -16,6 +16,13 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 CONFIG = "config.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Index:
+    """An .index.json: the file of each array."""
+
+    weight_map: dict[str, str]
 
 
 def locate(source: str) -> pathlib.Path:
@@ -49,12 +56,8 @@ def parts(index: pathlib.Path) -> list[str]:
     Raises:
       ValueError: it is damaged, or lists files of another folder.
     """
-    try:
-        found = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{index} is no index of weights ({error}); copy it again"
-        ) from error
+    read = json_file.read(index, _Index, advice="copy it again", extra="ignore")
+    found = sorted(set(read.weight_map.values()))
     for part in found:
         if pathlib.PurePath(part).name != part:
             raise ValueError(f"{index} lists {part}, which is not in its folder")
@@ -88,7 +91,7 @@ def _from_hub(name: str) -> pathlib.Path:
     try:
         folder = pathlib.Path(
             huggingface_hub.snapshot_download(
-                name, allow_patterns=[CONFIG, *tokenize.FILES]
+                name, allow_patterns=[CONFIG, *tokenizer_files.FILES]
             )
         )
         _fetch_weights(name, folder)

@@ -62,6 +62,14 @@ def fingerprint(folder: pathlib.Path) -> str:
     return prepared.fingerprint([folder / CONFIG, *_files(folder)])
 
 
+def size(folder: pathlib.Path) -> int:
+    """Bytes of the weights in a folder; 0 where there are none, or not all."""
+    try:
+        return sum(path.stat().st_size for path in _files(folder))
+    except ValueError:
+        return 0
+
+
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     """The file with the weights, or the index and the files that it lists."""
     for name in WEIGHTS:

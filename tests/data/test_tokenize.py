@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from msajax.data.spec import Corpus, Split
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ENGLISH = [*SPECIAL, "a", "lot", "of", "fun", "##ny", "##s", "not", "!"]
 CHINESE = [*SPECIAL, *"我很高兴这电影不好看，。"]
+RUN = tokenize._run  # in a process of its own
 CLS, SEP, FUN = 2, 3, ENGLISH.index("fun")
 
 
@@ -21,6 +23,15 @@ CLS, SEP, FUN = 2, 3, ENGLISH.index("fun")
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "root"))
     return tmp_path / "root"
+
+
+@pytest.fixture(autouse=True)
+def here(tokenizer_in_process):
+    """Starting a process for each test would take seconds."""
+
+
+def word_pieces(*args, **options):
+    return tokenize.word_pieces(*args, network={"model_type": "bert"}, **options)
 
 
 def tokenizer(folder, words=ENGLISH, **options):
@@ -40,9 +51,7 @@ def corpus(texts, **arrays):
 
 def pieces(texts, folder, max_length=8, **options):
     """(ids without padding, types, note) of the texts."""
-    found = tokenize.word_pieces(
-        corpus(texts), folder, max_length=max_length, **options
-    )
+    found = word_pieces(corpus(texts), folder, max_length=max_length, **options)
     arrays = found.splits["train"].arrays
     assert arrays["text_ids"].shape == (len(texts), max_length)
     assert arrays["text_ids"].dtype == arrays["text_type"].dtype == np.int32
@@ -121,9 +130,7 @@ def test_a_row_per_word_becomes_a_row_per_piece(tmp_path):
     vision = np.zeros((2, 3, 2), np.float32)
     given = corpus(["not funny !", "a"], audio=audio, audio_mask=mask)
     given.splits["train"].arrays.update(vision=vision, vision_mask=mask & False)
-    found = tokenize.word_pieces(
-        given, tokenizer(tmp_path / "t"), max_length=7, words=True
-    )
+    found = word_pieces(given, tokenizer(tmp_path / "t"), max_length=7, words=True)
     arrays = found.splits["train"].arrays
     # [CLS] not fun ##ny ! [SEP]
     np.testing.assert_array_equal(
@@ -137,9 +144,7 @@ def test_a_row_per_word_becomes_a_row_per_piece(tmp_path):
 def test_words_that_are_cut_lose_their_rows(tmp_path):
     audio = np.ones((1, 3, 1), np.float32) * [[[1], [2], [3]]]
     given = corpus(["a lot fun"], audio=audio, audio_mask=np.ones((1, 3), bool))
-    found = tokenize.word_pieces(
-        given, tokenizer(tmp_path / "t"), max_length=4, words=True
-    )
+    found = word_pieces(given, tokenizer(tmp_path / "t"), max_length=4, words=True)
     assert found.splits["train"].arrays["audio"][0, :, 0].tolist() == [0, 1, 2, 0]
 
 
@@ -148,7 +153,7 @@ def test_other_rows_than_words(tmp_path):
         ["a lot"], audio=np.ones((1, 3, 1)), audio_mask=np.ones((1, 3), bool)
     )
     with pytest.raises(DataError, match=r'audio of "row0".*3 rows.*2 words'):
-        tokenize.word_pieces(given, tokenizer(tmp_path / "t"), max_length=8, words=True)
+        word_pieces(given, tokenizer(tmp_path / "t"), max_length=8, words=True)
 
 
 def _with_pieces(last, piece=FUN):
@@ -159,23 +164,23 @@ def _with_pieces(last, piece=FUN):
 
 def test_pieces_of_the_file_are_used_as_they_are(tmp_path):
     given, folder = _with_pieces(SEP), tokenizer(tmp_path / "t")
-    found = tokenize.word_pieces(given, folder, max_length=8)
+    found = word_pieces(given, folder, max_length=8)
     arrays = found.splits["train"].arrays
     assert arrays["text_ids"] is given.splits["train"].arrays["text_ids"]
     assert "text" not in arrays
-    raw = tokenize.word_pieces(given, folder, max_length=8, raw=True)
+    raw = word_pieces(given, folder, max_length=8, raw=True)
     assert raw.splits["train"].arrays["text_ids"].shape == (2, 8)
 
 
 def test_pieces_of_another_tokenizer(tmp_path):
     with pytest.raises(DataError, match=r"id 7, but .* 3: .*another model"):
-        tokenize.word_pieces(_with_pieces(7), tokenizer(tmp_path / "t"), max_length=8)
+        word_pieces(_with_pieces(7), tokenizer(tmp_path / "t"), max_length=8)
 
 
 def test_pieces_of_another_vocabulary_with_the_same_special_tokens(tmp_path):
     given = _with_pieces(SEP, piece=6)
     with pytest.raises(DataError, match="are not those that .* makes of the raw text"):
-        tokenize.word_pieces(given, tokenizer(tmp_path / "t"), max_length=8)
+        word_pieces(given, tokenizer(tmp_path / "t"), max_length=8)
 
 
 def test_no_raw_text(tmp_path):
@@ -183,7 +188,7 @@ def test_no_raw_text(tmp_path):
         pieces(["", " "], tokenizer(tmp_path / "t"))
     given = corpus([" "])  # a clip to predict may have no word
     given = Corpus("mosi", {"all": given.splits["train"]})
-    found = tokenize.word_pieces(given, tmp_path / "t", max_length=4)
+    found = word_pieces(given, tmp_path / "t", max_length=4)
     assert found.splits["all"].arrays["text_ids"].tolist() == [[CLS, SEP, 0, 0]]
 
 
@@ -195,5 +200,77 @@ def test_no_tokenizer(tmp_path):
     with pytest.raises(ValueError, match=r"has no tokenizer; copy"):
         pieces(["a"], tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(ValueError, match="tokenizer.json is no JSON"):
         pieces(["a"], tmp_path)
+
+
+def test_a_process_of_its_own(tmp_path, monkeypatch):
+    """Under limits: its results are those of this process, and what does not end is ended."""
+    texts, folder = ["a lot of funny", "not fun !"], tokenizer(tmp_path / "t")
+    found = pieces(texts, folder)
+    monkeypatch.setattr(tokenize, "_run", RUN)
+    assert pieces([*texts, "a"], folder)[0][:2] == found[0]
+
+
+GROWS = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+
+
+def fast(folder, **changes):
+    """A folder with the same vocabulary as tokenizer.json."""
+    tokenizer(folder)
+    loaded = transformers.AutoTokenizer.from_pretrained(folder)
+    facts = json.loads(loaded.backend_tokenizer.to_str())
+    (folder / "vocab.txt").unlink()
+    (folder / "tokenizer.json").write_text(json.dumps({**facts, **changes}))
+    return folder
+
+
+def test_a_tokenizer_that_does_not_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenize, "_run", RUN)
+    grows = {"type": "Sequence", "normalizers": [GROWS] * 60}
+    folder = fast(tmp_path / "t", normalizer=grows)
+    kind = {
+        "tokenizer_class": "PreTrainedTokenizerFast"
+    }  # whose normalizer is the file's
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind))
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="takes more|ended its process"):
+        pieces(["a a a"], folder)
+    assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize("number", [-1, 2**31, 2**32 - 1, 2**64, 1.5, "3", None])
+def test_ids_that_are_none(tmp_path, number):
+    token = {"id": number, "content": "fun", "special": False}
+    token |= {k: False for k in ("single_word", "lstrip", "rstrip", "normalized")}
+    folder = fast(tmp_path / "t", added_tokens=[token])
+    with pytest.raises(ValueError, match="tokenizer.json.*added_tokens.0.id"):
+        pieces(["fun"], folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"model": 3}', "[" * 9999])
+@pytest.mark.parametrize("name", ["tokenizer.json", "added_tokens.json"])
+def test_files_of_another_shape(tmp_path, name, text):
+    if name == "added_tokens.json":
+        text = text.replace("{}", '{"fun": -1}').replace("3", '"3"')
+    folder = fast(tmp_path / "t")
+    (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=name):
+        pieces(["fun"], folder)
+
+
+def test_code_of_a_folder_is_never_run(tmp_path, monkeypatch):
+    folder = tokenizer(tmp_path / "t", auto_map={"AutoTokenizer": ["evil.Evil", None]})
+    (folder / "evil.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: 0\n"
+    )
+    with pytest.raises(ValueError, match="code of its own .auto_map.* never run"):
+        pieces(["a"], folder)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["AutoTokenizer.from_pretrained", "os.system", "Evil"])
+def test_a_tokenizer_class_that_is_none(tmp_path, name):
+    folder = tokenizer(tmp_path / "t", tokenizer_class=name)
+    with pytest.raises(ValueError, match='"tokenizer_class" is'):
+        pieces(["a"], folder)

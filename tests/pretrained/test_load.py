@@ -1,4 +1,5 @@
 import json
+import time
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +147,7 @@ def test_a_folder_without_config(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[1]", "3"])
 def test_a_damaged_config(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match="no JSON object"):
+    with pytest.raises(ValueError, match="config.json.*(no JSON|should be)"):
         pretrained.read_config(tmp_path)
 
 
@@ -238,3 +239,45 @@ def test_real_weights_in_another_config(minilm, tmp_path):
     message = r"\(30522, 384\) in the file, but \(21128, 384\) .*another vocabulary"
     with pytest.raises(ValueError, match=message):
         pretrained.load(minilm, encoder, empty(encoder))
+
+
+@pytest.mark.parametrize(
+    "key,value",
+    [
+        *(("model_type", ["bert"]), ("model_type", 3), ("architectures", "Bert")),
+        *(("num_hidden_layers", 10**8), ("num_hidden_layers", -1), ("hidden_size", 0)),
+        *(("num_attention_heads", 0), ("num_attention_heads", 10**9)),
+        *(("hidden_dropout_prob", 2), ("hidden_dropout_prob", -0.5)),
+        *(("layer_norm_eps", float("nan")), ("layer_norm_eps", 0.0)),
+        *(("vocab_size", 10**12), ("vocab_size", None), ("vocab_size", [1])),
+        *(("intermediate_size", 10**30), ("max_position_embeddings", 2.5)),
+        *(("hidden_act", ["gelu"]), ("type_vocab_size", {}), ("tokenizer_class", 1)),
+        *(("attention_probs_dropout_prob", "0.1"), ("num_attention_heads", 5)),
+    ],
+)
+def test_a_wrong_value_is_named_at_once(tmp_path, key, value):
+    made = Checkpoint("bert")
+    write(tmp_path, {**made.facts, key: value})
+    start = time.monotonic()
+    named = "attention heads" if value == 5 else key
+    with pytest.raises(ValueError, match=rf"config\.json(.|\n)*{named}"):
+        encoders_config(tmp_path)
+    assert time.monotonic() - start < 5
+
+
+def encoders_config(folder):
+    pretrained.tokenizer_facts(folder)
+    return pretrained.read_config(folder)
+
+
+def test_a_network_larger_than_its_weights(tmp_path):
+    made = Checkpoint("bert")
+    write(tmp_path, {**made.facts, "num_hidden_layers": 400}, state=made.state)
+    with pytest.raises(ValueError, match=r"network of \d+ parameters or more, but"):
+        pretrained.read_config(tmp_path)
+
+
+def test_a_config_that_is_a_folder(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ValueError, match="has no config.json"):
+        pretrained.read_config(tmp_path)
