@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from msajax.board import Board
 from msajax.book import Book, Phase
 
 # Plain lines (no terminal) come at most this often, in seconds.
@@ -58,15 +59,14 @@ class Log:
 
     def begin(self, histories: Sequence[list[dict]]) -> None:
         """Starts the files from the epochs of the last checkpoints, and the bar."""
-        from tensorboardX import SummaryWriter  # slow to import
-
         for folder, history in zip(self._folders.values(), histories, strict=True):
             folder.mkdir(parents=True, exist_ok=True)
             for old in folder.glob("events.out.tfevents.*"):
                 old.unlink()
             path = folder / "log.jsonl"
-            lines = self._stack.enter_context(open(path, "w", encoding="utf-8"))
-            board = self._stack.enter_context(SummaryWriter(str(folder)))
+            path.unlink(missing_ok=True)  # where it is a link, the file behind it stays
+            lines = self._stack.enter_context(open(path, "x", encoding="utf-8"))
+            board = self._stack.enter_context(contextlib.closing(Board(folder)))
             self._files.append((lines, board))
             for i in range(len(history)):
                 self._write(len(self._files) - 1, history, i)
@@ -144,9 +144,7 @@ class Log:
         finite = {k: None if k in wrong else v for k, v in row.items()}
         lines.write(json.dumps(finite) + "\n")
         lines.flush()
-        for name, value in finite.items():
-            if name.startswith(("train_", "valid_", "lr_")) and value is not None:
-                board.add_scalar(name.replace("_", "/", 1), value, i)
+        board.add(finite, i)
 
     def _say(self, text: str, title: str) -> None:
         self._shown = time.monotonic()

@@ -5,6 +5,19 @@ import errno
 import sys
 from collections.abc import Sequence
 
+from msajax import program
+
+# What an error of the system means here, and what to do; the error itself says where.
+_ADVICE = {
+    errno.ENOSPC: "The disk is full. Every finished checkpoint is kept: make room and "
+    "run the same command again.",
+    errno.EDQUOT: "Your quota of the disk is used up. Every finished checkpoint is kept: "
+    "make room and run the same command again.",
+    errno.EMFILE: "This process may not open more files: raise the limit (`ulimit -n 1024`) "
+    "and run the same command again.",
+    errno.ENFILE: "This machine has no room for more open files: end other programs and "
+    "run the same command again.",
+}
 _EXAMPLES = """\
 examples:
   # the embedded demo corpus: no download, half a minute
@@ -44,6 +57,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     add("--traceback", action="store_true", help="show where an error came from")
     parser.add_argument_group("--config.KEY=VALUE", "any value of the recipe")
     args, rest = parser.parse_known_args(argv)
+    for name in ("config", "workdir", "data", "split", "output"):
+        if getattr(args, name) == "":
+            parser.error(f"--{name} is empty; give a value, or leave it away")
     pairs = []
     while rest:
         key, equals, value = rest.pop(0).partition("=")
@@ -70,17 +86,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.traceback:
             raise
         print(f"error: {error}", file=sys.stderr)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            print(
-                "The disk is full. Every finished checkpoint is kept: make room and run "
-                "the same command again.",
-                file=sys.stderr,
-            )
+        if advice := _ADVICE.get(getattr(error, "errno", None) or 0):
+            print(advice, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
 
 
+def command() -> int:
+    """`main` as a program: it hears signals, and lost output does not end it."""
+    program.start()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

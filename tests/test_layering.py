@@ -34,18 +34,21 @@ ALLOWED = {
         *("data.loader", "data.spec"),
     },
     "report": {"report", "metrics", "data.spec"},
-    "logs": {"book"},
+    "logs": {"board", "book"},
+    "board": set(),
     "train": {
         *("models.base", "parallel", "book", "checkpoint", "evaluate", "feed"),
         *("processes", "step", "data.loader", "data.spec", "logs"),
     },
     "text": {
         *("config", "pretrained", "step", "models.base", "nn"),
-        *("data.store", "data.tokenize", "data.spec"),
+        *("data.parts", "data.store", "data.tokenize", "data.spec"),
     },
     "config": {"models", "book", "data.spec", "optim"},
-    "workdir": {"config", "data.spec"},
-    "signals": set(),
+    "workdir": {"config", "data.spec", "data.parts"},
+    "signals": {"data.parts"},
+    "output": {"workdir", "data.spec"},
+    "program": {"signals"},
 }
 FREE = {"main", "run", "settings", "takeover", "__init__"}
 
