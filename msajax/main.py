@@ -60,6 +60,11 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     for name in ("config", "workdir", "data", "split", "output"):
         if getattr(args, name) == "":
             parser.error(f"--{name} is empty; give a value, or leave it away")
+    if not _is_utf8(args.workdir):
+        parser.error(
+            f"--workdir {ascii(args.workdir)} is no UTF-8, in which checkpoints are "
+            "named; take another name, or a locale such as LC_ALL=C.UTF-8"
+        )
     pairs = []
     while rest:
         key, equals, value = rest.pop(0).partition("=")
@@ -73,6 +78,14 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     if args.mode == "predict" and not args.data:
         parser.error("--mode predict needs --data FILE, the file to score")
     return args, pairs
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that Python could not decode
+        return False
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

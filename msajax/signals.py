@@ -43,7 +43,8 @@ def watch() -> None:
 
 def _watch() -> None:
     while True:
-        _hear(signal.sigwait(_NUMBERS))
+        number = signal.sigwait(_NUMBERS)
+        _hear(number)  # who it is now, not when the wait began
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ Their names are drawn, so that no file or link that lies there is written to.
 import contextlib
 import os
 import pathlib
-import secrets
 import shutil
 import threading
 import time
@@ -31,7 +30,7 @@ def beside(final: pathlib.Path) -> Iterator[pathlib.Path]:
       final: whose folder exists. Parts of killed processes are removed from there.
     """
     _sweep(final.parent)
-    part = final.with_name(f".{secrets.token_hex(8)}{_SUFFIX}")
+    part = final.with_name(f".{os.urandom(8).hex()}{_SUFFIX}")
     with _lock:
         _parts.add(part)
     try:
