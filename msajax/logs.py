@@ -135,16 +135,22 @@ class Log:
     def close(self) -> None:
         """Ends the bar and the files."""
         self._bar.stop()
-        self._stack.close()
+        # What a full disk loses here is written anew from the next checkpoint.
+        with contextlib.suppress(OSError):
+            self._stack.close()
 
     def _write(self, seed: int, history: list[dict], i: int) -> None:
         row, (lines, board) = history[i], self._files[seed]
         # JSON has no NaN and no infinity, and the board warns of them.
         wrong = {k for k, v in row.items() if v != v or v in (math.inf, -math.inf)}
         finite = {k: None if k in wrong else v for k, v in row.items()}
-        lines.write(json.dumps(finite) + "\n")
-        lines.flush()
-        board.add(finite, i)
+        try:
+            lines.write(json.dumps(finite) + "\n")
+            lines.flush()
+            board.add(finite, i)
+        except OSError as error:
+            error.filename = lines.name  # errors of writing name no file
+            raise
 
     def _say(self, text: str, title: str) -> None:
         self._shown = time.monotonic()

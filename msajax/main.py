@@ -2,21 +2,20 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from msajax import program
 
-# What an error of the system means here, and what to do; the error itself says where.
+_AGAIN = "every finished checkpoint is kept; run the same command again"
+# Errors of the system that say nothing about the run: what to do.
 _ADVICE = {
-    errno.ENOSPC: "The disk is full. Every finished checkpoint is kept: make room and "
-    "run the same command again.",
-    errno.EDQUOT: "Your quota of the disk is used up. Every finished checkpoint is kept: "
-    "make room and run the same command again.",
-    errno.EMFILE: "This process may not open more files: raise the limit (`ulimit -n 1024`) "
-    "and run the same command again.",
-    errno.ENFILE: "This machine has no room for more open files: end other programs and "
-    "run the same command again.",
+    errno.ENOSPC: f"make room on the disk; {_AGAIN}",
+    errno.EDQUOT: f"make room in your quota of the disk; {_AGAIN}",
+    errno.EMFILE: f"allow the process more, for example by `ulimit -n 1024`; {_AGAIN}",
+    errno.ENFILE: f"end other programs on this machine; {_AGAIN}",
 }
 _EXAMPLES = """\
 examples:
@@ -98,20 +97,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if args.traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        if advice := _ADVICE.get(getattr(error, "errno", None) or 0):
-            print(advice, file=sys.stderr)
+        print(f"error: {_told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
 
 
-def command() -> int:
+def _told(error: Exception) -> str:
+    """An error in a line; libraries hide those of the system in texts of their own."""
+    for number, advice in _ADVICE.items():
+        reason = os.strerror(number)
+        if getattr(error, "errno", None) == number or reason in str(error):
+            place = getattr(error, "filename", None)
+            return f"{reason}{f' ({place})' if place else ''}: {advice}"
+    return str(error)
+
+
+def command() -> NoReturn:
     """`main` as a program: it hears signals, and lost output does not end it."""
     program.start()
-    return main()
+    program.end(main())
 
 
 if __name__ == "__main__":
-    sys.exit(command())
+    command()

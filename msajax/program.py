@@ -1,9 +1,11 @@
 """What every program does first: signals and lost output end none of its work."""
 
 import io
+import logging
 import os
 import sys
-from typing import TextIO
+import warnings
+from typing import NoReturn, TextIO
 
 from msajax import signals
 
@@ -18,6 +20,28 @@ def start() -> None:
     signals.watch()
     sys.stdout = _steady(1, sys.stdout)
     sys.stderr = _steady(2, sys.stderr)
+    if "--traceback" not in sys.argv:
+        _quieten()
+
+
+def end(status: int) -> NoReturn:
+    """Ends the process without waiting for threads: after a save that failed Orbax's go on."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _quieten() -> None:
+    """Leaves out the tracebacks of Orbax's threads: it raises their first error in ours, too."""
+    from absl import logging as absl_logging
+
+    def ours(record: logging.LogRecord) -> bool:
+        return "/orbax/" not in record.pathname
+
+    absl_logging.get_absl_logger().addFilter(ours)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+    sys.unraisablehook = lambda _: None  # of TensorStore's threads
 
 
 class _Lossy(io.FileIO):
