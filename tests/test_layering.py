@@ -48,6 +48,7 @@ ALLOWED = {
     "workdir": {"config", "data.spec", "data.parts"},
     "signals": {"data.parts"},
     "output": {"workdir", "data.spec"},
+    "compiled": set(),
     "program": {"signals"},
 }
 FREE = {"main", "run", "settings", "takeover", "__init__"}
