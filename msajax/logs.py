@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from msajax.board import Board
 from msajax.book import Book, Phase
 
 # Plain lines (no terminal) come at most this often, in seconds.
@@ -58,15 +59,14 @@ class Log:
 
     def begin(self, histories: Sequence[list[dict]]) -> None:
         """Starts the files from the epochs of the last checkpoints, and the bar."""
-        from tensorboardX import SummaryWriter  # slow to import
-
         for folder, history in zip(self._folders.values(), histories, strict=True):
             folder.mkdir(parents=True, exist_ok=True)
             for old in folder.glob("events.out.tfevents.*"):
                 old.unlink()
             path = folder / "log.jsonl"
-            lines = self._stack.enter_context(open(path, "w", encoding="utf-8"))
-            board = self._stack.enter_context(SummaryWriter(str(folder)))
+            path.unlink(missing_ok=True)  # where it is a link, the file behind it stays
+            lines = self._stack.enter_context(open(path, "x", encoding="utf-8"))
+            board = self._stack.enter_context(contextlib.closing(Board(folder)))
             self._files.append((lines, board))
             for i in range(len(history)):
                 self._write(len(self._files) - 1, history, i)
@@ -135,18 +135,22 @@ class Log:
     def close(self) -> None:
         """Ends the bar and the files."""
         self._bar.stop()
-        self._stack.close()
+        # What a full disk loses here is written anew from the next checkpoint.
+        with contextlib.suppress(OSError):
+            self._stack.close()
 
     def _write(self, seed: int, history: list[dict], i: int) -> None:
         row, (lines, board) = history[i], self._files[seed]
         # JSON has no NaN and no infinity, and the board warns of them.
         wrong = {k for k, v in row.items() if v != v or v in (math.inf, -math.inf)}
         finite = {k: None if k in wrong else v for k, v in row.items()}
-        lines.write(json.dumps(finite) + "\n")
-        lines.flush()
-        for name, value in finite.items():
-            if name.startswith(("train_", "valid_", "lr_")) and value is not None:
-                board.add_scalar(name.replace("_", "/", 1), value, i)
+        try:
+            lines.write(json.dumps(finite) + "\n")
+            lines.flush()
+            board.add(finite, i)
+        except OSError as error:
+            error.filename = lines.name  # errors of writing name no file
+            raise
 
     def _say(self, text: str, title: str) -> None:
         self._shown = time.monotonic()

@@ -2,9 +2,21 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+from msajax import program
+
+_AGAIN = "every finished checkpoint is kept; run the same command again"
+# Errors of the system that say nothing about the run: what to do.
+_ADVICE = {
+    errno.ENOSPC: f"make room on the disk; {_AGAIN}",
+    errno.EDQUOT: f"make room in your quota of the disk; {_AGAIN}",
+    errno.EMFILE: f"allow the process more, for example by `ulimit -n 1024`; {_AGAIN}",
+    errno.ENFILE: f"end other programs on this machine; {_AGAIN}",
+}
 _EXAMPLES = """\
 examples:
   # the embedded demo corpus: no download, half a minute
@@ -44,6 +56,14 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     add("--traceback", action="store_true", help="show where an error came from")
     parser.add_argument_group("--config.KEY=VALUE", "any value of the recipe")
     args, rest = parser.parse_known_args(argv)
+    for name in ("config", "workdir", "data", "split", "output"):
+        if getattr(args, name) == "":
+            parser.error(f"--{name} is empty; give a value, or leave it away")
+    if not _is_utf8(args.workdir):
+        parser.error(
+            f"--workdir {ascii(args.workdir)} is no UTF-8, in which checkpoints are "
+            "named; take another name, or a locale such as LC_ALL=C.UTF-8"
+        )
     pairs = []
     while rest:
         key, equals, value = rest.pop(0).partition("=")
@@ -59,6 +79,14 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     return args, pairs
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that Python could not decode
+        return False
+    return True
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     args, pairs = parse(sys.argv[1:] if argv is None else argv)
@@ -69,18 +97,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if args.traceback:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            print(
-                "The disk is full. Every finished checkpoint is kept: make room and run "
-                "the same command again.",
-                file=sys.stderr,
-            )
+        print(f"error: {_told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
 
 
+def _told(error: Exception) -> str:
+    """An error in a line; libraries hide those of the system in texts of their own."""
+    for number, advice in _ADVICE.items():
+        reason = os.strerror(number)
+        if getattr(error, "errno", None) == number or reason in str(error):
+            place = getattr(error, "filename", None)
+            return f"{reason}{f' ({place})' if place else ''}: {advice}"
+    return str(error)
+
+
+def command() -> NoReturn:
+    """`main` as a program: it hears signals, and lost output does not end it."""
+    program.start()
+    program.end(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import pathlib
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from msajax import (
     feed,
     logs,
     metrics,
+    output,
     parallel,
     processes,
     settings,
@@ -29,7 +30,7 @@ from msajax.book import Book
 from msajax.data.spec import DATASETS, Corpus, Split
 from msajax.report import table
 from msajax.settings import Pairs
-from msajax.signals import Signals
+from msajax.signals import Question
 
 
 def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
@@ -47,7 +48,6 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         stack.enter_context(settings.joined(config))
         if processes.is_first():
             stack.enter_context(workdir.locked(folder))
-        signals = stack.enter_context(Signals())
         with processes.first_alone("data"):  # it may convert them for all
             corpus = settings.read_corpus(config, folder)
             others = settings.phase_corpora(config, folder)
@@ -73,14 +73,17 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
             text.keep(config, folder)
         books = _finished(setting)
         left = [seed for seed in config.train.seeds if seed not in books]
-        for i in range(0, len(left), at_once):
-            seeds = left[i : i + at_once]
-            starts = [initial | taken(seed) for seed in seeds]
-            made = _fit(setting, programs(len(seeds)), data, seeds, starts, signals)
-            books |= dict(zip(seeds, made, strict=True))
-            if not all(book.finished for book in made):
-                setting.say(f"saved in {folder}; the same command goes on from here")
-                return 128 + (signals.number or signal.SIGTERM)
+        with Question() as stop:
+            for i in range(0, len(left), at_once):
+                seeds = left[i : i + at_once]
+                starts = [initial | taken(seed) for seed in seeds]
+                made = _fit(setting, programs(len(seeds)), data, seeds, starts, stop)
+                books |= dict(zip(seeds, made, strict=True))
+                if any(processes.agree(stop())):
+                    setting.say(
+                        f"saved in {folder}; the same command goes on from here"
+                    )
+                    return 128 + (stop.number or signal.SIGTERM)
         books = {seed: books[seed] for seed in config.train.seeds}
         return _report(setting, data, books, corpus)
 
@@ -88,7 +91,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
 def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """The table of a workdir's checkpoints on a split, of its data or of another file."""
     setting = settings.trained(args, pairs)
-    output = _output(args.output) if args.output else None
+    path = output.check(args.output) if args.output else None
     corpus = settings.known_corpus(setting, args.data)
     name = "all" if "all" in corpus.splits else args.split
     settings.need_splits(corpus, (name,))
@@ -107,8 +110,9 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         **_confusion(setting, {name: preds}, {name: arrays["label"]}),
     }
     _print(setting, result, (name,))
-    if output:
-        _write_predictions(output, setting, split, preds)
+    if path:
+        output.write_predictions(path, split, preds, setting.spec.classes)
+        _note(setting, [split])
     return 0
 
 
@@ -118,7 +122,7 @@ def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     It has a column for each figure that the system reports besides.
     """
     setting = settings.trained(args, pairs)
-    output = _output(args.output or setting.folder / "scores.csv")
+    path = output.check(args.output or setting.folder / "scores.csv")
     corpus = settings.known_corpus(setting, args.data, labels=False)
     arrays = {
         name: settings.pad(setting, split) for name, split in corpus.splits.items()
@@ -129,24 +133,20 @@ def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     found = [_predict(setting, seeds, sources, method=method) for method in reports]
     rows = []
     for name, split in corpus.splits.items():
-        scores = _shown(setting, np.mean(list(preds[name].values()), axis=0))
+        scores = output.shown(
+            np.mean(list(preds[name].values()), axis=0), setting.spec.classes
+        )
         more = [np.mean(list(made[name].values()), axis=0) for made in found]
         for i, row in enumerate(zip(split.ids, scores, strict=True)):
             rows.append([*row, *(f"{x:.9g}" for values in more for x in values[i])])
     columns = [name for names in reports.values() for name in names]
-    workdir.write_csv(output, ["id", "score", *columns], rows)
-    setting.say(f"{len(rows)} scores in {output}")
+    workdir.write_csv(path, ["id", "score", *columns], rows)
+    _note(setting, corpus.splits.values())
+    setting.say(f"{len(rows)} scores in {path}")
     return 0
 
 
 MODES = {"train": train_mode, "evaluate": evaluate_mode, "predict": predict_mode}
-
-
-def _output(path: str | pathlib.Path) -> pathlib.Path:
-    path = pathlib.Path(path)
-    if not path.parent.is_dir():
-        raise ValueError(f"--output {path}: there is no folder {path.parent}")
-    return path
 
 
 def _programs(
@@ -192,7 +192,7 @@ def _fit(
     data: train.Data,
     seeds: Sequence[int],
     starts: Sequence[Mapping[str, np.ndarray]],
-    signals: Signals,
+    stop: Question,
 ) -> list[Book]:
     config = setting.config
     with contextlib.closing(_log(setting, seeds)) as log:
@@ -206,7 +206,7 @@ def _fit(
             checkpoints=[settings.checkpoints(setting, seed) for seed in seeds],
             save_seconds=config.checkpoint.seconds,
             log=log,
-            interrupted=signals,
+            interrupted=stop,
         )
         if all(book.finished for book in books):
             log.end(books)
@@ -243,8 +243,12 @@ def _report(
     if processes.is_first():
         workdir.write_json(setting.folder / "results.json", result)
         for name in splits:
-            path = setting.folder / f"predictions_{name}.csv"
-            _write_predictions(path, setting, corpus.splits[name], preds[name])
+            path, split = (
+                setting.folder / f"predictions_{name}.csv",
+                corpus.splits[name],
+            )
+            output.write_predictions(path, split, preds[name], setting.spec.classes)
+        _note(setting, [corpus.splits[name] for name in splits])
     _print(setting, result, ("test", "valid"))
     return 0 if len(books) == len(config.train.seeds) else 1
 
@@ -317,33 +321,13 @@ def _confusion(
     return {"classes": setting.spec.classes, "confusion": counts}
 
 
+def _note(setting: settings.Setting, splits: Iterable[Split]) -> None:
+    if note := output.formulas(splits):
+        setting.say(f"ids: {note}")
+
+
 def _print(setting: settings.Setting, result: dict, splits: Sequence[str]) -> None:
     """The table, and of a classification the first split's confusion matrix."""
     setting.console.print(table.render(result, splits=splits))
     if "confusion" in result:
         setting.console.print(table.confusion(result, splits[0]))
-
-
-def _shown(setting: settings.Setting, pred: np.ndarray) -> list:
-    """Sentiment, or the name of the most probable class, of each row."""
-    classes = setting.spec.classes
-    if not classes:
-        return [f"{value:.9g}" for value in pred]
-    return [classes[i] for i in pred.argmax(axis=-1)]
-
-
-def _write_predictions(
-    path: pathlib.Path,
-    setting: settings.Setting,
-    split: Split,
-    preds: dict[int, np.ndarray],
-) -> None:
-    classes = setting.spec.classes
-    labels = split.arrays["label"]
-    shown = [classes[i] for i in labels] if classes else [f"{x:.9g}" for x in labels]
-    rows = (
-        (*row, seed)
-        for seed, pred in preds.items()
-        for row in zip(split.ids, shown, _shown(setting, pred), strict=True)
-    )
-    workdir.write_csv(path, ["id", "label", "prediction", "seed"], rows)

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from msajax import compiled, feed, parallel, processes, step, text, train, workdir
 from msajax import config as configs
-from msajax import feed, parallel, processes, step, text, train, workdir
 from msajax.checkpoint import Checkpoints
 from msajax.data import clean, demo, loader, store
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
@@ -155,15 +155,7 @@ def set_up(config: configs.Config) -> None:
     # On NVIDIA GPUs the default would round the factors of float32 products to TF32.
     jax.config.update("jax_default_matmul_precision", "float32")
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        _keep_compiled(pathlib.Path("~/.cache/msajax/compiled").expanduser())
-
-
-def _keep_compiled(cache: pathlib.Path) -> None:
-    """Lets later runs read the programs that this one compiles."""
-    with contextlib.suppress(OSError):  # a home that cannot be written keeps none
-        cache.mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        compiled.keep(pathlib.Path("~/.cache/msajax/compiled").expanduser())
 
 
 def trained(args: argparse.Namespace, pairs: Pairs) -> Setting:

@@ -1,31 +1,106 @@
-"""Ctrl-C and SIGTERM as a question that the training loop asks."""
+"""Ctrl-C and SIGTERM: they end a program at once, or are a question that a training loop asks.
 
+A thread of its own hears them. It can always run, where Python's own handlers
+wait for the main thread, which may be compiling or tokenizing for minutes.
+"""
+
+import contextlib
 import os
 import signal
-import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from msajax.data import parts
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+# Seconds that a training loop has to ask, and so to begin its save. Clusters
+# commonly kill 30 s after SIGTERM.
+_PATIENCE = 20.0
 
 
-class Signals:
-    """Hears Ctrl-C and SIGTERM: the first asks for a save, the second ends at once."""
+def end(number: int) -> NoReturn:
+    """Ends the process with 128 + number, as shells expect; removes what is half written."""
+    _say(f"stopped by {signal.Signals(number).name}")
+    with contextlib.suppress(OSError):
+        if os.isatty(1):
+            os.write(1, b"\x1b[?25h")  # a progress bar hides the cursor
+    parts.remove_all()
+    os._exit(128 + number)
+
+
+# What hears a signal: `end`, but for the time of a `heard_by`.
+_hear: Callable[[int], None] = end
+
+
+def watch() -> None:
+    """Hears signals until the process ends. From the main thread, before there are others."""
+    for number in _NUMBERS:  # also where a shell ignores it for a background job
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+    threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    while True:
+        number = signal.sigwait(_NUMBERS)
+        _hear(number)  # who it is now, not when the wait began
+
+
+@contextlib.contextmanager
+def heard_by(hear: Callable[[int], None]) -> Iterator[None]:
+    """Calls a function with each signal's number, in the watching thread, in place of `end`."""
+    global _hear
+    before, _hear = _hear, hear
+    try:
+        yield
+    finally:
+        _hear = before
+
+
+class Question:
+    """Whether a signal came, asked by a training loop between two steps.
+
+    From the first time that it is asked (before, the loop compiles, and there is
+    nothing to save) the first signal asks for a save, and the second ends the
+    process. So does the first where the loop does not ask again in time.
+    """
 
     def __init__(self):
         self.number = 0
+        self._asked = False
+        self._answered = threading.Event()
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self):
-        handled = (signal.SIGINT, signal.SIGTERM)
-        self._old = {n: signal.signal(n, self._hear) for n in handled}
+        self._stack.enter_context(heard_by(self._hear))
         return self
 
     def __exit__(self, *_):
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
+        self._answered.set()
+        self._stack.close()
 
     def __call__(self) -> bool:
         """Whether a signal came."""
+        self._asked = True
+        if self.number:
+            self._answered.set()
         return self.number != 0
 
-    def _hear(self, number, _):
-        if self.number:
-            os._exit(128 + number)
+    def _hear(self, number: int) -> None:
+        if not self._asked or self.number:
+            end(number)
         self.number = number
-        print("\nstopping after a save; once more to stop at once", file=sys.stderr)
+        _say("stopping after a save; once more to stop at once")
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        if not self._answered.wait(_PATIENCE):
+            _say(f"no step ended in {_PATIENCE:.0f} s: the last checkpoint stays")
+            end(self.number)
+
+
+def _say(text: str) -> None:
+    # Not through sys.stderr: the main thread may hold its lock.
+    with contextlib.suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())

@@ -17,7 +17,7 @@ from flax import traverse_util
 
 from msajax import config as configs
 from msajax import pretrained, step
-from msajax.data import store, tokenize, tokenizer_files
+from msajax.data import parts, store, tokenize, tokenizer_files
 from msajax.data.spec import Corpus, Split
 from msajax.models.base import Model
 from msajax.nn.bert import BertConfig
@@ -46,15 +46,13 @@ def keep(config: configs.Config, workdir: pathlib.Path) -> None:
     if not config.text.encoder or kept.is_dir():
         return
     source = pretrained.locate(config.text.encoder)
-    part = workdir / "encoder.part"
-    shutil.rmtree(part, ignore_errors=True)  # of a start that was killed
-    part.mkdir()
-    if config.text.frozen:  # no checkpoint holds its weights
-        (part / _SHA256).write_text(pretrained.fingerprint(source), "utf-8")
-    for name in ("config.json", *tokenizer_files.FILES):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, part / name)
-    part.rename(kept)
+    with parts.replacing(kept) as part:
+        part.mkdir()
+        if config.text.frozen:  # no checkpoint holds its weights
+            (part / _SHA256).write_text(pretrained.fingerprint(source), "utf-8")
+        for name in ("config.json", *tokenizer_files.FILES):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, part / name)
 
 
 def encoder_of(config: configs.Config, workdir: pathlib.Path) -> EncoderConfig | None:

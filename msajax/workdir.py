@@ -5,8 +5,8 @@ seed_<n>/ with checkpoints, log.jsonl and TensorBoard events.
 """
 
 import contextlib
-import csv
 import dataclasses
+import errno
 import fcntl
 import json
 import math
@@ -17,7 +17,7 @@ from typing import Any
 
 from msajax import config as configs
 from msajax.checkpoint import Checkpoints, Owner
-from msajax.data import json_file
+from msajax.data import json_file, parts
 from msajax.data.errors import DataError
 from msajax.data.spec import FIELDS, Spec, suggest
 
@@ -34,12 +34,11 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--workdir {folder} is a file; give a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
+    with open(_lock_file(folder), "r+", encoding="utf-8") as lock:
         try:
             # The system drops this lock with the process, however it ends.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            lock.seek(0)
             raise ValueError(
                 f"another run (process {lock.read().strip() or 'unknown'}) is at work "
                 f"in {folder}; wait for it, or take another --workdir"
@@ -48,6 +47,21 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _lock_file(folder: pathlib.Path) -> int:
+    path = folder / ".lock"
+    try:
+        return os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+        )
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise ValueError(
+            f"{path} is a link, which no run makes: it would be written through to "
+            f"{os.readlink(path)}; remove it"
+        ) from error
 
 
 def claim(
@@ -178,19 +192,21 @@ def write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
 
 def write(path: pathlib.Path, text: str) -> None:
     """Writes a text file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
+    with parts.replacing(path) as part, open(part, "x", encoding="utf-8") as file:
+        file.write(text)
 
 
 def write_csv(path: pathlib.Path, header: list[str], rows: Iterable[Iterable]) -> None:
     """Writes a csv file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-    os.replace(part, path)
+    with parts.replacing(path) as part, open(part, "x", encoding="utf-8") as file:
+        file.writelines(",".join(map(_cell, row)) + "\n" for row in (header, *rows))
+
+
+def _cell(value: Any) -> str:
+    """A value as csv has it. Python's writer leaves a lone carriage return without quotes."""
+    text = str(value)
+    quoted = '"' + text.replace('"', '""') + '"'
+    return quoted if any(c in text for c in ',"\r\n') else text
 
 
 def _without_nan(value: Any) -> Any:

@@ -46,14 +46,21 @@ ALLOWED = {
         *("data.loader", "data.spec"),
     },
     "report": {"report", "metrics", "data.spec"},
-    "logs": {"book"},
+    "logs": {"board", "book"},
+    "board": set(),
     "train": {
         *("models.base", "parallel", "book", "checkpoint", "evaluate", "feed"),
         *("processes", "step", "data.loader", "data.spec", "logs"),
     },
     "text": {
         *("config", "pretrained", "step", "models.base", "nn"),
-        *("data.store", "data.tokenize", "data.tokenizer_files", "data.spec"),
+        *(
+            "data.parts",
+            "data.store",
+            "data.tokenize",
+            "data.tokenizer_files",
+            "data.spec",
+        ),
     },
     "config_schema": {"data.spec", "optim"},
     "config_values": {"data.spec"},
@@ -67,7 +74,10 @@ ALLOWED = {
         "optim",
     },
     "workdir": {"config", "checkpoint", "data"},
-    "signals": set(),
+    "signals": {"data.parts"},
+    "output": {"workdir", "data.spec"},
+    "compiled": set(),
+    "program": {"signals"},
 }
 FREE = {"main", "run", "settings", "takeover", "__init__"}
 

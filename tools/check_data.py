@@ -6,10 +6,15 @@ import pathlib
 import runpy
 import sys
 
-import numpy as np
-
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from msajax import program
+
+if __name__ == "__main__":  # before the imports below, which take seconds
+    program.start()
+
+import numpy as np
 
 from msajax.data import clean, columns, loader, meld, mmsa, read
 from msajax.data.errors import DataError

@@ -7,6 +7,11 @@ import sys
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from msajax import program
+
+if __name__ == "__main__":  # before the imports below, which take seconds
+    program.start()
+
 from msajax.data import prepared, read, store
 from msajax.data.errors import DataError
 

@@ -13,13 +13,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from msajax import program
+
+if __name__ == "__main__":  # before the imports below, which take seconds
+    program.start()
+
+from rich.console import Console
+
 from msajax import config as configs
-from msajax import workdir
+from msajax import signals, workdir
 from msajax.data import json_file, prepared, read
 from msajax.data.errors import DataError
 from msajax.report import table
@@ -190,22 +195,20 @@ def train(entry: Entry, home: pathlib.Path) -> int:
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     stopped: list[int] = []
+    running: list[subprocess.Popen] = []
 
-    def forward(number: int, _: Any) -> None:
-        stopped.append(-number)
-        process.send_signal(number)
+    def forward(number: int) -> None:
+        stopped.append(number)
+        if number == signal.SIGTERM:  # of Ctrl-C the terminal tells it
+            for process in running:
+                process.send_signal(number)
 
-    with subprocess.Popen(command, env=environment) as process:
-        before = signal.signal(signal.SIGTERM, forward)
-        try:
-            while process.returncode is None:
-                try:
-                    process.wait()
-                except KeyboardInterrupt:  # the process got it too: it saves, and ends
-                    stopped.append(-signal.SIGINT)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-    return stopped[0] if stopped else process.returncode
+    with signals.heard_by(forward), subprocess.Popen(command, env=environment) as run:
+        running.append(run)
+        if signal.SIGTERM in stopped:  # before it was there
+            run.send_signal(signal.SIGTERM)
+        run.wait()
+    return -stopped[0] if stopped else run.returncode
 
 
 def result(entry: Entry, home: pathlib.Path) -> dict[str, Any] | None:

@@ -5,15 +5,12 @@ import math
 import os
 import pathlib
 import re
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Collection
 
 import numpy as np
 from absl import logging
 
-from msajax.data import durable, prepared, read
+from msajax.data import parts, prepared, read
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import MODALITIES, Corpus, suggest
 
@@ -21,8 +18,6 @@ from msajax.data.spec import MODALITIES, Corpus, suggest
 _VERSION = 2
 # A source of up to this many bytes is read faster than tfds is imported.
 _SMALL = 2**25
-# Seconds after which an unfinished conversion is taken for abandoned.
-_ABANDONED = 24 * 3600
 
 
 def prepare(
@@ -130,14 +125,11 @@ def kept(
         except DataError as error:
             logging.warning("%s: %s; it is made again", path, error)
     arrays = make()
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
+        with parts.replacing(path) as part, open(part, "xb") as file:
             np.savez(file, **arrays)  # pyright: ignore
-        durable.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         logging.warning("%s is not kept, and will be made again: %s", path, error)
     return arrays
 
@@ -179,14 +171,9 @@ def _cached(
 def _install(corpus: Corpus, folder: pathlib.Path) -> None:
     """Writes a store beside its place, then moves it there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(".new_*"):  # by one that was killed
-        if time.time() - left.stat().st_mtime > _ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".new_", dir=folder.parent) as new:
-        made = prepared.write(corpus, new)
-        if folder.exists():
-            os.replace(folder, pathlib.Path(new) / "old")
-        durable.replace(made, folder)
+    with parts.beside(folder) as new:
+        new.mkdir()
+        parts.settle(prepared.write(corpus, new), folder)
 
 
 def _root(root: str | os.PathLike | None) -> pathlib.Path:

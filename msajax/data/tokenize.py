@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from msajax.data import prepared, store, tokenizer_files, tokenizer_process
+from msajax.data import parts, prepared, store, tokenizer_files, tokenizer_process
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
@@ -160,8 +160,8 @@ class _Tokenizer:
         return self._cache / f"{digest.hexdigest()[:32]}.npz"
 
     def _make(self, texts: list[str]) -> dict[str, np.ndarray]:
-        with tempfile.TemporaryDirectory(prefix="msajax_") as temporary:
-            job = pathlib.Path(temporary)
+        with parts.beside(pathlib.Path(tempfile.gettempdir()) / "job") as job:
+            job.mkdir(mode=0o700)
             tokenizer_files.copy(self._files, job / "tokenizer", network=self._network)
             task = {"max_length": self._max_length, "texts": texts}
             (job / "job.json").write_text(json.dumps(task), "utf-8")

@@ -2,7 +2,6 @@ import logging
 import os
 import pickle
 import sys
-import time
 
 import pytest
 
@@ -199,14 +198,3 @@ def test_damaged_checksums(source, root, text):
     (folder / "checksums.json").write_text(text)
     with pytest.raises(DataError, match="checksums.json|damaged store"):
         store.open_corpus("a", dataset="sims")
-
-
-def test_what_a_killed_conversion_left_is_removed(source, root):
-    (root / "cache").mkdir(parents=True)
-    for name, age in ((".new_old", 2 * 24 * 3600), (".new_at_work", 60)):
-        (root / "cache" / name).mkdir()
-        then = time.time() - age
-        os.utime(root / "cache" / name, (then, then))
-    store.open_corpus(source, dataset="sims")
-    left = [p.name for p in (root / "cache").iterdir() if p.name.startswith(".new")]
-    assert left == [".new_at_work"]

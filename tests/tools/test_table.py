@@ -1,12 +1,11 @@
 import csv
-import os
 import signal
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from msajax import main
+from msajax import main, signals
 from msajax.data import demo
 from tools import table
 
@@ -127,21 +126,16 @@ def test_a_signal_is_not_lost_where_the_run_ends_well(number, tmp_path, monkeypa
     def wait(process):
         if not Process.heard:
             Process.heard.append(0)
-            os.kill(os.getpid(), number)
+            signals._hear(number)  # as the watching thread does
         process.returncode = 0
 
     monkeypatch.setattr(Process, "wait", wait)
     monkeypatch.setattr(Process, "heard", [])
     monkeypatch.setattr(table.subprocess, "Popen", Process)
-    # A shell's background jobs ignore it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert run(tmp_path, LF_DNN, EF_LSTM) == 128 + number
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert run(tmp_path, LF_DNN, EF_LSTM) == 128 + number
     forwarded = [number] if number == signal.SIGTERM else []
     assert Process.heard == [0, *forwarded]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signals._hear is signals.end
 
 
 def test_a_run_on_another_file_is_not_finished(tmp_path, trained):

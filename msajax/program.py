@@ -1,0 +1,65 @@
+"""What every program does first: signals and lost output end none of its work."""
+
+import io
+import logging
+import os
+import sys
+import warnings
+from typing import NoReturn, TextIO
+
+from msajax import signals
+
+
+def start() -> None:
+    """Hears signals, and makes the standard streams ones that never fail."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file opened would get what is printed
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+    signals.watch()
+    sys.stdout = _steady(1, sys.stdout)
+    sys.stderr = _steady(2, sys.stderr)
+    if "--traceback" not in sys.argv:
+        _quieten()
+
+
+def end(status: int) -> NoReturn:
+    """Ends the process without waiting for threads: after a save that failed Orbax's go on."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _quieten() -> None:
+    """Leaves out the tracebacks of Orbax's threads: it raises their first error in ours, too."""
+    from absl import logging as absl_logging
+
+    def ours(record: logging.LogRecord) -> bool:
+        return "/orbax/" not in record.pathname
+
+    absl_logging.get_absl_logger().addFilter(ours)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+    sys.unraisablehook = lambda _: None  # of TensorStore's threads
+
+
+class _Lossy(io.FileIO):
+    """Drops what cannot be written: the reader is gone (`| head`), or the disk full."""
+
+    def write(self, data) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The number of bytes taken; None where a descriptor that does not block is busy."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _steady(number: int, old: TextIO | None) -> io.TextIOWrapper:
+    """A text stream for a descriptor, with escapes for what its encoding lacks."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Lossy(number, "w", closefd=False)),
+        encoding=old.encoding if old else "utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
