@@ -231,7 +231,7 @@ def phases(config: Config) -> list[Phase]:
             raise ValueError(f"a phase's optimizer is {own!r}, but must be a dict")
         own = {**base["optimizer"], **own}
         values["optimizer"] = _make(Optimizer, own, "optimizer")
-        found.append(_make(Phase, values, "phase"))
+        found.append(_make(Phase, values, "phase").scaled(config.epochs_scale))
     names = [phase.name for phase in found]
     if len(set(names)) < len(names):
         raise ValueError(f"config.phases has a name twice: {', '.join(names)}")
@@ -251,8 +251,9 @@ def to_json(config: Config) -> str:
 
 def from_json(text: str) -> Config:
     """The config of a saved JSON text, locked."""
-    values = {"init_from": "", "init_parameters": ".*", **json.loads(text)}
-    values["data"] = {"weak": 0.0, **values["data"]}  # older texts lack these keys
+    values = dict(init_from="", init_parameters=".*", epochs_scale=1.0)
+    values |= json.loads(text)  # older texts lack these keys
+    values["data"] = dict(weak=0.0, unlabelled="") | values["data"]
     config = ConfigDict({k: _tuples(v) for k, v in values.items()})
     config.lock()
     config.model.unlock()

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from msajax import checkpoint, feed, parallel, processes, step, text, train, workdir
 from msajax import config as configs
-from msajax.data import clean, demo, loader, store
+from msajax.data import clean, demo, loader, store, unlabelled
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
 from msajax.models.base import Model
 
@@ -43,9 +43,15 @@ def read_corpus(
     path: str | None = None,
     *,
     labels: bool = True,
+    with_unlabelled: bool = False,
 ) -> Corpus:
-    """The corpus of a config, or of another file read as its dataset, as the system takes its text."""
+    """The corpus of a config, or of another file read as its dataset, as the system takes its text.
+
+    Rows without labels stay in it where labels are not wanted, or `with_unlabelled` is set.
+    """
     corpus = _read(config, path, labels=labels)
+    if labels and not with_unlabelled:
+        corpus = unlabelled.drop(corpus)
     if not config.text.encoder:
         return corpus
     return text.prepare(config, folder, corpus)
@@ -119,7 +125,14 @@ def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
         steps, *dim = arrays["text" if "text" in arrays else "text_ids"].shape[1:]
         dims = (*dim, *dims[1:]) if dim and dims else dims
         lengths = (steps, *lengths[1:]) if lengths else lengths
-    return loader.make_spec(corpus, dims=dims, lengths=lengths, truncate=data.truncate)
+    sizes = [p.batch_size for p in configs.phases(config) if p.data == "train"]
+    return loader.make_spec(
+        corpus,
+        dims=dims,
+        lengths=lengths,
+        truncate=data.truncate,
+        batch_size=max(sizes, default=0),
+    )
 
 
 def make(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Setting:
@@ -202,11 +215,7 @@ def phase_corpora(config: configs.Config, folder: pathlib.Path) -> dict[str, Cor
     paths = {phase.data for phase in configs.phases(config)} - {"train"}
     found = {path: read_corpus(config, folder, path, labels=False) for path in paths}
     for path, corpus in found.items():
-        if not {"train", "all"} & corpus.splits.keys():
-            raise ValueError(
-                f'a phase trains on {path}, which has no split "train", only '
-                f"{', '.join(corpus.splits)}; leave its splits out to take all rows"
-            )
+        unlabelled.rows_of(path, corpus)
     return found
 
 
@@ -218,8 +227,7 @@ def on_devices(
     labels = {name: arrays["label"] for name, arrays in splits.items()}
     for path, other in others.items():
         describe(setting, other, path)
-        rows = other.splits.get("train") or other.splits["all"]
-        splits[path] = pad(setting, rows)
+        splits[path] = pad(setting, unlabelled.rows_of(path, other))
     return train.Data(DATASETS[corpus.dataset], sources(setting, splits), labels)
 
 
@@ -248,6 +256,17 @@ def sources(
         name: feed.source(made, setting.devices, resident=not streamed)
         for name, made in parts.items()
     }
+
+
+def batch_size(
+    setting: Setting, splits: Mapping[str, feed.Source], *, say: bool = False
+) -> int:
+    """Rows of a batch in evaluation: the last phase's, or all where there are fewer."""
+    size = configs.phases(setting.config)[-1].batch_size
+    rows = max(max(source.sizes) for source in splits.values())
+    if say and rows < size:
+        setting.say(f"data: batches of {rows} rows, which are all, instead of {size}")
+    return min(size, rows)
 
 
 def seeds_at_once(setting: Setting) -> int:

@@ -47,7 +47,7 @@ ALLOWED = {
     "workdir": {"config", "data.spec"},
     "signals": set(),
 }
-FREE = {"main", "run", "settings", "takeover", "__init__"}
+FREE = {"main", "run", "corpora", "settings", "takeover", "__init__"}
 
 
 def modules():

@@ -10,7 +10,7 @@ import os
 import numpy as np
 
 from msajax.data import columns, tables
-from msajax.data.spec import Corpus, Split
+from msajax.data.spec import DATASETS, Corpus, Split
 
 COLUMNS = ("video_id", "clip_id", "text")
 _LABELS = {
@@ -36,7 +36,12 @@ def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpu
     Raises:
       DataError: a missing column or a cell that is no number.
     """
-    rows = tables.rows(path, (*COLUMNS, "label") if labels else COLUMNS)
+    # A dataset of classes takes theirs, where the file names them.
+    by_name = (
+        labels and DATASETS[dataset].classes and "annotation" in tables.header(path)
+    )
+    needed = () if not labels else ("annotation",) if by_name else ("label",)
+    rows = tables.rows(path, (*COLUMNS, *needed))
     groups: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         name = columns.split_name(row["mode"]) if "mode" in row else "all"
@@ -46,8 +51,11 @@ def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpu
         arrays = {
             field: np.array([tables.number(row, column) for row in group])
             for field, column in _LABELS.items()
-            if labels and column in group[0]
+            if labels and not by_name and column in group[0]
         }
+        if by_name:
+            names = [row["annotation"] for row in group]
+            arrays["label"] = columns.labels(names, name="annotation")
         ids = [f"{row['video_id']}$_${row['clip_id']}" for row in group]
         texts = [row["text"] for row in group]
         splits[name] = Split(

@@ -58,7 +58,7 @@ def _split(split: str, entry: dict[str, Any], *, labels: bool) -> Split:
         columns.get(entry, "text")
     rows = len(next(iter(arrays.values())))
     if labels:
-        arrays["label"] = columns.numbers(columns.get(entry, "labels"), name="labels")
+        arrays["label"] = columns.labels(columns.get(entry, "labels"), name="labels")
     if "id" in entry:
         parts = columns.strings(entry["id"], name="id").tolist()
         size = max(len(parts) // max(rows, 1), 1)  # strings to an id
