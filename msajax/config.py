@@ -63,7 +63,7 @@ def load(path: str, overrides: Iterable[tuple[str, str]] = ()) -> Config:
         spec.loader.exec_module(module)  # pyright: ignore
         config = module.get_config(*([argument] if argument else []))
     except Exception as error:  # whatever the code of a recipe raises
-        reason = str(error.args[0] if error.args else error).splitlines()[0]
+        reason = str(error.args[0] if error.args else "no reason").partition("\n")[0]
         raise ValueError(
             f"the recipe {path} fails with {type(error).__name__}: {reason}"
         ) from error

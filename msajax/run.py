@@ -94,7 +94,7 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     name, split = corpora.labelled_split(setting, corpus, args.split)
     arrays = settings.pad(setting, split)
     sources = settings.sources(setting, {name: arrays})
-    settings.batch_size(setting, sources, say=True)
+    settings.note_batches(setting, sources)
     preds = _predict(setting, setting.config.train.seeds, sources)[name]
     scores = _summary(setting, preds, arrays["label"])
     result = {
@@ -122,7 +122,7 @@ def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         name: settings.pad(setting, split) for name, split in corpus.splits.items()
     }
     sources = settings.sources(setting, arrays)
-    settings.batch_size(setting, sources, say=True)
+    settings.note_batches(setting, sources)
     seeds, reports = setting.config.train.seeds, setting.model.reports
     preds = _predict(setting, seeds, sources)
     found = [_predict(setting, seeds, sources, method=method) for method in reports]
@@ -268,7 +268,6 @@ def _predict(
         predict=method or last.predict,
         precision=setting.config.precision,
     )
-    batch_size = settings.batch_size(setting, splits)
     put = functools.partial(parallel.replicate, devices=setting.devices)
     like = put(step.blank(setting.model))
     none = put({"lr_scale": np.ones(1, np.float32)})
@@ -287,7 +286,8 @@ def _predict(
             )
         best = train.variables(train.stack([found[1]["best"]]))
         for name, source in splits.items():
-            preds[name][seed] = forward(best, source, batch_size, none)[0][0]
+            size = settings.batch_size(setting, source)
+            preds[name][seed] = forward(best, source, size, none)[0][0]
     return preds
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -118,6 +119,18 @@ def need_splits(corpus: Corpus, names: Sequence[str]) -> None:
 def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
     """What a corpus to train on is, checked against what the recipe expects."""
     need_splits(corpus, ("train", "valid", "test"))
+    spec = loader.make_spec(corpus, **expected(config, corpus))
+    if "text" not in spec.fields and not config.text.encoder:
+        raise ValueError(
+            "the data has word pieces of the text but no features; name the encoder that "
+            "they were made for (config.text.encoder, with config.text.frozen=True for a "
+            'system that takes features), or leave "text" out of config.data.modalities'
+        )
+    return spec
+
+
+def expected(config: configs.Config, corpus: Corpus) -> dict[str, Any]:
+    """What a recipe expects of a corpus: the arguments of `loader.make_spec`."""
     data = config.data
     dims, lengths = data.dims, data.lengths
     if config.text.encoder:  # it fixes those of the text, not the recipe's features
@@ -126,8 +139,7 @@ def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
         dims = (*dim, *dims[1:]) if dim and dims else dims
         lengths = (steps, *lengths[1:]) if lengths else lengths
     sizes = [p.batch_size for p in configs.phases(config) if p.data == "train"]
-    return loader.make_spec(
-        corpus,
+    return dict(
         dims=dims,
         lengths=lengths,
         truncate=data.truncate,
@@ -258,15 +270,19 @@ def sources(
     }
 
 
-def batch_size(
-    setting: Setting, splits: Mapping[str, feed.Source], *, say: bool = False
-) -> int:
+def batch_size(setting: Setting, source: feed.Source) -> int:
     """Rows of a batch in evaluation: the last phase's, or all where there are fewer."""
-    size = configs.phases(setting.config)[-1].batch_size
-    rows = max(max(source.sizes) for source in splits.values())
-    if say and rows < size:
-        setting.say(f"data: batches of {rows} rows, which are all, instead of {size}")
-    return min(size, rows)
+    return min(configs.phases(setting.config)[-1].batch_size, max(source.sizes))
+
+
+def note_batches(setting: Setting, splits: Mapping[str, feed.Source]) -> None:
+    """Says which splits are smaller than a batch of the recipe."""
+    wanted = configs.phases(setting.config)[-1].batch_size
+    for name, source in splits.items():
+        if (size := batch_size(setting, source)) < wanted:
+            setting.say(
+                f"{name}: in batches of {size} rows, not {wanted}: it has no more"
+            )
 
 
 def seeds_at_once(setting: Setting) -> int:

@@ -56,8 +56,8 @@ def make_spec(
                 f"{name} is missing in all {len(train)} rows of the training split (zeros "
                 "only); choose the other modalities (config.data.modalities)"
             )
-    limits = () if truncate else lengths
-    misfit.refuse(corpus, dims=dims, lengths=limits, batch_size=batch_size)
+    expected: Any = dict(dims=dims, lengths=lengths, truncate=truncate)
+    misfit.refuse(corpus, **expected, batch_size=batch_size)
     sizes, widths = map(list, zip(*misfit.sizes(train), strict=True))
     if lengths:
         sizes = [min(pair) for pair in zip(sizes, lengths, strict=True)]

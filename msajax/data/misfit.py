@@ -35,6 +35,7 @@ def misfits(
     *,
     dims: tuple[int, ...] = (),
     lengths: tuple[int, ...] = (),
+    truncate: bool = False,
     batch_size: int = 0,
 ) -> list[Misfit]:
     """All that does not fit of the training split; arguments as of `make_spec`."""
@@ -45,7 +46,7 @@ def misfits(
     ):
         if dims and name in train.arrays and width != dims[i]:
             wrong.append(Misfit(name, "width", width, dims[i]))
-        if lengths and length > lengths[i]:
+        if lengths and length > lengths[i] and not truncate:
             wrong.append(Misfit(name, "steps", length, lengths[i]))
     if len(train) < batch_size:
         wrong.append(Misfit("train", "rows", len(train), batch_size))
@@ -73,6 +74,7 @@ def refuse(
     *,
     dims: tuple[int, ...],
     lengths: tuple[int, ...],
+    truncate: bool,
     batch_size: int,
 ) -> None:
     """One error on all that does not fit, with the flags that make it fit.
@@ -80,7 +82,9 @@ def refuse(
     Raises:
       ValueError: something does not fit.
     """
-    wrong = misfits(corpus, dims=dims, lengths=lengths, batch_size=batch_size)
+    wrong = misfits(
+        corpus, dims=dims, lengths=lengths, truncate=truncate, batch_size=batch_size
+    )
     if not wrong:
         return
     shown = []
