@@ -75,4 +75,6 @@ def set_row(config: Any, row: str) -> None:
     if isinstance(changes, str):
         pairs = zip("MTAV", config.model.weights, strict=True)
         changes = dict(weights=tuple(w if m in changes else 0.0 for m, w in pairs))
+    if row == "semi":
+        config.data.unlabelled = "train_mix"
     config.model.update(changes)

@@ -28,6 +28,8 @@ def get_config(system: str, dataset: str) -> Any:
         # 'always', or 'never': batches are streamed from the host
         modalities=("text", "audio", "vision"),
         seed=0,  # of the generated demo corpus
+        unlabelled="",  # also train on rows without labels: 'train_mix' takes those of the
+        # data file, else a FILE of such rows; '' takes none
         weak=0.0,  # share of its clips whose modalities do not fit together
     )
     config.text = dict(
@@ -51,6 +53,7 @@ def get_config(system: str, dataset: str) -> Any:
         # metric, or 'last' for the last epoch whatever its figures
     )
     config.optimizer = Optimizer().to_dict()
+    config.epochs_scale = 1.0  # times the epochs of all phases: 0.1 for a short run
     config.phases = ()  # dicts that override train and optimizer; () is one phase
     config.init_from = ""  # another run's workdir (each seed takes its own of it), or
     # one seed's folder there: its best checkpoint's arrays of the same name

@@ -52,6 +52,19 @@ class Phase:
                     "at least 1"
                 )
 
+    def scaled(self, factor: float) -> "Phase":
+        """The phase with so many times its epochs, at least one.
+
+        Raises:
+          ValueError: a factor that is not above 0.
+        """
+        if not 0 < factor < math.inf:
+            raise ValueError(
+                f"config.epochs_scale is {factor}; give a number above 0, by which the "
+                "epochs of all phases are multiplied"
+            )
+        return dataclasses.replace(self, epochs=max(1, round(factor * self.epochs)))
+
 
 # (cycle, phase, epoch, step)
 Place = tuple[int, int, int, int]

@@ -67,7 +67,7 @@ def load(path: str, overrides: Iterable[tuple[str, str]] = ()) -> Config:
         spec.loader.exec_module(module)  # pyright: ignore
         config = module.get_config(*([argument] if argument else []))
     except Exception as error:  # whatever the code of a recipe raises
-        reason = str(error.args[0] if error.args else error).splitlines()[0]
+        reason = str(error.args[0] if error.args else "no reason").partition("\n")[0]
         raise ValueError(
             f"the recipe {path} fails with {type(error).__name__}: {reason}"
         ) from error
@@ -241,7 +241,8 @@ def phases(config: Config) -> list[Phase]:
             raise ValueError(f"a phase's optimizer is {own!r}, but must be a dict")
         own = {**base["optimizer"], **own}
         values["optimizer"] = config_values.make(Optimizer, own, "optimizer")
-        found.append(config_values.make(Phase, values, "phase"))
+        phase = config_values.make(Phase, values, "phase")
+        found.append(phase.scaled(config.epochs_scale))
     names = [phase.name for phase in found]
     if len(set(names)) < len(names):
         raise ValueError(f"config.phases has a name twice: {', '.join(names)}")

@@ -22,6 +22,7 @@ class _Data:
     seed: int
     weak: float = 0.0
     encoding: str = ""
+    unlabelled: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class SavedConfig:
     train: _Train
     optimizer: Optimizer
     phases: tuple[dict[str, Any], ...]
+    epochs_scale: float = 1.0
     init_from: str = ""
     init_parameters: str = ".*"
     cycles: Size

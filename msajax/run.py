@@ -12,6 +12,7 @@ import numpy as np
 import msajax
 from msajax import config as configs
 from msajax import (
+    corpora,
     evaluate,
     feed,
     logs,
@@ -49,9 +50,9 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         if processes.is_first():
             stack.enter_context(workdir.locked(folder))
         with processes.first_alone("data"):  # it may convert them for all
-            corpus = settings.read_corpus(config, folder)
+            corpus, hashes = corpora.training_corpus(config, folder)
             others = settings.phase_corpora(config, folder)
-        hashes = {name: other.sha256 for name, other in others.items()}
+        hashes |= {name: other.sha256 for name, other in others.items()}
         processes.check_same("the recipe", configs.to_json(config))
         processes.check_same("the data files", f"{corpus.sha256} {hashes}")
         setting = settings.make(config, folder, settings.make_spec(config, corpus))
@@ -93,13 +94,10 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     setting = settings.trained(args, pairs)
     path = output.check(args.output) if args.output else None
     corpus = settings.known_corpus(setting, args.data)
-    name = "all" if "all" in corpus.splits else args.split
-    settings.need_splits(corpus, (name,))
-    split = corpus.splits[name]
+    name, split = corpora.labelled_split(setting, corpus, args.split)
     arrays = settings.pad(setting, split)
-    if "label" not in arrays:
-        raise ValueError("the data has no labels; to score it, use --mode predict")
     sources = settings.sources(setting, {name: arrays})
+    settings.note_batches(setting, sources)
     preds = _predict(setting, setting.config.train.seeds, sources)[name]
     scores = _summary(setting, preds, arrays["label"])
     result = {
@@ -128,6 +126,7 @@ def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         name: settings.pad(setting, split) for name, split in corpus.splits.items()
     }
     sources = settings.sources(setting, arrays)
+    settings.note_batches(setting, sources)
     seeds, reports = setting.config.train.seeds, setting.model.reports
     preds = _predict(setting, seeds, sources)
     found = [_predict(setting, seeds, sources, method=method) for method in reports]
@@ -291,7 +290,8 @@ def _predict(
             )
         best = train.variables(train.stack([found[1]["best"]]))
         for name, source in splits.items():
-            preds[name][seed] = forward(best, source, last.batch_size, none)[0][0]
+            size = settings.batch_size(setting, source)
+            preds[name][seed] = forward(best, source, size, none)[0][0]
     return preds
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from rich.console import Console
 from msajax import compiled, feed, parallel, processes, step, text, train, workdir
 from msajax import config as configs
 from msajax.checkpoint import Checkpoints
-from msajax.data import clean, demo, loader, store
+from msajax.data import clean, demo, loader, store, unlabelled
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
 from msajax.models.base import Model
 
@@ -44,9 +45,15 @@ def read_corpus(
     path: str | None = None,
     *,
     labels: bool = True,
+    with_unlabelled: bool = False,
 ) -> Corpus:
-    """The corpus of a config, or of another file read as its dataset, as the system takes its text."""
+    """The corpus of a config, or of another file read as its dataset, as the system takes its text.
+
+    Rows without labels stay in it where labels are not wanted, or `with_unlabelled` is set.
+    """
     corpus = _read(config, path, labels=labels)
+    if labels and not with_unlabelled:
+        corpus = unlabelled.drop(corpus)
     if not config.text.encoder:
         return corpus
     return text.prepare(config, folder, corpus)
@@ -114,6 +121,18 @@ def need_splits(corpus: Corpus, names: Sequence[str]) -> None:
 def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
     """What a corpus to train on is, checked against what the recipe expects."""
     need_splits(corpus, ("train", "valid", "test"))
+    spec = loader.make_spec(corpus, **expected(config, corpus))
+    if "text" not in spec.fields and not config.text.encoder:
+        raise ValueError(
+            "the data has word pieces of the text but no features; name the encoder that "
+            "they were made for (config.text.encoder, with config.text.frozen=True for a "
+            'system that takes features), or leave "text" out of config.data.modalities'
+        )
+    return spec
+
+
+def expected(config: configs.Config, corpus: Corpus) -> dict[str, Any]:
+    """What a recipe expects of a corpus: the arguments of `loader.make_spec`."""
     data = config.data
     dims, lengths = data.dims, data.lengths
     if config.text.encoder:  # it fixes those of the text, not the recipe's features
@@ -121,7 +140,13 @@ def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
         steps, *dim = arrays["text" if "text" in arrays else "text_ids"].shape[1:]
         dims = (*dim, *dims[1:]) if dim and dims else dims
         lengths = (steps, *lengths[1:]) if lengths else lengths
-    return loader.make_spec(corpus, dims=dims, lengths=lengths, truncate=data.truncate)
+    sizes = [p.batch_size for p in configs.phases(config) if p.data == "train"]
+    return dict(
+        dims=dims,
+        lengths=lengths,
+        truncate=data.truncate,
+        batch_size=max(sizes, default=0),
+    )
 
 
 def make(config: configs.Config, folder: pathlib.Path, spec: Spec) -> Setting:
@@ -196,11 +221,7 @@ def phase_corpora(config: configs.Config, folder: pathlib.Path) -> dict[str, Cor
     paths = {phase.data for phase in configs.phases(config)} - {"train"}
     found = {path: read_corpus(config, folder, path, labels=False) for path in paths}
     for path, corpus in found.items():
-        if not {"train", "all"} & corpus.splits.keys():
-            raise ValueError(
-                f'a phase trains on {path}, which has no split "train", only '
-                f"{', '.join(corpus.splits)}; leave its splits out to take all rows"
-            )
+        unlabelled.rows_of(path, corpus)
     return found
 
 
@@ -212,8 +233,7 @@ def on_devices(
     labels = {name: arrays["label"] for name, arrays in splits.items()}
     for path, other in others.items():
         describe(setting, other, path)
-        rows = other.splits.get("train") or other.splits["all"]
-        splits[path] = pad(setting, rows)
+        splits[path] = pad(setting, unlabelled.rows_of(path, other))
     return train.Data(DATASETS[corpus.dataset], sources(setting, splits), labels)
 
 
@@ -242,6 +262,21 @@ def sources(
         name: feed.source(made, setting.devices, resident=not streamed)
         for name, made in parts.items()
     }
+
+
+def batch_size(setting: Setting, source: feed.Source) -> int:
+    """Rows of a batch in evaluation: the last phase's, or all where there are fewer."""
+    return min(configs.phases(setting.config)[-1].batch_size, max(source.sizes))
+
+
+def note_batches(setting: Setting, splits: Mapping[str, feed.Source]) -> None:
+    """Says which splits are smaller than a batch of the recipe."""
+    wanted = configs.phases(setting.config)[-1].batch_size
+    for name, source in splits.items():
+        if (size := batch_size(setting, source)) < wanted:
+            setting.say(
+                f"{name}: in batches of {size} rows, not {wanted}: it has no more"
+            )
 
 
 def seeds_at_once(setting: Setting) -> int:

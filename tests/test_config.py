@@ -51,6 +51,7 @@ def test_overrides_take_the_type_of_the_default():
         ("system", "tnf", 'unknown system "tnf"; did you mean "tfn"'),
         ("optimizer.name", "adm", 'unknown optimizer name "adm"'),
         ("train.epochs", "0", "epochs is 0, but must be at least 1"),
+        ("epochs_scale", "0", "config.epochs_scale is 0.0; give a number above 0"),
     ],
 )  # fmt: skip
 def test_wrong_values_say_what_is_right(key, text, message):
@@ -147,3 +148,22 @@ def test_what_makes_another_run():
     assert configs.sha256(other) != configs.sha256(config)
     changed = configs.differences(load(data__encoding="gbk"), config)
     assert changed == ["data.encoding: '' -> 'gbk'"]
+
+
+def test_all_phases_are_shortened_at_once():
+    pairs = [("epochs_scale", "0.1"), ("train.epochs", "4")]
+    phases = configs.phases(configs.load("configs/demo.py:cormult", pairs))
+    # 100 epochs of the evaluator's own, and 4 of config.train.
+    assert {phase.name: phase.epochs for phase in phases} == {"mce": 10, "fuse": 1}
+    whole = configs.load("configs/demo.py:cormult")
+    assert [phase.epochs for phase in configs.phases(whole)] == [100, 30]
+    (changed, _) = configs.differences(
+        configs.load("configs/demo.py:cormult", pairs), whole
+    )
+    assert changed == "epochs_scale: 1.0 -> 0.1"
+
+
+def test_configs_of_older_runs_have_the_newer_keys():
+    values = json.loads(configs.to_json(load()))
+    del values["epochs_scale"], values["data"]["unlabelled"]
+    assert not configs.differences(configs.from_json(json.dumps(values)), load())

@@ -79,7 +79,7 @@ ALLOWED = {
     "compiled": set(),
     "program": {"signals"},
 }
-FREE = {"main", "run", "settings", "takeover", "__init__"}
+FREE = {"main", "run", "corpora", "settings", "takeover", "__init__"}
 
 
 def modules():

@@ -1,6 +1,7 @@
 """The command line end to end on the demo corpus: files, tables, resume, and what users do wrong."""
 
 import csv
+import dataclasses
 import json
 import random
 import signal
@@ -138,6 +139,26 @@ def test_predict_scores_a_file_without_labels(trained, tmp_path):
         assert float(row["score"]) == pytest.approx(mean, abs=1e-5)
 
 
+def test_a_clip_that_lacks_a_modality_is_scored(trained, tmp_path, capsys):
+    corpus = demo.generate(0)
+    few = dataclasses.replace(
+        corpus, splits={"test": corpus.splits["test"].take(np.arange(2))}
+    )
+    vision = np.zeros_like(few.splits["test"].arrays["vision"])
+    args = ("--mode", "predict", "--output", str(tmp_path / "scores.csv"))
+    scores = []
+    for changes in (dict(vision=vision), dict(vision=None), {}):
+        write_npz(tmp_path / "clips.npz", few, **changes)
+        more = ("--data", str(tmp_path / "clips.npz"))
+        assert run(trained, *args, *more, config=None, short=()) == 0
+        scores.append([float(row["score"]) for row in rows(tmp_path / "scores.csv")])
+    zeros, absent, whole = scores
+    assert zeros == absent != whole
+    out = capsys.readouterr().out
+    assert "data: zeros only, so that every row lacks it: all vision (2 rows)" in out
+    assert "all: in batches of 2 rows, not 32: it has no more" in out
+
+
 def test_a_killed_run_goes_on_to_the_same_bits(trained, tmp_path):
     rng = random.Random(7)
     kills = 0
@@ -209,13 +230,13 @@ def test_a_workdir_of_another_config_is_refused(trained, capsys):
     [
         (["--config.train.epoch=3"], 'unknown key "epoch" in config.train; did you mean "epochs"'),
         (["--config.train.seeds=()"], "give at least one seed"),
-        (["--config.train.batch_size=1000"], "batch_size is 1000, but the split has only"),
+        (["--config.train.batch_size=1000"], "a batch has 1000 rows, but the training split only 600"),
         (["--config.data.path=nowhere.pkl"], "nowhere.pkl"),
         (["--config.data.path=configs"], "configs"),
         (["--config.train.select=acc9"], 'unknown metric "acc9" in select; did you mean "acc'),
         (["--config.parallel.devices=64"], "asks for 64 devices, but this machine has"),
         (["--config.data.dims=(24,12,99)"], "vision has 16 features per step, but 99 are expected"),
-        (["--config.data.lengths=(20,9,40)"], "expects at most 9; set config.data.truncate=True"),
+        (["--config.data.lengths=(20,9,40)"], "at most 9 are expected; take the recipe"),
     ],
 )  # fmt: skip
 def test_what_users_do_wrong(tmp_path, capsys, args, message):

@@ -1,10 +1,9 @@
 """Says what a file of features holds, what is expected of it, and which recipes it fits."""
 
 import argparse
-import dataclasses
 import pathlib
-import runpy
 import sys
+from typing import Any
 
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -16,11 +15,14 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 
 import numpy as np
 
-from msajax.data import clean, columns, loader, meld, mmsa, read
+from msajax import config as configs
+from msajax import evaluate, settings, step
+from msajax.data import clean, columns, meld, misfit, mmsa, read, unlabelled
 from msajax.data.errors import DataError
-from msajax.data.spec import DATASETS, MODALITIES, Corpus
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
+_WIDTH = 90  # of a reason
 _EXAMPLES = """examples:
   python tools/check_data.py unaligned_50.pkl
   python tools/check_data.py mine.npz --dataset mosei
@@ -47,12 +49,12 @@ def main(argv: list[str] | None = None) -> int:
         _describe(corpus)
         if not corpus.sha256:  # no prepared store, which was cleaned when written
             corpus = clean.clean(corpus)
-    except (DataError, OSError) as error:
+        for note in corpus.notes:
+            print(f"note: {note}")
+        _recipes(corpus, pathlib.Path(args.configs))
+    except (ValueError, OSError) as error:
         print(f"error: {args.file}: {error}")
         return 1
-    for note in corpus.notes:
-        print(f"note: {note}")
-    _recipes(corpus, pathlib.Path(args.configs))
     return 0
 
 
@@ -62,15 +64,26 @@ def _load(path: str, dataset: str, format: str, encoding: str) -> Corpus:
     if dataset or (format or read.find_format(path, encoding)) == "meld":
         dataset = dataset or "meld"
         return read.load(path, dataset=dataset, format=format, encoding=encoding)
-    corpus = read.load(path, dataset="mosi", format=format, encoding=encoding)
+    # Widths and rows are the same whatever the labels mean.
+    corpus = read.load(
+        path, dataset="mosi", format=format, encoding=encoding, labels=False
+    )
     found = _sizes(corpus)
     rows = tuple(len(corpus.splits.get(name, ())) for name in columns.SPLITS)
     for name, file in mmsa.FILES.items():
         widths: dict[str, int] = dict(zip(MODALITIES, file.dims, strict=True))
-        same = found and all(size[1] == widths[key] for key, size in found.items())
+        # Text of any encoder, where audio or vision tell more.
+        keys = found.keys() - {"text"} or found.keys()
+        same = keys and all(found[key][1] == widths[key] for key in keys)
         if same or rows == file.rows:
-            return dataclasses.replace(corpus, dataset=name.split("/")[0])
+            return read.load(path, dataset=_family(name), format=format)
     raise DataError(f"of which dataset? give --dataset ({', '.join(DATASETS)})")
+
+
+def _family(name: str) -> str:
+    """The dataset whose files and recipes a dataset shares: mosei, of 'mosei_sad' and 'mosei/aligned'."""
+    family = name.partition("/")[0].partition("_")[0]
+    return "iemocap" if family == "iemocap4" else family
 
 
 def _sizes(corpus: Corpus) -> dict[str, tuple[int, int]]:
@@ -81,7 +94,8 @@ def _sizes(corpus: Corpus) -> dict[str, tuple[int, int]]:
 
 def _published(corpus: Corpus) -> str:
     """The name of the published file that a corpus is most like, '' for none."""
-    names = [name for name in mmsa.FILES if name.split("/")[0] == corpus.dataset]
+    family = _family(corpus.dataset)
+    names = [name for name in mmsa.FILES if _family(name) == family]
     found = _sizes(corpus)
 
     def likeness(name: str) -> int:
@@ -109,12 +123,29 @@ def _describe(corpus: Corpus) -> None:
         _line(key, shape, " ".join(shapes) or "missing", _values(arrays))
     low, high = _range(corpus.dataset)
     for key in ("label", *(f"label_{name}" for name in MODALITIES)):
-        arrays = [s.arrays[key] for s in corpus.splits.values() if key in s.arrays]
+        arrays = [_known(s, key) for s in corpus.splits.values() if key in s.arrays]
         if arrays:
-            values = np.concatenate(arrays)
-            text = f"{values.min():g} to {values.max():g}"
-            fits = low <= values.min() and values.max() <= high
-            _line(key, f"{low:g} to {high:g}", text, "" if fits else "out of range")
+            found, more = _labels(arrays, low, high)
+            _line(key, f"{low:g} to {high:g}", found, more)
+
+
+def _known(split: Split, key: str) -> np.ndarray:
+    """The labels of the rows that have one."""
+    labelled = split.arrays.get("labelled", np.ones(len(split), bool))
+    return split.arrays[key][labelled]
+
+
+def _labels(arrays: list[np.ndarray], low: float, high: float) -> tuple[str, str]:
+    """What the labels are: their range, or another shape or type, which cleaning may read."""
+    shapes = {x.shape[1:]: None for x in arrays}
+    if any(shapes) or any(x.dtype.kind == "U" for x in arrays):
+        text = " ".join(str(["N", *shape]).replace("'", "") for shape in shapes)
+        return text, "" if any(shapes) else "by name"
+    values = np.concatenate(arrays)
+    if not len(values):
+        return "none", ""
+    fits = low <= values.min() and values.max() <= high
+    return f"{values.min():g} to {values.max():g}", "" if fits else "out of range"
 
 
 def _values(arrays: list[np.ndarray]) -> str:
@@ -135,22 +166,75 @@ def _line(key: str, expected: object, found: object, more: str = "") -> None:
 
 
 def _recipes(corpus: Corpus, folder: pathlib.Path) -> None:
-    """Prints which of the config files take the corpus, and why the others do not."""
-    sys.path.insert(0, str(folder.resolve().parent))  # for 'configs.common'
+    """Prints a line for each recipe of the dataset: whether it trains on the corpus, or why not."""
     for path in sorted(folder.glob("[!_]*.py")):
         if path.name == "common.py":
             continue
-        data = runpy.run_path(str(path))["get_config"]().data
-        if data.dataset != corpus.dataset:
+        config = configs.load(str(path))
+        if config.data.dataset != _family(corpus.dataset):
             continue
-        try:
-            chosen = clean.select(corpus, data.modalities)
-            loader.make_spec(
-                chosen, dims=data.dims, lengths=data.lengths, truncate=data.truncate
-            )
-            print(f"fits {path.name}")
-        except ValueError as error:
-            print(f"does not fit {path.name}: {error}")
+        configs.override(config, "data.dataset", corpus.dataset)
+        reason = _refusal(config, corpus)
+        print(f"does not fit {path.name}: {reason}" if reason else f"fits {path.name}")
+
+
+def _refusal(config: configs.Config, corpus: Corpus) -> str:
+    """In a few words why training would refuse a corpus; '' where it does not."""
+    try:
+        chosen = clean.select(corpus, config.data.modalities)
+        chosen = _with_text(config, unlabelled.drop(chosen))
+        settings.need_splits(chosen, columns.SPLITS)
+        wrong = misfit.misfits(chosen, **settings.expected(config, chosen))
+        if wrong:
+            return "; ".join(_short(*found) for found in wrong)
+        encoder = _stand_in(config)
+        step.shapes(configs.build(config, settings.make_spec(config, chosen), encoder))
+    except ValueError as error:
+        return str(error).partition(";")[0][:_WIDTH]
+    figures = ("loss", "last", *evaluate.metric_names(DATASETS[corpus.dataset]))
+    selects = {phase.select for phase in configs.phases(config)}.difference(figures)
+    return f"{', '.join(selects)} is no figure of this dataset" if selects else ""
+
+
+def _stand_in(config: configs.Config) -> Any:
+    """An encoder of the usual sizes for a system that trains one, else None: shapes need no weights."""
+    if not config.text.encoder or config.text.frozen:
+        return None
+    kinds = [k for k in configs.encoder_kinds(config.system) if k is not type(None)]
+    return kinds[0]()
+
+
+def _short(name: str, kind: str, found: int, expected: int) -> str:
+    if kind == "width":
+        return f"{name} {found} wide, not {expected}"
+    if kind == "steps":
+        return f"{name} {found} steps, over {expected}"
+    return f"{found} rows, under a batch of {expected}"
+
+
+def _with_text(config: configs.Config, corpus: Corpus) -> Corpus:
+    """A corpus with blanks where the recipe's encoder makes word pieces, or features, of its raw text.
+
+    Only what training checks of them is done here: the encoder itself need not be at hand.
+    """
+    text = config.text
+    if not text.encoder:
+        return corpus
+    splits = {}
+    for name, split in corpus.splits.items():
+        arrays = {k: x for k, x in split.arrays.items() if k != "text"}
+        if text.raw or "text_ids" not in arrays:
+            if name == "train" and not any(map(str.strip, split.raw_text.tolist())):
+                raise DataError("no raw text, nor word pieces, for the text encoder")
+            pieces = np.zeros((len(split), text.max_length), np.int32)
+            arrays |= {"text_ids": pieces, "text_type": pieces}
+            arrays["text_mask"] = np.ones(pieces.shape, bool)
+        if text.frozen:
+            shape = (*arrays.pop("text_ids").shape, 768)
+            del arrays["text_type"]
+            arrays["text"] = np.broadcast_to(np.float32(0), shape)
+        splits[name] = Split(split.ids, split.raw_text, arrays)
+    return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from msajax.data import columns
+from msajax.data import columns, labels
 from msajax.data.errors import DataError
-from msajax.data.spec import DATASETS, MODALITIES, Corpus, Dataset, Split, suggest
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split, suggest
 
 Log = dict[str, list[str]]  # what was done -> to which arrays
+
+# Values of features that are as large overflow where a system squares or sums them.
+_HUGE = 1e9
 
 
 def clean(corpus: Corpus) -> Corpus:
@@ -34,10 +37,12 @@ def clean(corpus: Corpus) -> Corpus:
     _check_rows(corpus)
     log: Log = {}
     splits = {}
-    for name in [name for name in (*columns.SPLITS, "all") if name in corpus.splits]:
+    order = (*columns.SPLITS, "all", columns.UNLABELLED)
+    for name in [name for name in order if name in corpus.splits]:
         split = corpus.splits[name]
-        arrays = _arrays(name, split, DATASETS[corpus.dataset], log)
+        arrays = _arrays(name, split, corpus.dataset, log)
         splits[name] = Split(split.ids, split.raw_text, arrays)
+    _fill_labels(splits)
     _check_splits(splits)
     notes = [f"{what}: {', '.join(where)}" for what, where in log.items()]
     return Corpus(corpus.dataset, splits, (*corpus.notes, *notes), corpus.sha256)
@@ -85,9 +90,7 @@ def _check_rows(corpus: Corpus) -> None:
             seen[i] = name
 
 
-def _arrays(
-    name: str, split: Split, dataset: Dataset, log: Log
-) -> dict[str, np.ndarray]:
+def _arrays(name: str, split: Split, dataset: str, log: Log) -> dict[str, np.ndarray]:
     arrays = {k: v for k, v in split.arrays.items() if not k.endswith("_length")}
     for key in MODALITIES:
         where = f"{name} {key}"
@@ -108,8 +111,20 @@ def _arrays(
         for key in ("text_ids", "text_type"):
             arrays[key] = np.where(mask, arrays[key], 0)
     for key in [k for k in arrays if k == "label" or k.startswith("label_")]:
-        arrays[key] = _labels(key, arrays[key], split.ids, dataset)
+        if name == columns.UNLABELLED:
+            del arrays[key]
+        else:
+            arrays[key] = _labels(name, key, arrays, split.ids, dataset, log)
     return arrays
+
+
+def _fill_labels(splits: dict[str, Split]) -> None:
+    """Zeros in place of the labels that rows lack, so that all splits have the same arrays."""
+    first = next(iter(splits.values())).arrays
+    if columns.UNLABELLED in splits:
+        rows = splits[columns.UNLABELLED]
+        for key in [key for key in first if key.startswith("label")]:
+            rows.arrays[key] = np.zeros(len(rows), first[key].dtype)
 
 
 def _finite(values: np.ndarray, where: str, log: Log) -> np.ndarray:
@@ -119,6 +134,10 @@ def _finite(values: np.ndarray, where: str, log: Log) -> np.ndarray:
     if count := np.count_nonzero(bad):
         x[bad] = 0
         _note(log, "non-finite values set to 0", f"{count} in {where}")
+    if x.size and max(x.max(), -x.min()) > _HUGE:
+        count, largest = np.count_nonzero(np.abs(x) > _HUGE), np.abs(x).max()
+        what = f"values above {_HUGE:g}, which may overflow, are kept as they are"
+        _note(log, what, f"{count} in {where} (the largest: {largest:.3g})")
     return x
 
 
@@ -138,10 +157,7 @@ def _pad(
     used = np.any(x, axis=2)
     present = np.any(used, axis=1)
     if not present.any():
-        raise DataError(
-            f"{where} is missing in all {len(x)} rows (zeros only); leave the key out "
-            "of the file, or choose the other modalities (config.data.modalities)"
-        )
+        _note(log, "zeros only, so that every row lacks it", f"{where} ({len(x)} rows)")
     first = used.argmax(axis=1)
     last = np.where(present, steps - used[:, ::-1].argmax(axis=1), 0)
     if (shift := _front(first, last, steps, length, present)) is not None:
@@ -149,7 +165,10 @@ def _pad(
         x = np.take_along_axis(x, index[:, :, None], axis=1)
         last = steps - shift
         _note(log, "padding moved from the front to the end", where)
-    length = np.clip(last if length is None else length, 1, steps)
+    length = np.asarray(last if length is None else length)
+    if count := np.count_nonzero(present & ((length < 1) | (length > steps))):
+        _note(log, f"lengths set into 1 to {steps}", f"{count} in {where}")
+    length = np.clip(length, 1, steps)
     length = np.where(present, length, 0)
     mask = np.arange(steps) < length[:, None]
     if count := np.count_nonzero(np.any(x, axis=2) & ~mask):
@@ -176,24 +195,38 @@ def _front(
 
 
 def _labels(
-    key: str, values: np.ndarray, ids: np.ndarray, dataset: Dataset
+    split: str,
+    key: str,
+    arrays: dict[str, np.ndarray],
+    ids: np.ndarray,
+    dataset: str,
+    log: Log,
 ) -> np.ndarray:
-    if dataset.classes and key == "label":
+    """[N, ...] as in the file -> [N] float32 or, of classes, int32; 0 where `labelled` is False."""
+    known = DATASETS[dataset]
+    labelled = arrays.get("labelled", np.ones(len(ids), bool))
+    name = f'{key} of the split "{split}"'
+    values, note = labels.one_per_row(arrays[key][labelled], name=name, dataset=dataset)
+    if note:
+        _note(log, note.replace(name, f"the {key}"), split)
+    if known.classes and key == "label":
         dtype = np.int32
-        fits = columns.are_whole(values) & (values < len(dataset.classes))
-        expected = f"classes from 0 to {len(dataset.classes) - 1}"
+        fits = columns.are_whole(values) & (values < len(known.classes))
+        expected = f"classes from 0 to {len(known.classes) - 1}"
     else:
-        low, high = dataset.label_range or (-np.inf, np.inf)
+        low, high = known.label_range or (-np.inf, np.inf)
         dtype = np.float32
         fits = np.isfinite(values) & (values >= low - 1e-6) & (values <= high + 1e-6)
         expected = f"labels from {low:g} to {high:g}"
     if not fits.all():
         row = int(np.argmin(fits))
         raise DataError(
-            f'{key} of "{ids[row][:80]}" is {values[row]:g}, but {dataset.title} has '
-            f"{expected}; {np.count_nonzero(~fits)} of {len(fits)} rows do not fit"
+            f'{key} of "{ids[labelled][row][:80]}" is {values[row]:g}, but {known.title} '
+            f"has {expected}; {np.count_nonzero(~fits)} of {len(fits)} rows do not fit"
         )
-    return values.astype(dtype)
+    found = np.zeros(len(ids), dtype)
+    found[labelled] = values
+    return found
 
 
 def _check_splits(splits: Mapping[str, Split]) -> None:

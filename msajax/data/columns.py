@@ -11,13 +11,18 @@ from msajax.data.errors import DataError, decoding
 from msajax.data.spec import suggest
 
 SPLITS = ("train", "valid", "test")
-_ALIASES = {"dev": "valid", "val": "valid", "validation": "valid"}
+UNLABELLED = "unlabelled"  # the split of rows without labels
+_ALIASES = {
+    **dict.fromkeys(("dev", "val", "validation"), "valid"),
+    **dict.fromkeys((UNLABELLED, "unlabeled"), UNLABELLED),
+}
 _LISTED = 30  # names of keys in a message
+_LABELS_OF_A_ROW = 100  # else references could make one array many times
 _TEXT_LIMIT = 2**29  # characters of a padded [N] str array: 2 GiB
 
 
 def split_name(name: str) -> str:
-    """'train', 'valid' or 'test' for a split's name in a file ('dev' is 'valid').
+    """'train', 'valid', 'test' or 'unlabelled' for a split's name in a file ('dev' is 'valid').
 
     Raises:
       DataError: another name.
@@ -28,8 +33,12 @@ def split_name(name: str) -> str:
     return _ALIASES.get(name, name)
 
 
-def splits(data: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+def splits(data: Any, *more: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The splits of a pickle by name, and a note on what it holds besides.
+
+    Args:
+      data: the pickle.
+      *more: names of splits that the format has besides.
 
     Raises:
       DataError: one split under two names.
@@ -39,7 +48,9 @@ def splits(data: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     found: dict[str, Any] = {}
     left = []
     for key, entry in data.items():
-        if str(key).lower() not in (*SPLITS, *_ALIASES):
+        if key in more:
+            found[key] = entry
+        elif str(key).lower() not in (*SPLITS, *_ALIASES):
             left.append(_shown_name(key))
         elif (name := split_name(key)) in found:
             raise DataError(f'the file has the split "{name}" twice, under two names')
@@ -103,14 +114,54 @@ def numbers(values: Any, *, name: str) -> np.ndarray:
       name: of the column, for errors.
 
     Raises:
-      DataError: something that is no number.
+      DataError: something that is no number, or several a row.
     """
+    if isinstance(values, np.ndarray) and values.size != len(np.atleast_1d(values)):
+        raise DataError(
+            f"{name} is an array {list(values.shape)}, expected one number a row, [N]"
+        )
     flat = _flat(values, name)
     for value in flat:
         if not isinstance(value, int | float | np.number):
             raise DataError(f"{name} holds {_shown(value)}, expected numbers")
     with decoding(name):
         return np.array(flat, np.float64)
+
+
+def labels(values: Any, *, name: str) -> np.ndarray:
+    """Labels as numbers or strings in the file's own shape: [N, ...] float64 or str.
+
+    Args:
+      values: a list of numbers, strings or small arrays, or an array [N, ...].
+      name: of the column, for errors.
+
+    Raises:
+      DataError: something else, or rows of other shapes.
+    """
+    if isinstance(values, list | tuple) and any(
+        isinstance(value, list | tuple | np.ndarray) for value in values
+    ):
+        values = _stacked(values, name)
+    flat = _flat(values, name)
+    shape = values.shape if isinstance(values, np.ndarray) else (len(flat),)
+    if not shape:
+        raise DataError(f"{name} is a single value, expected one for each row")
+    if flat and all(isinstance(value, str | bytes) for value in flat):
+        return strings(flat, name=name).reshape(shape)
+    return numbers(flat, name=name).reshape(shape)
+
+
+def _stacked(rows: list | tuple, name: str) -> np.ndarray:
+    """A row for each small array, list or number."""
+    with decoding(name):
+        arrays = [np.asarray(row, object) for row in rows]
+    if all(array.size == 1 for array in arrays):
+        arrays = [array.reshape(()) for array in arrays]
+    shapes = list(dict.fromkeys(array.shape for array in arrays))
+    if len(shapes) > 1 or arrays[0].size > _LABELS_OF_A_ROW:
+        shown = " and ".join(str(list(shape)) for shape in shapes[:2])
+        raise DataError(f"{name} has rows of the shapes {shown}, expected numbers")
+    return np.stack(arrays)
 
 
 def are_whole(values: np.ndarray) -> np.ndarray:
@@ -144,6 +195,33 @@ def features(values: Any, *, name: str) -> np.ndarray:
         with decoding(name):
             values = values.astype(np.float64)
     return values if values.ndim == 3 else values[:, None, :]
+
+
+def word_pieces(text_bert: Any) -> dict[str, np.ndarray]:
+    """The fields of `text_bert` [N, 3, L]: word pieces, mask and segments.
+
+    Raises:
+      DataError: another shape, or other numbers.
+    """
+    with np.errstate(all="ignore"):  # what is no whole number is refused below
+        values = features(text_bert, name="text_bert").astype(np.float64)
+    if values.shape[1] != 3:
+        raise DataError(
+            f"text_bert has the shape {list(values.shape)}, expected [N, 3, L]: word "
+            "pieces, mask and segments"
+        )
+    ids, mask, segments = values[:, 0], values[:, 1], values[:, 2]
+    if not are_whole(values).all():
+        raise DataError("text_bert holds something else than whole numbers >= 0")
+    if mask.max(initial=0) > 1 or np.any(np.diff(mask) > 0):
+        raise DataError(
+            "the mask of text_bert is no run of ones from the first step on"
+        )
+    return {
+        "text_ids": ids.astype(np.int32),
+        "text_type": segments.astype(np.int32),
+        "text_length": mask.sum(axis=1),
+    }
 
 
 def _flat(values: Any, name: str) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from msajax.data import columns, tables
 from msajax.data.decode import Decoder
-from msajax.data.spec import Corpus, Split
+from msajax.data.spec import DATASETS, Corpus, Split
 
 COLUMNS = ("video_id", "clip_id", "text")
 _LABELS = {
@@ -40,9 +40,14 @@ def read(
     Raises:
       DataError: a missing column or a cell that is no number.
     """
-    rows = tables.rows(
-        path, (*COLUMNS, "label") if labels else COLUMNS, decoder=decoder
+    # A dataset of classes takes theirs, where the file names them.
+    by_name = (
+        labels
+        and DATASETS[dataset].classes
+        and "annotation" in tables.header(path, decoder.encoding)
     )
+    needed = () if not labels else ("annotation",) if by_name else ("label",)
+    rows = tables.rows(path, (*COLUMNS, *needed), decoder=decoder)
     groups: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         name = columns.split_name(row["mode"]) if "mode" in row else "all"
@@ -52,8 +57,11 @@ def read(
         arrays = {
             field: np.array([tables.number(row, column) for row in group])
             for field, column in _LABELS.items()
-            if labels and column in group[0]
+            if labels and not by_name and column in group[0]
         }
+        if by_name:
+            names = [row["annotation"] for row in group]
+            arrays["label"] = columns.labels(names, name="annotation")
         ids = [f"{row['video_id']}$_${row['clip_id']}" for row in group]
         texts = [row["text"] for row in group]
         splits[name] = Split(

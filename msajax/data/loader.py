@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from msajax.data import misfit
 from msajax.data.prepared import StoredSequences
 from msajax.data.spec import DATASETS, FIELDS, MODALITIES, Corpus, Spec, Split
 
@@ -16,22 +17,6 @@ _LENGTH_OF = {
     if field.shape[:1] == (f"L{modality[0]}",)
 }
 
-# What a feature width says about a file, for the error on a wrong one.
-_KNOWN_WIDTHS = {
-    ("text", 300): "GloVe (the MulT pickles)",
-    ("text", 768): "BERT-base features (the MMSA pickles)",
-    ("audio", 5): "the MMSA pickle of MOSI",
-    ("audio", 25): "CH-SIMS v2",
-    ("audio", 33): "CH-SIMS",
-    ("audio", 73): "openSMILE functionals",
-    ("audio", 74): "COVAREP (MOSEI or the MAG pickles)",
-    ("vision", 20): "the MMSA pickle of MOSI",
-    ("vision", 35): "FACET (MOSEI)",
-    ("vision", 47): "FACET (the MAG pickle of MOSI)",
-    ("vision", 177): "CH-SIMS v2",
-    ("vision", 709): "OpenFace 2 (CH-SIMS)",
-}
-
 
 def make_spec(
     corpus: Corpus,
@@ -39,6 +24,7 @@ def make_spec(
     dims: tuple[int, ...] = (),
     lengths: tuple[int, ...] = (),
     truncate: bool = False,
+    batch_size: int = 0,
 ) -> Spec:
     """Dims, lengths and labels of a corpus, checked against what a recipe expects.
 
@@ -47,6 +33,7 @@ def make_spec(
       dims: expected widths (text, audio, vision), or () for any.
       lengths: longest sequences expected, or () for any.
       truncate: cut longer sequences to `lengths` instead of refusing them.
+      batch_size: rows of the largest batch of the training split.
 
     Returns:
       The spec of the batches.
@@ -54,7 +41,7 @@ def make_spec(
     Raises:
       ValueError: no features at all, or features that the recipe is not for.
     """
-    train = corpus.splits.get("train") or next(iter(corpus.splits.values()))
+    train = misfit.training_split(corpus)
     found = {name: train.arrays[name] for name in MODALITIES if name in train.arrays}
     pieces = train.arrays.get("text_ids")
     if not found and pieces is None:
@@ -63,26 +50,17 @@ def make_spec(
             f"{', '.join(sorted(train.arrays)) or 'raw text'}; give a file with "
             "features, or an encoder for the text (config.text.encoder)"
         )
-    sizes, widths = [], []
-    for i, name in enumerate(MODALITIES):
-        length, width = found[name].shape[1:] if name in found else (1, 1)
-        if name == "text" and name not in found and pieces is not None:
-            length = pieces.shape[1]
-        if name in found and dims and width != dims[i]:
+    for name in found:
+        if not np.any(train.arrays.get(f"{name}_mask", True)):
             raise ValueError(
-                f"{_width_error(name, width, dims[i])}; take the recipe of that dataset, "
-                "or set config.data.dims to the widths of your file"
+                f"{name} is missing in all {len(train)} rows of the training split (zeros "
+                "only); choose the other modalities (config.data.modalities)"
             )
-        if lengths and length > lengths[i]:
-            if not truncate:
-                raise ValueError(
-                    f"{name} has sequences of up to {length} steps, but the recipe "
-                    f"expects at most {lengths[i]}; set config.data.truncate=True to "
-                    f"cut them, or config.data.lengths to allow them"
-                )
-            length = lengths[i]
-        sizes.append(length)
-        widths.append(width)
+    expected: Any = dict(dims=dims, lengths=lengths, truncate=truncate)
+    misfit.refuse(corpus, **expected, batch_size=batch_size)
+    sizes, widths = map(list, zip(*misfit.sizes(train), strict=True))
+    if lengths:
+        sizes = [min(pair) for pair in zip(sizes, lengths, strict=True)]
     dataset = DATASETS[corpus.dataset]
     present = [*(m for n in found for m in (n, f"{n}_mask")), *train.arrays]
     absent = [m for n in MODALITIES if n not in found for m in (n, f"{n}_mask")]
@@ -129,7 +107,7 @@ def pad(split: Split, spec: Spec, *, truncate: bool = False) -> dict[str, np.nda
         array = split.arrays[name]
         if array.shape[2:] != shape[1:]:
             raise ValueError(
-                f"{_width_error(name, array.shape[-1], shape[-1])}; the system was "
+                f"{misfit.width_error(name, array.shape[-1], shape[-1])}; the system was "
                 "trained on those, so give a file with the same features"
             )
         arrays[name] = _fit(name, array, shape, truncate)
@@ -167,7 +145,7 @@ def parts(
             array = array if len(rows) == number else array[rows]
             modality = _LENGTH_OF.get(name)
             if cut and modality in steps:
-                array = _resize(array, max(1, steps[modality][rows].max(initial=0)))
+                array = resize(array, max(1, steps[modality][rows].max(initial=0)))
             part[name] = array
         made.append({**part, "index": rows.astype(np.int32)})
     return made
@@ -256,10 +234,10 @@ def _fit(
             f"{name} has {found} steps, but the system was made for at most {length}; "
             "set config.data.truncate=True to cut them"
         )
-    return _resize(array, length)
+    return resize(array, length)
 
 
-def _resize(array: Any, length: int) -> Any:
+def resize(array: Any, length: int) -> Any:
     """[N, L, ...] -> [N, length, ...], cut or padded with zeros."""
     if isinstance(array, StoredSequences):
         return array.with_length(length)
@@ -268,9 +246,3 @@ def _resize(array: Any, length: int) -> Any:
     padded = np.zeros((len(array), length, *array.shape[2:]), array.dtype)
     padded[:, : array.shape[1]] = array
     return padded
-
-
-def _width_error(name: str, found: int, expected: int) -> str:
-    known = _KNOWN_WIDTHS.get((name, found))
-    looks = f": this looks like {known}" if known else ""
-    return f"{name} has {found} features per step, but {expected} are expected{looks}"

@@ -75,7 +75,7 @@ def _split(name: str, rows: list | tuple, decoder: Decoder, *, labels: bool) -> 
     arrays["audio"] = _stack(acoustics, "acoustic")
     arrays["vision"] = _stack(visuals, "visual")
     if labels:
-        arrays["label"] = _targets(targets)
+        arrays["label"] = columns.labels(targets, name="label")
     raw_text = columns.strings(texts, name="words", decoder=decoder)
     ids = columns.strings(ids, name="segment", decoder=decoder)
     return Split(ids, raw_text, arrays)
@@ -116,12 +116,3 @@ def _stack(rows: list[np.ndarray], name: str) -> np.ndarray:
         for x, padded in zip(rows, stacked, strict=True):
             padded[: len(x)] = x
     return stacked
-
-
-def _targets(values: list[Any]) -> np.ndarray:
-    """Labels, each a number or an array of one: [N] float64."""
-    arrays = [x if isinstance(x, np.ndarray) else [x] for x in values]
-    labels = [columns.numbers(x, name="label") for x in arrays]
-    if any(len(x) != 1 for x in labels):
-        raise DataError("a label is an array of several numbers, expected one")
-    return np.array([x[0] for x in labels])

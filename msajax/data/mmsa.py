@@ -3,7 +3,10 @@
 A dict of splits, each a dict of arrays over N rows: `id`, `raw_text`, `text`
 [N, Lt, 768] BERT features, `text_bert` [N, 3, Lt] (word pieces, mask, segments),
 `audio`, `vision` [N, L, D], `regression_labels` (CH-SIMS: also `_T`, `_A`, `_V`),
-and in unaligned files `audio_lengths`, `vision_lengths`.
+`classification_labels` (0 negative, 1 neutral, 2 positive) or `annotations` (the
+same by name), and in unaligned files `audio_lengths`, `vision_lengths`. Of CH-SIMS v2
+`train_mix` holds the rows of `train` and rows without labels, whose `mask` is 0, and a
+split `unlabeled` only such.
 
 Format: Mao et al., "M-SENA: An Integrated Platform for Multimodal Sentiment
 Analysis", ACL 2022 demos, and its MMSA repository.
@@ -17,7 +20,7 @@ import numpy as np
 from msajax.data import columns
 from msajax.data.decode import Decoder
 from msajax.data.errors import DataError
-from msajax.data.spec import MODALITIES, Corpus, Split
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
 
 _LABELS = {
     "label": "regression_labels",
@@ -25,6 +28,8 @@ _LABELS = {
     "label_audio": "regression_labels_A",
     "label_vision": "regression_labels_V",
 }
+_CLASSES = ("classification_labels", "annotations")
+_MIXED = "train_mix"
 
 
 class File(NamedTuple):
@@ -64,21 +69,76 @@ def convert(
     Raises:
       DataError: no such structure, or a missing key.
     """
-    entries, notes = columns.splits(data)
-    splits = {
-        name: _split(name, entry, decoder, labels=labels)
-        for name, entry in entries.items()
-    }
+    entries, notes = columns.splits(data, _MIXED)
+    splits: dict[str, Split] = {}
+    for name, entry in entries.items():
+        keys = _label_keys(name, entry, dataset) if labels else {}
+        splits[name] = _split(name, entry, decoder, keys)
+    if _MIXED in splits:
+        mask = columns.numbers(columns.get(entries[_MIXED], "mask"), name="mask")
+        notes = (*notes, *_take_apart(splits, mask > 0))
     return Corpus(dataset, splits, notes)
 
 
-def _split(split: str, entry: Any, decoder: Decoder, *, labels: bool) -> Split:
+def _label_keys(split: str, entry: Any, dataset: str) -> dict[str, str]:
+    """The keys of a split's labels by field: sentiment, or the classes of a dataset of classes.
+
+    Raises:
+      DataError: the split lacks them; says which dataset takes those it has.
+    """
+    if split == columns.UNLABELLED or not isinstance(entry, dict):
+        return {}
+    columns.get(entry, "id", split=split)
+    known = [key for key in _CLASSES if key in entry]
+    if not DATASETS[dataset].classes:
+        if _LABELS["label"] not in entry and known:
+            same = f"{dataset}_classes"
+            raise DataError(
+                f'the key "{_LABELS["label"]}" is missing; the file has {known[0]}: to '
+                "train on these classes, set config.data.dataset="
+                f"{same if same in DATASETS else 'mosi_classes'}"
+            )
+        columns.get(entry, _LABELS["label"], split=split)
+        return {field: key for field, key in _LABELS.items() if key in entry}
+    if not known and _LABELS["label"] in entry:
+        raise DataError(
+            f"{DATASETS[dataset].title} is a dataset of classes, but the file has "
+            f"{_LABELS['label']} alone, without {' or '.join(_CLASSES)}; set "
+            "config.data.dataset to a dataset of scores (mosi, mosei, sims, simsv2)"
+        )
+    return {"label": known[0] if known else _CLASSES[0]}
+
+
+def _take_apart(splits: dict[str, Split], labelled: np.ndarray) -> tuple[str, ...]:
+    """Puts the rows without labels of `train_mix` in a split of their own; notes.
+
+    Raises:
+      DataError: the mask has other rows.
+    """
+    mixed = splits.pop(_MIXED)
+    for key, array in {"mask": labelled, **mixed.arrays}.items():
+        if len(array) != len(mixed):
+            raise DataError(
+                f"{key} of {_MIXED} has {len(array)} rows, but there are {len(mixed)} ids"
+            )
+    rest = mixed.take(~labelled)
+    arrays = {k: x for k, x in rest.arrays.items() if not k.startswith("label")}
+    splits[columns.UNLABELLED] = Split(rest.ids, rest.raw_text, arrays)
+    own = mixed.take(labelled)
+    if "train" not in splits:
+        splits["train"] = own
+        return ()
+    if other := np.count_nonzero(~np.isin(own.ids, splits["train"].ids)):
+        return (f"left out: {other} labelled rows of {_MIXED} that train lacks",)
+    return ()
+
+
+def _split(split: str, entry: Any, decoder: Decoder, labels: dict[str, str]) -> Split:
     if not isinstance(entry, dict):
         raise DataError(
             f"a split is of type {type(entry).__name__}, expected a dict of arrays"
         )
-    needed = ("id", _LABELS["label"]) if labels else ("id",)
-    for key in needed:  # before anything is taken out
+    for key in ("id", *labels.values()):  # before anything is taken out
         columns.get(entry, key, split=split)
     ids = columns.strings(entry["id"], name="id", decoder=decoder)
     arrays: dict[str, np.ndarray] = {}
@@ -89,33 +149,9 @@ def _split(split: str, entry: Any, decoder: Decoder, *, labels: bool) -> Split:
             lengths = columns.numbers(entry[f"{name}_lengths"], name=f"{name}_lengths")
             arrays[f"{name}_length"] = lengths
     if "text_bert" in entry:
-        arrays |= _word_pieces(entry["text_bert"])
-    if labels:
-        for name, key in _LABELS.items():
-            if key in entry:
-                arrays[name] = columns.numbers(entry[key], name=key)
+        arrays |= columns.word_pieces(entry["text_bert"])
+    for name, key in labels.items():
+        arrays[name] = columns.labels(entry[key], name=key)
     raw_text = entry.get("raw_text", [""] * len(ids))
     texts = columns.strings(raw_text, name="raw_text", decoder=decoder)
     return Split(ids, texts, arrays)
-
-
-def _word_pieces(text_bert: Any) -> dict[str, np.ndarray]:
-    with np.errstate(all="ignore"):  # what is no whole number is refused below
-        values = columns.features(text_bert, name="text_bert").astype(np.float64)
-    if values.shape[1] != 3:
-        raise DataError(
-            f"text_bert has the shape {list(values.shape)}, expected [N, 3, L]: word "
-            "pieces, mask and segments"
-        )
-    ids, mask, segments = values[:, 0], values[:, 1], values[:, 2]
-    if not columns.are_whole(values).all():
-        raise DataError("text_bert holds something else than whole numbers >= 0")
-    if mask.max(initial=0) > 1 or np.any(np.diff(mask) > 0):
-        raise DataError(
-            "the mask of text_bert is no run of ones from the first step on"
-        )
-    return {
-        "text_ids": ids.astype(np.int32),
-        "text_type": segments.astype(np.int32),
-        "text_length": mask.sum(axis=1),
-    }

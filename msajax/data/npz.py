@@ -3,9 +3,11 @@
 Arrays over N rows: `id`, `split` ('train', 'valid' or 'test'), `label`,
 `raw_text`, and `text`, `audio`, `vision`, each [N, D] or [N, L, D] and each
 optional. Sequences are padded with zeros at the end; `audio_length` [N] (and so
-on) says how long they are where the zeros do not. `label_text`, `label_audio`,
+on) says how long they are where the zeros do not, `text_bert` [N, 3, L] holds word
+pieces, mask and segments. `label_text`, `label_audio`,
 `label_vision` are the labels of single modalities. `labelled` [N] is 0 where a row of
-the training split has no labels, for systems that learn from such rows too. Without
+the training split has no labels, for systems that learn from such rows too; rows of
+the split 'unlabelled' have none either. Without
 `split` all rows are in the split 'all'; to predict, `label` is not needed. Other keys
 are not read.
 
@@ -26,7 +28,10 @@ from msajax.data.spec import MODALITIES, Corpus, Split
 
 _LABELS = ("label", *(f"label_{name}" for name in MODALITIES))
 _LENGTHS = tuple(f"{name}_length" for name in MODALITIES)
-_KEYS = ("id", "split", "raw_text", *MODALITIES, *_LENGTHS, *_LABELS, "labelled")
+_KEYS = (
+    *("id", "split", "raw_text", *MODALITIES, "text_bert"),
+    *(*_LENGTHS, *_LABELS, "labelled"),
+)
 
 
 def read(
@@ -51,9 +56,12 @@ def read(
     raw_text = entry.get("raw_text", [""] * len(ids))
     raw_text = columns.strings(raw_text, name="raw_text", decoder=decoder)
     arrays = {k: columns.features(entry[k], name=k) for k in MODALITIES if k in entry}
-    for key in (*_LENGTHS, *(_LABELS if labels else ())):
-        if key in entry:
-            arrays[key] = columns.numbers(entry[key], name=key)
+    for key in (k for k in _LENGTHS if k in entry):
+        arrays[key] = columns.numbers(entry[key], name=key)
+    for key in (k for k in _LABELS if labels and k in entry):
+        arrays[key] = columns.labels(entry[key], name=key)
+    if "text_bert" in entry:
+        arrays |= columns.word_pieces(entry["text_bert"])
     if labels and "labelled" in entry:
         arrays["labelled"] = columns.numbers(entry["labelled"], name="labelled") > 0
     names = _split_names(entry, len(ids), decoder)
@@ -64,24 +72,14 @@ def read(
     for name in dict.fromkeys(names.tolist()):
         rows = names == name
         chosen = {key: array[rows] for key, array in arrays.items()}
-        _check_labelled(name, chosen)
+        labelled = chosen.get("labelled", np.ones(rows.sum(), bool))
+        if name not in ("train", columns.UNLABELLED) and not labelled.all():
+            raise DataError(
+                f"{np.count_nonzero(~labelled)} rows of the split {name} are not labelled; "
+                "only those of train may lack labels"
+            )
         splits[name] = Split(ids[rows], raw_text[rows], chosen)
     return Corpus(dataset, splits)
-
-
-def _check_labelled(split: str, arrays: dict[str, np.ndarray]) -> None:
-    """Sets absent labels to 0; refuses them in splits that are measured."""
-    labelled = arrays.get("labelled")
-    if labelled is None or labelled.all():
-        return
-    if split != "train":
-        raise DataError(
-            f"{np.count_nonzero(~labelled)} rows of the split {split} are not labelled; "
-            "only those of train may lack labels"
-        )
-    for key in _LABELS:
-        if key in arrays:
-            arrays[key] = np.where(labelled, arrays[key], 0)
 
 
 def _split_names(entry: dict[str, Any], rows: int, decoder: Decoder) -> np.ndarray:

@@ -63,21 +63,43 @@ class Dataset:
     classes: tuple[str, ...] = ()
 
 
-DATASETS: Mapping[str, Dataset] = {
+# In the order of CMU_MOSEI_Labels, where the sentiment comes before them.
+MOSEI_EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+
+_SENTIMENT: Mapping[str, Dataset] = {
     "mosi": Dataset("CMU-MOSI", "mosi", (-3.0, 3.0)),
     "mosei": Dataset("CMU-MOSEI", "mosi", (-3.0, 3.0)),
     "sims": Dataset("CH-SIMS", "sims", (-1.0, 1.0)),
     "simsv2": Dataset("CH-SIMS v2", "sims", (-1.0, 1.0)),
-    "meld": Dataset(
-        "MELD",
-        "classes",
-        classes=("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"),
+}
+
+
+def _classes(title: str, *names: str) -> Dataset:
+    return Dataset(title, "classes", classes=names)
+
+
+DATASETS: Mapping[str, Dataset] = {
+    **_SENTIMENT,
+    # The files' classes instead of their scores (classification_labels, annotations).
+    **{
+        f"{name}_classes": _classes(
+            f"{dataset.title} (classes)", "negative", "neutral", "positive"
+        )
+        for name, dataset in _SENTIMENT.items()
+    },
+    # Emotions of MOSEI are several at once: one at a time, present or not.
+    **{
+        f"mosei_{name}": _classes(f"CMU-MOSEI ({name})", "absent", "present")
+        for name in MOSEI_EMOTIONS
+    },
+    "meld": _classes(
+        "MELD", "neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"
     ),
-    "iemocap": Dataset(
-        "IEMOCAP",
-        "classes",
-        classes=("happy", "sad", "neutral", "angry", "excited", "frustrated"),
+    "iemocap": _classes(
+        "IEMOCAP", "happy", "sad", "neutral", "angry", "excited", "frustrated"
     ),
+    # In the order of MulT's file.
+    "iemocap4": _classes("IEMOCAP (four emotions)", "neutral", "happy", "sad", "angry"),
     "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0)),
 }
 
@@ -179,6 +201,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: np.ndarray) -> "Split":
+        """Some of the rows: [N] bool, or numbers."""
+        arrays = {key: array[rows] for key, array in self.arrays.items()}
+        return Split(self.ids[rows], self.raw_text[rows], arrays)
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
@@ -187,7 +214,7 @@ class Corpus:
     Attributes:
       dataset: a name in `DATASETS`.
       splits: 'train', 'valid', 'test' or what of them the file has; rows of a
-        file that names no split are in 'all'.
+        file that names no split are in 'all', rows that have no labels in 'unlabelled'.
       notes: one line for each thing that the reader cleaned or left out.
       sha256: hash of the file's (or the files') bytes.
     """

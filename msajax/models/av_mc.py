@@ -172,19 +172,22 @@ class AVMC(Model):
         the mixture of the losses on both rows' labels.
         """
 
-        def loss(name: str, label: jax.Array) -> jax.Array:
+        def loss(name: str, label: jax.Array, batch: Batch) -> jax.Array:
             if name == "all":
                 return self.task_loss(out["pred"], {**batch, "label": label})
             values = CRITERIA[self.criterion](out[f"pred_{name}"], label)
             where = self.present(batch, name) & batch.get("labelled", True)
             return parallel.batch_mean(values, where=where)
 
+        partners = batch
+        if mix is not None and "labelled" in batch:
+            partners = {**batch, "labelled": mix.partners(batch["labelled"])}
         losses = {}
         for name in ("all", *self._labelled):
             label = batch["label" if name == "all" else f"label_{name}"]
-            losses[name] = loss(name, label)
+            losses[name] = loss(name, label, batch)
             if mix is not None and name in ("all", mixed):
-                other = loss(name, mix.partners(label))
+                other = loss(name, mix.partners(label), partners)
                 losses[name] = mix.blend(losses[name], other)
         return losses
 

@@ -259,5 +259,8 @@ def _heading(metric: str, style: _Style) -> str:
     head, rest = _TITLES.get(metric, ("F1", metric.removeprefix("f1_")))
     arrow = "↓" if metrics.better(metric) == "min" else "↑"
     if style.line == "\n":
-        return f"{head} {arrow}\n{rest}"
+        # The arrow ends the name, where that costs no width (names of classes are long).
+        if len(rest) > 4:
+            return f"{head} {arrow}\n{rest}"
+        return f"{head}\n{rest} {arrow}" if rest else f"\n{head} {arrow}"
     return f"{head} {rest} {arrow}" if rest else f"{head} {arrow}"

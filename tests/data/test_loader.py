@@ -131,7 +131,7 @@ def test_truncation_is_asked_for():
     corpus = toys.corpus()
     with pytest.raises(
         ValueError,
-        match="audio has sequences of up to 7 steps, but the recipe expects at most 6; set config.data.truncate=True",
+        match="audio has sequences of up to 7 steps, but at most 6 are expected",
     ):
         loader.make_spec(corpus, lengths=(5, 6, 6))
     spec = loader.make_spec(corpus, lengths=(5, 6, 6), truncate=True)
@@ -155,6 +155,40 @@ def test_wrong_widths_are_errors(width, looks):
         loader.make_spec(corpus, dims=(3, 4, 5))
     with pytest.raises(ValueError, match=message):
         loader.pad(corpus.splits["test"], toys.SPEC)
+
+
+def test_all_that_does_not_fit_is_one_message():
+    with pytest.raises(ValueError) as error:
+        loader.make_spec(
+            toys.corpus(), dims=(300, 4, 35), lengths=(5, 6, 3), batch_size=32
+        )
+    assert str(error.value) == (
+        "text has 3 features per step, but 300 are expected; "
+        "audio has sequences of up to 7 steps, but at most 6 are expected; "
+        "vision has 5 features per step, but 35 are expected; "
+        "vision has sequences of up to 6 steps, but at most 3 are expected; "
+        "a batch has 32 rows, but the training split only 22; "
+        "take the recipe of that dataset, or set --config.data.dims=3,4,5 "
+        "--config.data.lengths=5,7,6 --config.train.batch_size=22; "
+        "--config.data.truncate=True cuts longer sequences instead; "
+        "a phase with a batch_size of its own has it in config.phases"
+    )
+    fitting = dict(dims=(3, 4, 5), lengths=(5, 7, 6), batch_size=22)
+    assert loader.make_spec(toys.corpus(), **fitting).lengths == (5, 7, 6)
+    with pytest.raises(ValueError, match="only 22; set --config.train.batch_size=22;"):
+        loader.make_spec(toys.corpus(), batch_size=23)
+
+
+def test_flags_keep_what_the_data_lacks():
+    corpus = with_arrays(toys.corpus(), text=None, text_mask=None)
+    with pytest.raises(ValueError, match="--config.data.dims=300,4,5$"):
+        loader.make_spec(corpus, dims=(300, 4, 9))
+
+
+def test_training_needs_rows_with_each_modality():
+    corpus = with_arrays(toys.corpus(), vision_mask=np.zeros_like)
+    with pytest.raises(ValueError, match="vision is missing in all 22 rows of the tr"):
+        loader.make_spec(corpus)
 
 
 def test_text_without_features_is_an_error():

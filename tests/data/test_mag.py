@@ -51,8 +51,8 @@ def test_a_list_of_rows_is_one_split(samples, write):
         ((1, 2), r"row 1 of the split \"train\" is not \(\(words, visual"),
         (((["a"], np.ones((2, 2)), np.ones((1, 3))), 0.0, "x"), "the row has 1 words"),
         (((["a"], np.ones((1, 9)), np.ones((1, 3))), 0.0, "x"), r"visual has other .*\[2, 9\]"),
-        (((["a"], np.ones((1, 2)), np.ones((1, 3))), [1], "x"), "label holds a list"),
-        (((["a"], np.ones((1, 2)), np.ones((1, 3))), np.ones(2), "x"), "several numbers"),
+        (((["a"], np.ones((1, 2)), np.ones((1, 3))), {}, "x"), "label holds a dict"),
+        (((["a"], np.ones((1, 2)), np.ones((1, 3))), np.ones(2), "x"), "label has rows of the shapes"),
         (((["a"], np.ones((1, 2)), np.ones((1, 3))), 0.0, None), "segment holds a NoneType"),
     ],
 )  # fmt: skip

@@ -43,8 +43,8 @@ def test_minus_infinity_of_covarep(samples, write):
 
 def test_bad_files(samples, write):
     data = samples.mult_data()
-    data["train"]["labels"] = np.zeros((4, 4, 2))
-    with pytest.raises(DataError, match='label of the split "train" has 32 rows'):
+    data["train"]["labels"] = np.zeros((3, 1, 1))
+    with pytest.raises(DataError, match='label of the split "train" has 3 rows'):
         read(write(data), dataset="mosei")
     with pytest.raises(
         DataError, match='the split "train" is of type list, expected a dict'

@@ -147,6 +147,11 @@ def test_rows_without_labels_weigh_nothing():
     other = {k: np.where(known, v, 2) for k, v in batch.items() if "label_" in k}
     loss, _ = given_loss(batch, {})
     assert loss == given_loss({**batch, **other}, {})[0] != given_loss(BATCH, {})[0]
+    # Nor as partners: the label of all is another one here, too.
+    other["label"] = np.where(known, batch["label"], 2)
+    loss, _ = given_loss(batch, MIXES, train=True)
+    assert loss == given_loss({**batch, **other}, MIXES, train=True)[0]
+    assert loss != given_loss(BATCH, MIXES, train=True)[0]
 
 
 def test_filler_rows_weigh_nothing():

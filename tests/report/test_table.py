@@ -1,5 +1,6 @@
 import csv
 import io
+import itertools
 import json
 import math
 
@@ -93,15 +94,39 @@ def test_several_runs_system_by_system():
     text = printed([run("tfn", "sims"), run("graph_mfn", "sims", offset=0.1)])
     assert lines(text) == [
         "CH-SIMS, test",
-        "MAE ↓ Corr ↑ Acc-2 ↑  F1 ↑ Acc-3 ↑ Acc-5 ↑ Acc-2 ↑   R² ↑",
-        "system                                                   weak",
-        "────────────────────────────────────────────────────────────────────",
-        "tfn        0.550  0.550   55.00 55.00   55.00   55.00   55.00  0.550",
-        "±0.050 ±0.050   ±5.00 ±5.00   ±5.00   ±5.00   ±5.00 ±0.050",
-        "graph_mfn  0.650  0.650   65.00 65.00   65.00   65.00   65.00  0.650",
-        "±0.050 ±0.050   ±5.00 ±5.00   ±5.00   ±5.00   ±5.00 ±0.050",
+        "Acc-2",
+        "system     MAE ↓ Corr ↑ Acc-2 ↑  F1 ↑ Acc-3 ↑ Acc-5 ↑ weak ↑   R² ↑",
+        "───────────────────────────────────────────────────────────────────",
+        "tfn        0.550  0.550   55.00 55.00   55.00   55.00  55.00  0.550",
+        "±0.050 ±0.050   ±5.00 ±5.00   ±5.00   ±5.00  ±5.00 ±0.050",
+        "graph_mfn  0.650  0.650   65.00 65.00   65.00   65.00  65.00  0.650",
+        "±0.050 ±0.050   ±5.00 ±5.00   ±5.00   ±5.00  ±5.00 ±0.050",
         "mean ± std over the seeds; Acc and F1 in %",
     ]
+
+
+def test_no_two_columns_have_one_name():
+    """Accuracy and F1 with zero labels and without: in every form of the table."""
+    runs = [run("tfn"), run("lmf")]
+    first, second = printed(runs).splitlines()[1:3]
+    names = [
+        " ".join((first[start:end].strip(), second[start:end].strip()))
+        for start, end in columns_of(second)
+    ]
+    assert names[-4:] == ["Acc-2 has0 ↑", "F1 has0 ↑", "Acc-2 non0 ↑", "F1 non0 ↑"]
+    assert len(set(names)) == len(names) == 10
+    header = table.markdown(runs).splitlines()[2].strip("| ").split(" | ")
+    assert header[-4:] == names[-4:] and len(set(header)) == 10
+    rows = list(csv.DictReader(io.StringIO(table.csv(runs))))
+    assert {"acc2_has0", "f1_has0", "acc2_non0", "f1_non0"} < {
+        r["metric"] for r in rows
+    }
+
+
+def columns_of(line):
+    """Where the columns of a heading begin and end; each ends with its arrow."""
+    ends = [0, len("system"), *(i + 1 for i, c in enumerate(line) if c in "↑↓")]
+    return itertools.pairwise(ends)
 
 
 def test_several_splits_of_several_runs():

@@ -9,11 +9,14 @@ import pytest
 
 _TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "check_data.py"
 _CONFIG = """
-from ml_collections import ConfigDict
+from configs import common
 
 def get_config():
-    data = dict(dataset="{dataset}", dims={dims}, lengths={lengths}, truncate=False)
-    return ConfigDict(dict(data=dict(data, modalities=("text", "audio", "vision"))))
+    config = common.get_config("{system}", "{dataset}")
+    config.data.update(dims={dims}, lengths={lengths})
+    config.train.update(batch_size={batch_size}, select="{select}")
+    config.text.update(encoder="{encoder}", max_length=9, frozen={frozen})
+    return config
 """
 
 
@@ -24,20 +27,24 @@ def tool():
 
 @pytest.fixture
 def configs(tmp_path):
-    folder = tmp_path / "configs"
+    folder = tmp_path / "recipes"
     folder.mkdir()
 
-    def write(name, dataset="mosi", dims=(), lengths=()):
-        text = _CONFIG.format(dataset=dataset, dims=dims, lengths=lengths)
-        (folder / f"{name}.py").write_text(text)
+    def write(name, **values):
+        known = dict(system="lf_dnn", dataset="mosi", dims=(), lengths=(), batch_size=3)
+        known |= dict(select="loss", encoder="", frozen=False)
+        (folder / f"{name}.py").write_text(_CONFIG.format(**known | values))
 
     write("any_mosi")
     write("mult_mosi", dims=(768, 5, 20), lengths=(50, 50, 50))
     write("tfn_mosi", dims=(768, 74, 20), lengths=(50, 50, 50))
     write("lmf_mosi", dims=(768, 5, 20), lengths=(50, 30, 50))
     write("mult_sims", dataset="sims")
+    write("large_mosi", batch_size=4, select="mae")
+    write("text_mosi", system="text_only", encoder="none-of-that-name")
+    write("frozen_mosi", encoder="none-of-that-name", frozen=True, dims=(1, 5, 20))
+    write("misa_mosi", system="misa", encoder="none-of-that-name")
     (folder / "common.py").write_text("raise RuntimeError")
-    (folder / "__init__.py").write_text("")
     return str(folder)
 
 
@@ -77,15 +84,79 @@ def test_expected_against_found(tool, source, configs, capsys):
     assert "note: non-finite values set to 0: 2 in train audio" in out
 
 
+def recipes(out):
+    """{recipe: why it does not fit, '' where it does}."""
+    lines = [x.partition(".py")[::2] for x in out.splitlines() if "fit" in x[:12]]
+    return {
+        name.split()[-1]: reason.removeprefix(": ")
+        for name, reason in lines
+        if name.startswith(("fits ", "does not fit "))
+    }
+
+
 def test_which_recipes_fit(tool, source, configs, capsys):
     tool([str(source), "--configs", configs])
+    assert recipes(capsys.readouterr().out) == {
+        "any_mosi": "",
+        "mult_mosi": "",
+        "tfn_mosi": "audio 5 wide, not 74",
+        "lmf_mosi": "audio 50 steps, over 30",
+        "large_mosi": "3 rows, under a batch of 4",
+        "text_mosi": "no raw text, nor word pieces, for the text encoder",
+        "frozen_mosi": "no raw text, nor word pieces, for the text encoder",
+        "misa_mosi": "no raw text, nor word pieces, for the text encoder",
+    }
+
+
+def test_recipes_with_an_encoder_of_the_raw_text(tool, configs, tmp_path, capsys):
+    """As the README trains them: the encoder makes the text's arrays, and need not be at hand."""
+    names = ["train", "train", "train", "valid", "test"]
+    lines = [f"v{i},0,well well,{i / 2},{name}" for i, name in enumerate(names)]
+    path = tmp_path / "label.csv"
+    path.write_text("\n".join(["video_id,clip_id,text,label,mode", *lines]))
+    assert tool([str(path), "--dataset", "mosi", "--configs", configs]) == 0
+    found = recipes(capsys.readouterr().out)
+    assert found["text_mosi"] == found["frozen_mosi"] == ""
+    assert found["any_mosi"].startswith("the data has no feature arrays for text")
+    assert found["misa_mosi"].startswith("misa compares modalities")
+    rows = len(names)
+    arrays = dict(id=np.arange(rows), split=names, label=np.zeros(rows))
+    pieces = np.tile(np.ones((3, 4), int), (rows, 1, 1))
+    for more, reason in (
+        (dict(), "no raw text, nor word pieces, for the text encoder"),
+        (dict(raw_text=["x"] * rows), ""),
+        (dict(text_bert=pieces), ""),
+    ):
+        np.savez(tmp_path / "x.npz", **arrays, audio=np.ones((rows, 5)), **more)
+        tool([str(tmp_path / "x.npz"), "--dataset", "mosi", "--configs", configs])
+        found = recipes(capsys.readouterr().out)
+        assert found["text_mosi"] == found["frozen_mosi"] == reason
+    assert found["any_mosi"] == "the data has word pieces of the text but no features"
+
+
+def test_datasets_of_classes_share_the_recipes(tool, source, configs, capsys):
+    data = pickle.loads(source.read_bytes())
+    for entry in data.values():
+        entry["annotations"] = ["Neutral"] * len(entry.pop("regression_labels"))
+    source.write_bytes(pickle.dumps(data))
+    assert tool([str(source), "--configs", configs]) == 1
+    assert "config.data.dataset=mosi_classes" in capsys.readouterr().out
+    options = ("--dataset", "mosi_classes", "--configs", configs)
+    assert tool([str(source), *options]) == 0
     out = capsys.readouterr().out
-    assert "fits any_mosi.py\n" in out and "fits mult_mosi.py\n" in out
-    assert re.search(
-        "does not fit tfn_mosi.py: audio has 5 features per step.* 74", out
-    )
-    assert re.search("does not fit lmf_mosi.py: audio has sequences of up to 50", out)
-    assert "sims" not in out and "common" not in out
+    assert line(out, "label")[0] == ["label", "0 to 2", "[N]", "by name"]
+    assert recipes(out)["any_mosi"] == ""
+    assert recipes(out)["large_mosi"] == "3 rows, under a batch of 4"
+
+
+def test_a_file_without_labelled_rows(tool, source, configs, capsys):
+    data = pickle.loads(source.read_bytes())
+    entry = {k: v for k, v in data["train"].items() if "label" not in k}
+    source.write_bytes(pickle.dumps({"unlabeled": entry}))
+    assert tool([str(source), "--configs", configs]) == 0
+    out = capsys.readouterr().out
+    assert line(out, "rows of unlabelled")[0] == ["rows of unlabelled", "3"]
+    assert recipes(out)["any_mosi"].startswith('the data has no split "train"')
 
 
 def test_a_file_that_training_refuses(tool, source, configs, capsys):
@@ -134,5 +205,5 @@ def test_the_real_files(tool, shared, configs, capsys):
 
 
 def test_the_recipes_of_this_project_are_read(tool, source, capsys):
-    assert tool([str(source), "--dataset", "demo"]) == 0
-    assert "fits demo.py" in capsys.readouterr().out
+    tool([str(source), "--dataset", "demo"])
+    assert recipes(capsys.readouterr().out) == {"demo": "3 rows, under a batch of 32"}

@@ -1,0 +1,137 @@
+"""Rows without labels beside the labelled ones of training, for systems that learn from both.
+
+A reader keeps them in a split of their own. Training takes them only where it is asked
+to (config.data.unlabelled): the split "train" then holds both, and `labelled` says which.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from msajax.data import loader
+from msajax.data.columns import UNLABELLED
+from msajax.data.errors import DataError
+from msajax.data.prepared import StoredSequences
+from msajax.data.spec import Corpus, Split
+
+
+def drop(corpus: Corpus) -> Corpus:
+    """The corpus without the split of rows that have no labels; a note says how many."""
+    if UNLABELLED not in corpus.splits or len(corpus.splits) == 1:
+        return corpus
+    splits = {k: split for k, split in corpus.splits.items() if k != UNLABELLED}
+    note = (
+        f"left out: {len(corpus.splits[UNLABELLED])} rows without labels "
+        "(config.data.unlabelled=train_mix trains on them too)"
+    )
+    return Corpus(corpus.dataset, splits, (*corpus.notes, note), corpus.sha256)
+
+
+def rows_of(path: str, corpus: Corpus) -> Split:
+    """The rows of a file to train on without labels.
+
+    Raises:
+      ValueError: its splits are others.
+    """
+    for name in (UNLABELLED, "train", "all"):
+        if name in corpus.splits:
+            return corpus.splits[name]
+    raise ValueError(
+        f'{path} is to be trained on, but has no split "train" or "unlabelled", only '
+        f"{', '.join(corpus.splits)}; leave its splits out to take all rows"
+    )
+
+
+def join(corpus: Corpus, rows: Split | None) -> Corpus:
+    """The corpus whose training split ends with rows without labels.
+
+    Args:
+      corpus: cleaned, with the split "train".
+      rows: without labels, cleaned; None adds none.
+
+    Returns:
+      The corpus without the split "unlabelled", with a note on the rows; `labelled` is in
+      all of its splits.
+
+    Raises:
+      DataError: rows that lack a modality of the training split, have other widths, or
+        an id that is taken.
+    """
+    splits = {k: split for k, split in corpus.splits.items() if k != UNLABELLED}
+    if rows is not None:
+        splits["train"] = _joined(splits["train"], rows)
+    for name, split in splits.items():
+        known = {"labelled": np.ones(len(split), bool)} | split.arrays
+        splits[name] = Split(split.ids, split.raw_text, known)
+    train = splits["train"]
+    without = np.count_nonzero(~train.arrays["labelled"])
+    note = (
+        f"training: {len(train) - without} rows with labels, {without} without"
+        if without
+        else "training: no row is without a label, although config.data.unlabelled asks "
+        "for such rows (train_mix, or a file of them)"
+    )
+    return Corpus(corpus.dataset, splits, (*corpus.notes, note), corpus.sha256)
+
+
+def _joined(train: Split, rows: Split) -> Split:
+    taken = np.isin(rows.ids, train.ids)
+    if taken.any():
+        raise DataError(
+            f'the id "{rows.ids[taken][0][:80]}" of a row without a label is also in the '
+            f'split "train" ({np.count_nonzero(taken)} such ids); ids must be unique'
+        )
+    arrays = {}
+    count, more = len(train), len(rows)
+    known = train.arrays.get("labelled", np.ones(count, bool))
+    arrays["labelled"] = np.concatenate([known, np.zeros(more, bool)])
+    for key, array in train.arrays.items():
+        if key.startswith("label"):
+            other = np.zeros(more, array.dtype)
+            arrays.setdefault(key, np.concatenate([array, other]))
+        elif key not in rows.arrays:
+            raise DataError(
+                f"the rows without labels lack {key}, which those of training have; they "
+                f"have: {', '.join(sorted(rows.arrays)) or 'raw text alone'}"
+            )
+        else:
+            arrays[key] = _one_after_the_other(key, array, rows.arrays[key])
+    ids, texts = (
+        np.concatenate(pair)
+        for pair in ((train.ids, rows.ids), (train.raw_text, rows.raw_text))
+    )
+    return Split(ids, texts, arrays)
+
+
+def _one_after_the_other(key: str, first: Any, second: Any) -> Any:
+    """[N, ...] and [M, ...], padded to the longer sequences -> [N + M, ...]."""
+    if first.shape[2:] != second.shape[2:]:
+        raise DataError(
+            f"{key} has {second.shape[-1]} features per step in the rows without labels, "
+            f'but {first.shape[-1]} in the split "train"'
+        )
+    if len(first.shape) == 1:
+        return np.concatenate([first, second])
+    steps = max(first.shape[1], second.shape[1])
+    both = [loader.resize(array, steps) for array in (first, second)]
+    if not any(isinstance(array, StoredSequences) for array in both):
+        return np.concatenate(both)
+    shape = (len(first) + len(second), *both[0].shape[1:])
+    return StoredSequences(_Rows(key, both), key, shape, both[0].dtype)
+
+
+class _Rows:
+    """Rows of two arrays [N, L, D] or stored sequences, read as those of a store."""
+
+    def __init__(self, field: str, arrays: list[Any]):
+        self._field, self._arrays = field, arrays
+
+    def __getitems__(self, index: list[int]) -> list[dict[str, np.ndarray]]:
+        numbers, first = np.array(index, int), len(self._arrays[0])
+        behind = numbers >= first
+        found = np.zeros(
+            (len(numbers), *self._arrays[0].shape[1:]), self._arrays[0].dtype
+        )
+        found[~behind] = self._arrays[0][numbers[~behind]]
+        found[behind] = self._arrays[1][numbers[behind] - first]
+        return [{self._field: found[i]} for i in range(len(found))]

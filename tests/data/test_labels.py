@@ -1,0 +1,181 @@
+"""Labels of other shapes: named by their shape, or read where a dataset says how."""
+
+import numpy as np
+import pytest
+
+from msajax.data import labels
+from msajax.data.errors import DataError
+from msajax.data.read import read
+from msajax.data.spec import DATASETS, MOSEI_EMOTIONS
+
+EMOTIONS = np.array(
+    [[-1.5, 0, 2, 0, 0, 0.3, 0], [3, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0], [1] * 7]
+)
+HOT = np.array([3, 0, 1, 3])
+
+
+def two_way(hot=HOT, classes=4):
+    """One two-way one-hot per class, as MulT's file of IEMOCAP."""
+    on = np.eye(classes)[hot]
+    return np.stack([1 - on, on], axis=-1)
+
+
+def as_mmsa(samples, values):
+    data = samples.mmsa_data()
+    for i, entry in enumerate(data.values()):
+        entry["regression_labels"] = values if i == 0 else values[:3]
+        entry["classification_labels"] = entry["regression_labels"]
+    return data
+
+
+def as_mult(samples, values):
+    data = samples.mult_data()
+    for i, entry in enumerate(data.values()):
+        entry["labels"] = values if i == 0 else values[:3]
+    return data
+
+
+def as_mag(samples, values):
+    data = samples.mag_data()
+    return {
+        name: [
+            (features, x, i)
+            for (features, _, i), x in zip(rows, values[: len(rows)], strict=True)
+        ]
+        for name, rows in data.items()
+    }
+
+
+def as_npz(samples, values):
+    kept = {"id": np.arange(4).astype(str), "label": values, "audio": np.ones((4, 2))}
+    return samples.npz_bytes(kept | {"split": np.array(["train"] * 4)})
+
+
+FILES = [as_mmsa, as_mult, as_mag, as_npz]
+files = pytest.mark.parametrize("file", FILES, ids=lambda f: f.__name__)
+
+
+@files
+@pytest.mark.parametrize("dataset", ["mosi", "meld"])
+def test_other_shapes_are_named_and_what_they_look_like(file, dataset, samples, write):
+    def refused(values, message):
+        with pytest.raises(DataError, match=message):
+            read(write(file(samples, values)), dataset=dataset)
+
+    refused(
+        EMOTIONS[:, None], r"an array \[4, 1, 7\].*MOSEI.*config.data.dataset=mosei"
+    )
+    refused(EMOTIONS[:, 1:], r"an array \[4, 6\].*six emotions.*mosei_happy")
+    refused(two_way(), r"an array \[4, 4, 2\].*IEMOCAP.*config.data.dataset=iemocap4")
+    refused(
+        np.ones((4, 4)), r"an array \[4, 4\].*IEMOCAP.*config.data.dataset=iemocap4"
+    )
+    refused(np.ones((4, 5)), r"an array \[4, 5\].*one number a row.*several labels")
+    refused(two_way(classes=9), r"an array \[4, 9, 2\].*two-way.*not supported")
+
+
+@files
+def test_one_label_a_row_in_any_shape(file, samples, write):
+    for shape in ((4,), (4, 1), (4, 1, 1)):
+        values = np.array([-3, 0, 0.5, 1.0]).reshape(shape)
+        corpus = read(write(file(samples, values)), dataset="mosi")
+        assert corpus.splits["train"].arrays["label"].tolist() == [-3, 0, 0.5, 1]
+        assert not corpus.notes
+
+
+@files
+def test_moseis_sentiment_and_emotions(file, samples, write):
+    corpus = read(write(file(samples, EMOTIONS[:, None])), dataset="mosei")
+    assert corpus.splits["train"].arrays["label"].tolist() == [-1.5, 3, 0, 1]
+    (note,) = corpus.notes
+    assert note.startswith("the label is the sentiment, the first of 7 columns: train")
+    path = write(file(samples, EMOTIONS[:, None]))
+    for i, name in enumerate(MOSEI_EMOTIONS, 1):
+        corpus = read(path, dataset=f"mosei_{name}")
+        label = corpus.splits["train"].arrays["label"]
+        assert label.dtype == np.int32
+        assert label.tolist() == (EMOTIONS[:, i] > 0).astype(int).tolist()
+        assert f'the emotion "{name}"' in corpus.notes[0]
+
+
+@files
+def test_one_hot_classes(file, samples, write):
+    for values in (two_way(), np.eye(4)[HOT]):
+        corpus = read(write(file(samples, values)), dataset="iemocap4")
+        assert corpus.splits["train"].arrays["label"].tolist() == HOT.tolist()
+        assert "one-hot, taken as neutral, happy, sad, angry" in corpus.notes[0]
+
+
+def test_several_classes_or_none_are_counted():
+    values = np.eye(4)[HOT]
+    values[0, 0], values[2] = 1, 0
+    with pytest.raises(DataError, match="2 of 4 rows have several classes or none"):
+        labels.one_per_row(values, name="label", dataset="iemocap4")
+    with pytest.raises(DataError, match="emotions that are not finite"):
+        labels.one_per_row(EMOTIONS * np.nan, name="label", dataset="mosei_sad")
+
+
+def test_rows_of_other_shapes(samples, write):
+    data = as_mag(samples, list(EMOTIONS))
+    data["train"][1] = (data["train"][1][0], np.ones(2), "x")
+    with pytest.raises(
+        DataError, match=r"label has rows of the shapes \[7\] and \[2\]"
+    ):
+        read(write(data), dataset="mosei")
+
+
+def test_names_of_classes(samples, write):
+    names = np.array([" Happy", "sad", "NEUTRAL", "excited"])
+    corpus = read(write(as_npz(samples, names)), dataset="iemocap")
+    assert corpus.splits["train"].arrays["label"].tolist() == [0, 1, 2, 4]
+    with pytest.raises(DataError, match='unknown class "excited". Known: angry, happy'):
+        read(write(as_npz(samples, names)), dataset="iemocap4")
+    with pytest.raises(DataError, match="label.* holds ' Happy', expected numbers"):
+        read(write(as_npz(samples, names)), dataset="mosi")
+
+
+def classes_of(data, *, keep=("classification_labels", "annotations")):
+    for entry in data.values():
+        rows = len(entry["id"])
+        del entry["regression_labels"]
+        entry["classification_labels"] = np.arange(rows) % 3
+        entry["annotations"] = ["Positive", "Negative", "neutral"] * 2
+        entry["annotations"] = entry["annotations"][:rows]
+        for key in {"classification_labels", "annotations"} - set(keep):
+            del entry[key]
+    return data
+
+
+@pytest.mark.parametrize("dataset", ["mosi", "mosei", "sims", "simsv2"])
+def test_classes_of_an_mmsa_file(dataset, samples, write):
+    path = write(classes_of(samples.mmsa_data()))
+    with pytest.raises(DataError, match=f"config.data.dataset={dataset}_classes"):
+        read(path, dataset=dataset)
+    corpus = read(path, dataset=f"{dataset}_classes")
+    assert corpus.splits["train"].arrays["label"].tolist() == [0, 1, 2, 0]
+    named = write(classes_of(samples.mmsa_data(), keep=("annotations",)))
+    corpus = read(named, dataset=f"{dataset}_classes")
+    assert corpus.splits["train"].arrays["label"].tolist() == [2, 0, 1, 2]
+    assert DATASETS[f"{dataset}_classes"].classes[2] == "positive"
+
+
+def test_classes_that_a_file_lacks(samples, write):
+    data = samples.mmsa_data()
+    for entry in data.values():
+        del entry["classification_labels"], entry["annotations"]
+    with pytest.raises(
+        DataError, match="of classes, but the file has regression_labels"
+    ):
+        read(write(data), dataset="sims_classes")
+    assert (
+        "label"
+        not in read(write(data), dataset="sims_classes", labels=False)
+        .splits["train"]
+        .arrays
+    )
+
+
+def test_annotations_of_a_label_csv(samples, write):
+    corpus = read(write(samples.label_csv()), dataset="sims_classes")
+    assert corpus.splits["train"].arrays["label"].tolist() == [1, 1, 1, 1]
+    assert corpus.splits["train"].arrays["label"].dtype == np.int32
