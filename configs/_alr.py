@@ -20,6 +20,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "layers_9": dict(layers=9),
     "dim_128": dict(dim=128),
     "dim_512": dict(dim=512),
+    # No rows of the paper's: one scale of the text, and the divergence as in MIB's code.
+    "one_scale": dict(scales=False),
+    "mib": dict(beta=1e-3, start=-5.0),
 }
 
 
@@ -40,7 +43,7 @@ def get_config(dataset: str, row: str) -> Any:
         layers=6,  # of interaction
         fusion="mmmu_ba",
         dropout=0.5,
-        beta=1.0,
+        beta=1.0,  # per element and from the prior on, as msajax/models/alr.py says
         tokens=8,  # open, as what follows: ALMT's
         embed_layers=1,
         heads=8,
@@ -48,7 +51,7 @@ def get_config(dataset: str, row: str) -> Any:
         bottleneck_weight=1.0,
         share=0.6,  # MutualFormer's
         pairing="received",  # "sent": as equations 10 and 11 literally say
-        scales=False,  # True: text of another scale for each layer, as in ALMT
+        scales=True,  # open how: ALMT's
     )
     # Patience is open. The rate of the encoder stays where another is set for the rest.
     config.train.update(batch_size=64, epochs=50, patience=8)

@@ -1,8 +1,8 @@
 """IML-CMM on CMU-MOSEI, unaligned: `configs/iml_cmm_mosei.py:ROW`, as on CH-SIMS v2.
 
 The paper has no results on it. It has no labels of single modalities: the losses on
-them fall away, so the rows of Table 5 and `no_ufa` do not differ here, and drawn weights
-in M's alone.
+them fall away, so the rows of Table 5 and `no_ufa` do not differ here, drawn weights
+differ in M's alone, and mixed rows go on to the fusion and M's prediction.
 """
 
 from configs import _iml_cmm, common

@@ -5,6 +5,14 @@ IEMOCAP; there is no public code. It names what its parts do and hardly how: her
 are those of ALMT (embedding), MIB (unimodal representation), MutualFormer (interaction)
 and MMMU-BA (fusion). Where it is silent:
 - Text is the stream r of every layer, and the next one's d is what the layer made.
+- "Linguistic features at different scales" (section III-A) are ALMT's: a layer of a
+  Transformer makes the text of each layer but the first. The fusion reads the first.
+- MMMU-BA attends over the utterances of a video. Here rows are single utterances: the
+  attention is over the tokens of one.
+- The divergence of equation 5 is a mean over elements, and the deviations start at the
+  prior's. In nats of a whole vector beta = 1 has a constant z for its optimum, as
+  I(y; z) <= I(x; z). From MIB's start of softplus(-5), which belongs to its beta of
+  1e-3, the divergence is 4.5 nats an element: ten times the task's loss.
 - The convolutions F, g and h are linear layers, h of a layer's inputs, and the FFN of
   equation 13 is one layer on the normalised H, whose residual is H.
 - U is the mean of the fused tokens; equation 18 is a mean, and has its minus sign.
@@ -13,6 +21,7 @@ and MMMU-BA (fusion). Where it is silent:
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -32,6 +41,7 @@ from msajax.nn.text import make_encoder, text_steps
 from msajax.nn.token_transformer import PreNormEncoder, TokenTransformer
 from msajax.nn.xlnet import XLNetConfig
 
+PRIOR = math.log(math.e - 1)  # softplus of it is 1
 _CHOICES = {
     "pairing": PAIRINGS,
     "fusion": ("mmmu_ba", "concatenation", "addition", "multiplication"),
@@ -52,14 +62,17 @@ class ALR(Model):
       embed_layers: of the Transformers that make the tokens.
       bottleneck: the unimodal representation (UR); False leaves it out.
       hidden: width of the bottlenecks' layer.
-      beta: of the bottlenecks' divergences from the prior, means over all elements.
+      beta: of the bottlenecks' divergences from the prior, means over all elements; a
+        vector's sum would be beta = dim. MIB's is 1e-3.
+      start: the deviations are about softplus(start) at first: 1, the prior's. MIB's
+        is -5.
       bottleneck_weight: of the bottlenecks' losses.
       layers: of adaptive language interaction (ALI); 0 leaves it out.
       share: a of cross-diffusion attention, as in its authors' code.
       pairing: 'received', as there: F of a stream is given what the stream has from
         the other; 'sent', the letter of equations 10 and 11: what the other has from it.
       scales: text goes through a layer of a Transformer before every layer of ALI but
-        the first ("linguistic features at different scales"), as in ALMT.
+        the first; False gives every layer the same text.
       fusion: 'mmmu_ba', 'concatenation', 'addition', 'multiplication'.
       dropout: before the head.
       remat, scan: of the encoder's layers, as in `TextOnly`.
@@ -73,11 +86,12 @@ class ALR(Model):
     bottleneck: bool = True
     hidden: int = 1024
     beta: float = 1.0
+    start: float = PRIOR
     bottleneck_weight: float = 1.0
     layers: int = 6
     share: float = 0.6
     pairing: str = "received"
-    scales: bool = False
+    scales: bool = True
     fusion: str = "mmmu_ba"
     dropout: float = 0.5
     remat: bool = False
@@ -106,9 +120,9 @@ class ALR(Model):
         if self.bottleneck:
             x, gaussians, unimodal = self._represent(x, train)
         p = dict(x)
-        if self.layers:
+        others = [m for m in x if m != "text"]
+        if self.layers and others:
             scales = self._scales(x["text"])
-            others = [m for m in x if m != "text"]
             p |= {m: self._interact(m, scales, x[m]) for m in others}
         tokens = fuse([p[m] for m in reversed(p)], self.fusion)  # (14): P_v, P_a, x_l
         u = jnp.mean(tokens, axis=1)
@@ -170,7 +184,9 @@ class ALR(Model):
         """Equations (2) to (5): by modality what replaces x, its Gaussian, its prediction."""
         z, gaussians, unimodal = {}, {}, {}
         for m, h in x.items():
-            gaussians[m] = mean, log_std = Bottleneck(self.hidden, name=f"ur_{m}")(h)
+            gaussians[m] = mean, log_std = Bottleneck(
+                self.hidden, self.start, name=f"ur_{m}"
+            )(h)
             z[m] = mean.astype(h.dtype)
             if train:
                 noise = parallel.draw(self._noise, len(h))
@@ -232,8 +248,9 @@ def fuse(streams: Sequence[jax.Array], how: str) -> jax.Array:
     Args:
       streams: [B, n, D] each: P_v, P_a and x_l, or those of them that there are.
       how: 'concatenation', 'addition', 'multiplication', or 'mmmu_ba', bi-modal
-        attention of each pair beside the streams: Ghosal et al., "Contextual
-        Inter-modal Attention for Multi-modal Sentiment Analysis", EMNLP 2018.
+        attention of each pair, over tokens, beside the streams: Ghosal et al.,
+        "Contextual Inter-modal Attention for Multi-modal Sentiment Analysis", EMNLP
+        2018, where it is over the utterances of a video.
 
     Returns:
       [B, n, D]; concatenated [B, n, 3 D], and from 'mmmu_ba' [B, n, 9 D].

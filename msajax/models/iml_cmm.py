@@ -28,14 +28,15 @@ from msajax.nn.norm import LayerNorm
 from msajax.nn.pooling import AttentionPool
 from msajax.nn.splines import Grid
 from msajax.nn.text import make_encoder, text_steps
-from msajax.nn.token_transformer import TokenFusion, TokenTransformer
+from msajax.nn.token_transformer import ACTIVATIONS, TokenFusion, TokenTransformer
 from msajax.nn.xlnet import XLNetConfig
 
 _ALL = "all"  # M, the label of all modalities together
 _CHOICES = {
     "mix_at": ("features", "tokens"),
     "mix_labels": ("blend", "mixture"),
-    "mix_terms": ("all", "own"),
+    "mix_terms": ("own", "all"),
+    "ffn": tuple(ACTIVATIONS),
 }
 
 
@@ -50,6 +51,8 @@ class IMLCMM(Model):
       dim: common width d.
       tokens: to which each modality is reduced.
       heads, head_dim, mlp_dim: of the Transformers.
+      ffn: activation of their feed-forward blocks: 'relu', as in equation 7, or
+        'gelu', ALMT's.
       embedding_layers, fusion_layers: of those that make the tokens and the fusion.
       ahl_layers: of the hyper-modality learning, whose heads are dim / heads wide; 0
         leaves it out.
@@ -64,10 +67,12 @@ class IMLCMM(Model):
       mix_labels: 'blend': the loss on the mixed label (equations 22 to 24);
         'mixture': the mixture of the losses on both labels, AV-MC's. Of classes both
         are the same.
-      mix_terms: losses on a mixed batch: 'all', with the mixed modality's and M's
-        labels mixed, as AV-MC, or the mixed modality's 'own' alone, as equations 23
-        and 24 read (M's where it predicts nothing).
-      mix_weights: of the losses on mixed audio and mixed vision.
+      mix_terms: losses on a mixed batch. 'own': equations 23 and 24, of the mixed
+        modality's own prediction alone, so that the fusion sees no mixed rows; where
+        that modality predicts nothing, of M's prediction. 'all': AV-MC's, the losses
+        of all tasks by their weights, with the mixed modality's and M's labels mixed.
+      mix_weights: of the losses on mixed audio and mixed vision: gamma alpha and
+        gamma beta of equations 25 and 26.
       activation, entropy: lambda_act and lambda_ent of the spline functions
         (equations 3 and 16).
       remat, scan: of the encoder's layers, as in `TextOnly`.
@@ -79,6 +84,7 @@ class IMLCMM(Model):
     heads: int = 8
     head_dim: int = 64
     mlp_dim: int = 128
+    ffn: str = "relu"
     embedding_layers: int = 1
     fusion_layers: int = 4
     ahl_layers: int = 3
@@ -92,7 +98,7 @@ class IMLCMM(Model):
     alpha: float = 1.0
     mix_at: str = "features"
     mix_labels: str = "blend"
-    mix_terms: str = "all"
+    mix_terms: str = "own"
     mix_weights: tuple[float, float] = (1.0, 1.0)
     activation: float = 0.0
     entropy: float = 0.0
@@ -116,22 +122,21 @@ class IMLCMM(Model):
                 f"config.model.mixed has {sorted(unknown)}; choose from audio, vision"
             )
         self.bert = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
-        sizes: Any = dict(heads=self.heads, mlp_dim=self.mlp_dim)
+        sizes: Any = dict(heads=self.heads, mlp_dim=self.mlp_dim, activation=self.ffn)
+        if self.ahl_layers:
+            self.ahl = AHL(
+                layers=self.ahl_layers,
+                head_dim=self.dim // self.heads,
+                text_heads=self.heads,
+                text_head_dim=self.head_dim,
+                **sizes,
+            )
         sizes["head_dim"] = self.head_dim
         self.project = {m: self._kan(self.dim, hidden=True) for m in MODALITIES}
         self.embed = {
             m: TokenTransformer(self.tokens, length, self.embedding_layers, **sizes)
             for m, length in zip(MODALITIES, self.spec.lengths, strict=True)
         }
-        if self.ahl_layers:
-            self.ahl = AHL(
-                layers=self.ahl_layers,
-                heads=self.heads,
-                head_dim=self.dim // self.heads,
-                text_heads=self.heads,
-                text_head_dim=self.head_dim,
-                mlp_dim=self.mlp_dim,
-            )
         self.fusion = TokenFusion(self.fusion_layers, **sizes)
         self.head = self._kan(self.spec.num_outputs)
         tasks = [m for m in self._tasks if m != _ALL]
@@ -155,7 +160,7 @@ class IMLCMM(Model):
     def passes(
         self, batch: Batch, mixes: dict[str, Mixup], *, train: bool
     ) -> list[Outputs]:
-        """The network on a batch, and on the batch with each mix.
+        """The network on a batch, and on the batch with each mix as far as its loss reads it.
 
         What a mix does not change runs once, the text's encoder above all; what it
         changes runs on the rows of all passes together.
@@ -165,15 +170,16 @@ class IMLCMM(Model):
           mixes: by the modality that is mixed.
 
         Returns:
-          As `__call__`, of each pass.
+          As `__call__`, of each pass; of one that the fusion does not see, the mixed
+          modality's tokens and prediction alone.
         """
         tokens = self._tokens(batch, mixes, train=train)
         own = {}
         for m, head in self.own_head.items():
             h = tokens[m]
             own[m] = head(self.pool[m](h, jnp.ones(h.shape[:2], bool)))
-        # All passes, [P B, n, D]; the second rows of a mixed modality are its own.
-        rows, order = len(batch["valid"]), (None, *mixes)
+        # All fused passes, [P B, n, D]; a mixed modality's second rows are the mixed ones.
+        rows, order = len(batch["valid"]), (None, *filter(self._fuses, mixes))
         stacked = {
             m: jnp.concatenate(
                 [h[rows:] if m == mixed else h[:rows] for mixed in order]
@@ -182,14 +188,22 @@ class IMLCMM(Model):
         }
         fusion = self._fuse(stacked)
         pred = self.shaped(self.head(fusion))
-        out = []
+        out: dict[str | None, Outputs] = {
+            m: {m: tokens[m][rows:], f"pred_{m}": self.shaped(own[m][rows:])}
+            for m in mixes
+            if m not in order
+        }
         for i, mixed in enumerate(order):
             part = slice(i * rows, (i + 1) * rows)
             made = {m: h[part] for m, h in stacked.items()}
             for m, y in own.items():
                 made[f"pred_{m}"] = self.shaped(y[rows:] if m == mixed else y[:rows])
-            out.append({"pred": pred[part], "fusion": fusion[part], **made})
-        return out
+            out[mixed] = {"pred": pred[part], "fusion": fusion[part], **made}
+        return [out[mixed] for mixed in (None, *mixes)]
+
+    def _fuses(self, mixed: str) -> bool:
+        """Whether the losses on a mixed modality read the fusion."""
+        return self.mix_terms == "all" or mixed not in self._tasks
 
     def _tokens(
         self, batch: Batch, mixes: dict[str, Mixup], *, train: bool
@@ -245,11 +259,9 @@ class IMLCMM(Model):
         }
         total = self._weighted(losses)
         terms = {"pred": clean["pred"].astype(jnp.float32), **losses}
-        names = "audio", "vision"
-        weights: dict[str, float] = dict(zip(names, self.mix_weights, strict=True))
+        weights: Any = dict(zip(("audio", "vision"), self.mix_weights, strict=True))
         for (m, mix), out in zip(mixes.items(), others, strict=True):
-            losses = self._mixed_losses(m, mix, out, clean, batch)
-            terms[f"{m}_mix"] = self._weighted(losses)
+            terms[f"{m}_mix"] = self._mix_loss(m, mix, out, clean, batch)
             total += weights[m] * terms[f"{m}_mix"]
         if train and self.kan and (self.activation or self.entropy):
             options = dict(activation=self.activation, entropy=self.entropy)
@@ -258,30 +270,32 @@ class IMLCMM(Model):
             total += terms["penalty"]
         return total, terms
 
-    def _mixed_losses(
+    def _mix_loss(
         self, mixed: str, mix: Mixup, out: Outputs, clean: Outputs, batch: Batch
-    ) -> dict[str, jax.Array]:
-        """Losses by task on a batch with a mixed modality."""
-        tasks = list(self._tasks)
-        if self.mix_terms == "own":
-            tasks = [mixed if mixed in tasks else _ALL]
+    ) -> jax.Array:
+        """The loss on a batch with a mixed modality."""
+        if self.mix_terms == "own":  # no modality's weight in (25), (26) and (32)
+            task = _ALL if self._fuses(mixed) else mixed
+            return self._consistency(task, mix, out, clean, batch)
+        losses = {
+            task: self._consistency(task, mix, out, clean, batch)
+            if task in (_ALL, mixed)
+            else self._loss(task, out, batch[label], batch)
+            for task, label in self._tasks.items()
+        }
+        return self._weighted(losses)
+
+    def _consistency(
+        self, task: str, mix: Mixup, out: Outputs, clean: Outputs, batch: Batch
+    ) -> jax.Array:
+        """A task's loss on mixed labels: equation (23) or (24)."""
         # Rows without labels count where they have the network's predictions for them.
         everyone = {k: v for k, v in batch.items() if k != "labelled"}
-        losses = {}
-        for task in tasks:
-            label = batch[self._tasks[task]]
-            if task not in (_ALL, mixed):
-                losses[task] = self._loss(task, out, label, batch)
-                continue
-            label = self._guessed(task, label, clean, batch)
-            both = label, mix.partners(label)
-            if self.mix_labels == "blend" and not self.spec.classes:
-                losses[task] = self._loss(task, out, mix.blend(*both), everyone)
-            else:
-                losses[task] = mix.blend(
-                    *(self._loss(task, out, y, everyone) for y in both)
-                )
-        return losses
+        label = self._guessed(task, batch[self._tasks[task]], clean, batch)
+        both = label, mix.partners(label)
+        if self.mix_labels == "blend" and not self.spec.classes:
+            return self._loss(task, out, mix.blend(*both), everyone)
+        return mix.blend(*(self._loss(task, out, y, everyone) for y in both))
 
     def _guessed(
         self, task: str, label: jax.Array, out: Outputs, batch: Batch
@@ -305,10 +319,8 @@ class IMLCMM(Model):
         return out["pred" if task == _ALL else f"pred_{task}"].astype(jnp.float32)
 
     def _weighted(self, losses: dict[str, jax.Array]) -> jax.Array:
-        total = jnp.zeros(())
-        for task, loss in losses.items():
-            total += self._weights[task] * loss
-        return total
+        weighted = (self._weights[task] * loss for task, loss in losses.items())
+        return sum(weighted, start=jnp.zeros(()))
 
     @property
     def _weights(self) -> dict[str, float]:

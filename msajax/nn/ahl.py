@@ -62,7 +62,7 @@ class AHL(nn.Module):
     Attributes:
       layers: of AHL; the text's encoder has one less.
       heads, head_dim: of AHL's layers.
-      text_heads, text_head_dim, mlp_dim: of the text's encoder.
+      text_heads, text_head_dim, mlp_dim, activation: of the text's encoder.
     """
 
     layers: int = 3
@@ -71,6 +71,7 @@ class AHL(nn.Module):
     text_heads: int = 8
     text_head_dim: int = 64
     mlp_dim: int = 128
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(
@@ -89,7 +90,11 @@ class AHL(nn.Module):
         normal = nn.initializers.normal(1.0)
         positions = self.param("positions", normal, (n, dim))
         encoder = PreNormEncoder(
-            *(self.layers - 1, self.text_heads, self.mlp_dim, self.text_head_dim),
+            self.layers - 1,
+            heads=self.text_heads,
+            mlp_dim=self.mlp_dim,
+            head_dim=self.text_head_dim,
+            activation=self.activation,
             name="text_encoder",
         )
         scales = encoder(text + positions[None], mask=jnp.ones((rows, n), bool))

@@ -1,7 +1,7 @@
 """Variational information bottleneck: a vector as a Gaussian that keeps what predicts.
 
 Mai, Zeng and Hu, "Multimodal Information Bottleneck: Learning Minimal Sufficient
-Unimodal and Multimodal Representations", IEEE TMM 2022. As in the authors' code, the
+Unimodal and Multimodal Representations", IEEE TMM 2022. In the authors' code the
 deviation starts near softplus(-5), which is almost none; its divergence from the prior
 is `losses.gaussian_kl`.
 """
@@ -21,9 +21,11 @@ class Bottleneck(nn.Module):
 
     Attributes:
       hidden: width of the layer before them.
+      start: the deviation is about softplus(start) at first; the authors' is -5.
     """
 
     hidden: int = 1024
+    start: float = -5.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -38,7 +40,7 @@ class Bottleneck(nn.Module):
         dim = x.shape[-1]
         h = nn.relu(Linear(self.hidden, name="encoder")(x))
         mean = Linear(dim, name="mean")(h).astype(jnp.float32)
-        raw = Linear(dim, name="std")(h).astype(jnp.float32) - 5
+        raw = Linear(dim, name="std")(h).astype(jnp.float32) + self.start
         return mean, _log_softplus(raw)
 
 

@@ -6,6 +6,8 @@ Multimodal Sentiment Analysis" (ALMT), EMNLP 2023, as in the authors' code
 layer the tokens, and of the fusion its one token.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,9 @@ import jax.numpy as jnp
 from msajax.nn.attention import attend, attend_few
 from msajax.nn.linear import Linear, uniform
 from msajax.nn.norm import LayerNorm
+
+# Activations of a feed-forward block; PyTorch's GELU is the exact one.
+ACTIVATIONS = {"gelu": functools.partial(nn.gelu, approximate=False), "relu": nn.relu}
 
 
 class PreNormAttention(nn.Module):
@@ -60,19 +65,21 @@ def _project(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class PreNormEncoder(nn.Module):
-    """A stack of attention and feed-forward blocks with GELU; no LayerNorm behind it.
+    """A stack of attention and feed-forward blocks; no LayerNorm behind it.
 
     Attributes:
       layers: number of layers.
       heads: of every attention.
       mlp_dim: width of the feed-forward blocks.
       head_dim: width of each head; the authors' 64 whatever the sequence's width.
+      activation: of the feed-forward blocks, a name in `ACTIVATIONS`.
     """
 
     layers: int
     heads: int
     mlp_dim: int
     head_dim: int = 64
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(
@@ -104,7 +111,7 @@ class PreNormEncoder(nn.Module):
             x += attention(x, keys, mask=mask)
             h = LayerNorm(name=f"norm_{i}")(x)
             h = Linear(self.mlp_dim, name=f"fc1_{i}")(h)
-            h = nn.gelu(h, approximate=False)
+            h = ACTIVATIONS[self.activation](h)
             x += Linear(x.shape[-1], name=f"fc2_{i}")(h)
             hidden.append(x)
         return hidden
@@ -116,7 +123,7 @@ class TokenTransformer(nn.Module):
     Attributes:
       tokens: number of tokens n.
       length: longest sequence of the data.
-      layers, heads, mlp_dim, head_dim: see `PreNormEncoder`.
+      layers, heads, mlp_dim, head_dim, activation: see `PreNormEncoder`.
     """
 
     tokens: int
@@ -125,6 +132,7 @@ class TokenTransformer(nn.Module):
     heads: int = 8
     mlp_dim: int = 128
     head_dim: int = 64
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(
@@ -147,7 +155,8 @@ class TokenTransformer(nn.Module):
         positions = self.param("positions", nn.initializers.normal(1.0), shape)
         h = _with_tokens(tokens, x) + positions[None, : n + length]
         encoder = PreNormEncoder(
-            self.layers, self.heads, self.mlp_dim, self.head_dim, name="encoder"
+            *(self.layers, self.heads, self.mlp_dim, self.head_dim, self.activation),
+            name="encoder",
         )
         mask = jnp.concatenate([jnp.ones((rows, n), bool), mask], axis=1)
         h = encoder(h, mask=mask, queries=None if whole else n)[-1]
@@ -162,13 +171,14 @@ class TokenFusion(nn.Module):
     influence on anything, and there is none here.
 
     Attributes:
-      layers, heads, mlp_dim, head_dim: see `PreNormEncoder`.
+      layers, heads, mlp_dim, head_dim, activation: see `PreNormEncoder`.
     """
 
     layers: int
     heads: int = 8
     mlp_dim: int = 128
     head_dim: int = 64
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(self, source: jax.Array) -> jax.Array:
@@ -181,7 +191,8 @@ class TokenFusion(nn.Module):
         source = _with_tokens(token, source) + source_positions[None]
         x = jnp.broadcast_to((token + position)[None], (rows, 1, dim))
         encoder = PreNormEncoder(
-            self.layers, self.heads, self.mlp_dim, self.head_dim, name="encoder"
+            *(self.layers, self.heads, self.mlp_dim, self.head_dim, self.activation),
+            name="encoder",
         )
         return encoder(x, source, mask=jnp.ones((rows, 1 + n), bool))[-1][:, 0]
 

@@ -13,7 +13,8 @@ from configs import _alr
 from msajax import losses
 from msajax.data.spec import MODALITIES, Spec
 from msajax.interop.replay import template
-from msajax.models.alr import ALR, fuse
+from msajax.models.alr import ALR, PRIOR, fuse
+from msajax.nn.bottleneck import Bottleneck
 from msajax.nn.cda import CrossDiffusion
 from msajax.nn.token_transformer import PreNormEncoder, TokenTransformer
 
@@ -93,7 +94,7 @@ def test_tokens_and_their_gaussians_by_hand():
         h = np.maximum(linear(np.asarray(x), ur["encoder"]), 0)
         mean, log_std = out["gaussians"][m]
         np.testing.assert_allclose(mean, linear(h, ur["mean"]), atol=2e-5)
-        std = np.log1p(np.exp(linear(h, ur["std"]) - 5))
+        std = np.log1p(np.exp(linear(h, ur["std"]) + PRIOR))
         np.testing.assert_allclose(np.exp(log_std), std, rtol=1e-4)
         own = linear(np.asarray(mean).mean(1), params[f"head_{m}"])
         np.testing.assert_allclose(out["unimodal"][m], own[:, 0], atol=2e-5)
@@ -215,6 +216,25 @@ def test_losses_by_hand(spec):
     np.testing.assert_allclose(total, wanted, rtol=1e-5)
 
 
+def test_the_divergence_leaves_the_loss_to_the_task_from_the_start():
+    """The untrained bottlenecks' part of the loss, beside an error of about 1."""
+    x = np.random.default_rng(0).normal(size=(4, 3, 8)).astype(np.float32)
+
+    def divergence(fields):
+        model = ALR(SPEC, **fields)
+        block = Bottleneck(model.hidden, model.start)
+        gaussian = block.apply(block.init(jax.random.key(0), x), x)
+        return model.beta, losses.gaussian_kl(*gaussian).mean()
+
+    beta, kl = divergence(_alr.ROWS["alr"])
+    assert beta == 1 and kl < 0.1  # the prior, but for small means and changes
+    # A deviation of s diverges by (s * s - 1) / 2 - log(s): 4.5 at MIB's softplus(-5).
+    beta, kl = divergence(_alr.ROWS["mib"])
+    std = np.log1p(np.exp(-5))
+    np.testing.assert_allclose(kl, (std**2 - 1) / 2 - np.log(std), atol=0.1)
+    assert beta * kl < 0.01
+
+
 def test_validation_counts_the_task_alone():
     model, variables = made()
     loss = functools.partial(model.apply, train=False, progress=PROGRESS, method="loss")
@@ -229,11 +249,12 @@ def test_validation_counts_the_task_alone():
 ALL = ("text", "audio", "vision")
 
 
-def modules(present, *, ur=True, ali=True):
+def modules(present, *, ur=True, ali=True, scales=True):
     """Names of the parameters' first level."""
     parts = ["project", "embed", *(["ur", "head"] if ur else [])]
     names = {f"{part}_{m}" for part in parts for m in present}
-    return {*names, *(f"ali_{m}" for m in present[1:] if ali), "head"}
+    streams = [f"ali_{m}" for m in present[1:] if ali]
+    return {*names, *streams, *(["scales"] if streams and scales else []), "head"}
 
 
 ROWS = {  # modules, width of U over dim, layers of ALI
@@ -250,6 +271,8 @@ ROWS = {  # modules, width of U over dim, layers of ALI
     "layers_9": (modules(ALL), 9, 9),
     "dim_128": (modules(ALL), 9, 6),
     "dim_512": (modules(ALL), 9, 6),
+    "one_scale": (modules(ALL, scales=False), 9, 6),
+    "mib": (modules(ALL), 9, 6),
 }
 
 
@@ -266,6 +289,9 @@ def test_rows_of_the_tables(row):
     assert shapes["head"]["kernel"].shape == (width * dim, 1)
     for m in present[1:] if layers else ():
         assert shapes[f"ali_{m}"]["ffn"]["kernel"].shape == (layers, dim, dim)
+    if "scales" in names:  # of every layer but the first
+        assert {f"fc1_{i}" for i in range(layers - 1)} < set(shapes["scales"])
+        assert f"fc1_{layers - 1}" not in shapes["scales"]
 
 
 # Of those that differ in what they compute; the whole system is in test_registry.py.

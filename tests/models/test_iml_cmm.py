@@ -31,7 +31,9 @@ MIXES = {
     "audio": Mixup(np.float32(0.3), SWAP),
     "vision": Mixup(np.float32(0.6), SWAP[::-1].copy()),
 }
+WHOLE = {m: mix._replace(share=np.float32(1)) for m, mix in MIXES.items()}
 WEIGHTS = dict(zip(("all", *MODALITIES), TINY["weights"], strict=True))
+ALL_TERMS = dict(mix_terms="all")  # AV-MC's: every pass is a whole one
 
 
 def weighted(terms):
@@ -67,7 +69,7 @@ def with_mixed(batch, m, mix):
 
 
 def test_a_mixed_pass_is_the_network_on_the_mixed_batch():
-    fields = dict(encoder=toys.BERT)
+    fields = dict(encoder=toys.BERT, **ALL_TERMS)
     batch = BATCH
     passes = run("passes", **fields)(batch, MIXES)
     batches = [batch, *(with_mixed(batch, m, mix) for m, mix in MIXES.items())]
@@ -83,14 +85,32 @@ def test_a_mixed_pass_is_the_network_on_the_mixed_batch():
             assert moved == (name == m)
 
 
+def equations(jaxpr):
+    """All operations of a program."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in jaxprs_in_params(eqn.params):
+            yield from equations(inner)
+
+
 def products(jaxpr, width):
     """Matrix products of a program by a kernel of so many inputs and outputs."""
-    count = 0
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "dot_general":
-            count += eqn.invars[1].aval.shape == width
-        count += sum(products(j, width) for j in jaxprs_in_params(eqn.params))
-    return count
+    return sum(
+        eqn.primitive.name == "dot_general" and eqn.invars[1].aval.shape == width
+        for eqn in equations(jaxpr)
+    )
+
+
+@pytest.mark.parametrize("ffn,blocks", [("relu", 0), ("gelu", 5)])
+def test_the_feed_forward_blocks_are_as_in_equation_7(ffn, blocks):
+    # Of text, audio, vision, the text's second scale and the fusion; GELU has an erfc.
+    model = IMLCMM(SPEC, **{**TINY, "ahl_layers": 2, "ffn": ffn})
+    shapes = template(model, BATCH, train=False)
+    predict = functools.partial(model.apply, train=False)
+    jaxpr = jax.make_jaxpr(predict)(shapes, BATCH).jaxpr
+    found = [eqn for eqn in equations(jaxpr) if eqn.primitive.name == "erfc"]
+    assert len(found) == blocks
+    assert IMLCMM(SPEC).ffn == "relu"
 
 
 def test_the_encoder_runs_once_for_three_passes():
@@ -108,13 +128,37 @@ def test_the_encoder_runs_once_for_three_passes():
     assert count({}) == count(MIXES) > 0
 
 
+def test_the_fusion_does_not_see_what_equations_23_and_24_mix():
+    passes = run("passes")(BATCH, MIXES)
+    for out, (m, mix) in zip(passes[1:], MIXES.items(), strict=True):
+        wanted = run("__call__")(with_mixed(BATCH, m, mix))
+        assert out.keys() == {m, f"pred_{m}"}
+        for name, value in out.items():
+            np.testing.assert_allclose(value, wanted[name], atol=1e-5, err_msg=name)
+    # Their gradients reach the modality's own layers and head, and nothing else.
+    model, values = IMLCMM(SPEC, **TINY), parameters()
+
+    def consistency(params):
+        options = dict(train=True, method="loss_of_mixes")
+        _, terms = model.apply({"params": params}, BATCH, MIXES, **options)
+        return terms["audio_mix"] + terms["vision_mix"]
+
+    gradients = jax.jit(jax.grad(consistency))(values["params"])
+    reached = {
+        module
+        for module, leaves in gradients.items()
+        if any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(leaves))
+    }
+    parts = ("project", "embed", "pool", "own_head")
+    assert reached == {f"{part}_{m}" for part in parts for m in MIXES}
+
+
 def test_a_whole_share_is_the_clean_batch():
-    whole = {m: mix._replace(share=np.float32(1)) for m, mix in MIXES.items()}
-    clean, *mixed = run("passes")(BATCH, whole)
+    clean, *mixed = run("passes", **ALL_TERMS)(BATCH, WHOLE)
     for out in mixed:
         for name, value in clean.items():
             np.testing.assert_allclose(out[name], value, atol=1e-6, err_msg=name)
-    total, terms = run("loss_of_mixes")(BATCH, whole)
+    total, terms = run("loss_of_mixes", **ALL_TERMS)(BATCH, WHOLE)
     np.testing.assert_allclose(terms["audio_mix"], weighted(terms), rtol=1e-5)
     np.testing.assert_allclose(terms["vision_mix"], weighted(terms), rtol=1e-5)
     np.testing.assert_allclose(total, 3 * weighted(terms), rtol=1e-5)
@@ -134,8 +178,10 @@ def loss_by_hand(m, mix, *, labels="blend", terms="all", weights=TINY["weights"]
                 loss = np.abs(pred - (share * y + (1 - share) * other)).mean()
             else:
                 loss = share * loss + (1 - share) * np.abs(pred - other).mean()
-        if terms == "all" or name == m:
+        if terms == "all":
             total += weight * loss
+        elif name == m:
+            total = loss  # equations 25, 26 and 32: no modality's weight
     return total
 
 
@@ -221,7 +267,7 @@ def test_rows_without_labels_learn_from_predictions():
     batch = {**BATCH, "labelled": known}
     for label in ("label", *LABELS):
         batch[label] = np.where(known, BATCH[label], 0.9)
-    fields = dict(mix_at="tokens")
+    fields = dict(mix_at="tokens", **ALL_TERMS)
     total, terms = run("loss_of_mixes", spec, **fields)(batch, MIXES)
     clean, *mixed = run("passes", spec, **fields)(batch, MIXES)
     np.testing.assert_allclose(
@@ -258,9 +304,12 @@ def test_labels_that_the_data_lacks_fall_away_with_a_note():
 
 def test_the_penalty_is_of_all_splines():
     fields = dict(activation=0.1, entropy=0.02)
-    total, terms = run("loss_of_mixes", **fields)(BATCH, {})
+    total, terms = run("loss_of_mixes", **fields)(BATCH, WHOLE)
     wanted = kan.regularization(parameters()["params"], **fields)
     np.testing.assert_allclose(terms["penalty"], wanted, rtol=1e-5)
+    for m in MIXES:  # of whole shares
+        np.testing.assert_allclose(terms[f"{m}_mix"], terms[m], rtol=1e-5)
+        wanted += terms[m]
     np.testing.assert_allclose(total, weighted(terms) + wanted, rtol=1e-5)
 
 
@@ -309,7 +358,8 @@ def test_rows(row):
     tasks = {
         name for name, weight in zip(WEIGHTS, model["weights"], strict=True) if weight
     }
-    assert terms.keys() == {"pred", *tasks, *mixed}
+    penalty = {"penalty"} if row == "kan_regularized" else set()
+    assert terms.keys() == {"pred", *tasks, *mixed, *penalty}
     names = {
         f"{name}/{part}" for name, parts in shapes["params"].items() for part in parts
     }

@@ -49,13 +49,21 @@ def attention(p, x, source, mask):
     return linear(p["out"], np.concatenate(heads, -1))
 
 
-def encode(p, x, mask, layers, source=None):
+def gelu(x):
+    return x / 2 * (1 + erf(x / np.sqrt(2)))
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def encode(p, x, mask, layers, source=None, activation=gelu):
     hidden = [x]
     for i in range(layers):
         keys = x if source is None else source
         x = x + attention(p[f"attention_{i}"], x, keys, mask)
         h = linear(p[f"fc1_{i}"], norm(p[f"norm_{i}"], x))
-        x = x + linear(p[f"fc2_{i}"], h / 2 * (1 + erf(h / np.sqrt(2))))
+        x = x + linear(p[f"fc2_{i}"], activation(h))
         hidden.append(x)
     return hidden
 
@@ -72,6 +80,14 @@ def test_the_encoder_by_hand(source, queries):
     wanted[-1] = wanted[-1][:, :queries]
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_the_activation_of_the_encoder():
+    module = PreNormEncoder(1, heads=3, mlp_dim=7, head_dim=4, activation="relu")
+    variables = random_variables(module, X, mask=MASK)
+    found = module.apply(variables, X, mask=MASK)[-1]
+    wanted = encode(variables["params"], X, MASK, 1, activation=relu)[-1]
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
 @functools.cache
