@@ -4,7 +4,7 @@ import random
 import re
 from typing import Any
 
-from msajax.data.spec import suggest
+from configs import common
 
 # What each row changes in config.model; of Table 5 the weights that are left, as letters.
 ROWS: dict[str, Any] = {
@@ -60,19 +60,25 @@ def set_row(config: Any, row: str) -> None:
     Args:
       config: changed in place; its model is that of the row 'iml_cmm'.
       row: a name in `ROWS`, or 'weights_<n>': weights drawn from 0.2, ..., 1.0 by the
-        number n, 0 and up.
+        number n, 0 and up; or several joined by '+'.
 
     Raises:
       ValueError: an unknown row.
     """
-    if drawn := re.fullmatch(r"weights_(\d+)", row):
-        generator = random.Random(int(drawn[1]))
-        config.model.weights = tuple(generator.choice(_DRAWN) for _ in "MTAV")
-        return
-    if row not in ROWS:
-        raise ValueError(f'unknown row "{row}"{suggest(row, ROWS)}, weights_<n>')
-    changes = ROWS[row]
-    if isinstance(changes, str):
-        pairs = zip("MTAV", config.model.weights, strict=True)
-        changes = dict(weights=tuple(w if m in changes else 0.0 for m, w in pairs))
-    config.model.update(changes)
+    rows = {name: _changes(config, changes) for name, changes in ROWS.items()}
+    changes = common.join_rows(row, rows, numbered=_draw, also=", weights_<n>")
+    common.change_config(config, changes)
+
+
+def _changes(config: Any, changes: Any) -> dict[str, Any]:
+    if not isinstance(changes, str):
+        return changes
+    pairs = zip("MTAV", config.model.weights, strict=True)
+    return dict(weights=tuple(w if m in changes else 0.0 for m, w in pairs))
+
+
+def _draw(row: str) -> dict[str, Any] | None:
+    if not (drawn := re.fullmatch(r"weights_(\d+)", row)):
+        return None
+    generator = random.Random(int(drawn[1]))
+    return dict(weights=tuple(generator.choice(_DRAWN) for _ in "MTAV"))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from msajax import models
+from msajax import config_text, models
 from msajax.book import Phase
 from msajax.data.spec import DATASETS, Spec, suggest
 from msajax.optim import Optimizer, check_regex
@@ -135,7 +135,7 @@ def check(config: Config) -> None:
             raise ValueError(f"{key} is {value}; a dropout rate is at least 0, below 1")
         config.model[name] = value
     _check_counts(config)
-    _check_text(config)
+    config_text.check(config)
     for key in ("dims", "lengths"):
         if len(config.data[key]) not in (0, 3):
             raise ValueError(
@@ -182,34 +182,6 @@ def _check_counts(config: Config) -> None:
             )
 
 
-def _check_text(config: Config) -> None:
-    text = config.text
-    if text.max_length < 1:
-        raise ValueError(f"config.text.max_length is {text.max_length}; give 1 or more")
-    if not text.encoder:
-        for key in ("frozen", "raw", "words"):
-            if text[key]:
-                raise ValueError(
-                    f"config.text.{key} is set, but config.text.encoder names no encoder; "
-                    "give a folder, an installed package or an id on the hub"
-                )
-    elif "text" not in config.data.modalities:
-        raise ValueError(
-            'config.text.encoder is set, but config.data.modalities lacks "text"'
-        )
-    elif not text.frozen and not encoder_kinds(config.system):
-        raise ValueError(
-            f"{config.system} takes text features and trains no encoder; set "
-            "config.text.frozen=True to compute the features of config.text.encoder once"
-        )
-
-
-def encoder_kinds(system: str) -> tuple[type, ...]:
-    """The configs that a system's encoder may have, type(None) where it may lack one; () for none."""
-    hint = _hints(system).get("encoder")
-    return typing.get_args(hint) or ((hint,) if hint else ())
-
-
 def phases(config: Config) -> list[Phase]:
     """The phases of a recipe: `config.phases` over `config.train` and `config.optimizer`.
 
@@ -252,7 +224,9 @@ def to_json(config: Config) -> str:
 def from_json(text: str) -> Config:
     """The config of a saved JSON text, locked."""
     values = {"init_from": "", "init_parameters": ".*", **json.loads(text)}
-    values["data"] = {"weak": 0.0, **values["data"]}  # older texts lack these keys
+    added = {"weak": 0.0, "split": (), "fraction": 1.0}  # older texts lack these keys
+    values["data"] = {**added, **values["data"]}
+    values["text"] = {"vocabulary": False, **values["text"]}
     config = ConfigDict({k: _tuples(v) for k, v in values.items()})
     config.lock()
     config.model.unlock()

@@ -78,7 +78,10 @@ def claim(
         # Seeds are added, so that the results hold all of them.
         seeds = dict.fromkeys((*before.train.seeds, *config.train.seeds))
         config.train.seeds = tuple(seeds)
-        old = _read_json(folder / "spec.json")
+        old = {
+            "vocabulary": 0,
+            **_read_json(folder / "spec.json"),
+        }  # older ones lack it
         if not changed and json.loads(json.dumps(new)) != old:
             changed = ["the data file's content"]
         if changed:

@@ -40,10 +40,11 @@ ALLOWED = {
         *("processes", "step", "data.loader", "data.spec", "logs"),
     },
     "text": {
-        *("config", "pretrained", "step", "models.base", "nn"),
-        *("data.store", "data.tokenize", "data.spec"),
+        *("config", "config_text", "pretrained", "step", "models.base", "nn"),
+        *("data.store", "data.tokenize", "data.vocabulary", "data.spec"),
     },
-    "config": {"models", "book", "data.spec", "optim"},
+    "config": {"config_text", "models", "book", "data.spec", "optim"},
+    "config_text": {"models"},
     "workdir": {"config", "data.spec"},
     "signals": set(),
 }

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from msajax.data import vocabulary
 from msajax.data.prepared import StoredSequences
 from msajax.data.spec import DATASETS, FIELDS, MODALITIES, Corpus, Spec, Split
 
@@ -95,6 +96,7 @@ def make_spec(
         label_range=dataset.label_range,
         classes=dataset.classes,
         fields=tuple(dict.fromkeys([*present, *absent, "index", "valid"])),
+        vocabulary=vocabulary.size(corpus.vocabulary),
     )
 
 
