@@ -52,8 +52,11 @@ def set_row(config: Any, row: str) -> None:
     Raises:
       ValueError: an unknown row.
     """
+    config.model.tasks = MODALITIES
     rows = {
         name: dict(tasks=tuple(m for m in MODALITIES if m[0].upper() in letters))
         for name, letters in ROWS.items()
+        if name != "self_mm"
     }
+    rows["self_mm"] = {}
     common.change_config(config, common.join_rows(row, rows))
