@@ -1,12 +1,15 @@
 """Workdirs over several commands: corrected recipes, more seeds, unfinished and changed runs."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from msajax import config as configs
 from msajax import main, workdir
 from msajax.data import demo
+from tests import toys
 
 SHORT = ("--config.train.epochs=1", "--config.parallel.devices=1")
 
@@ -213,3 +216,17 @@ def test_a_recipe_that_fails_says_so(tmp_path, capsys):
     (tmp_path / "bad.py").write_text("def get_config(:\n")
     assert run(tmp_path / "w", config=str(tmp_path / "bad.py")) == 1
     assert "fails with SyntaxError" in capsys.readouterr().err
+
+
+def test_a_folder_of_before_specs_had_a_vocabulary_is_the_same_run(tmp_path):
+    config = configs.load("configs/demo.py")
+    workdir.claim(tmp_path, config, toys.SPEC, "abc")
+    path = tmp_path / "spec.json"
+    values = json.loads(path.read_text())
+    assert values.pop("vocabulary") == 0
+    path.write_text(json.dumps(values))
+    assert workdir.load_spec(tmp_path) == toys.SPEC
+    workdir.claim(tmp_path, config, toys.SPEC, "abc")
+    words = dataclasses.replace(toys.SPEC, vocabulary=5)
+    with pytest.raises(ValueError, match="the data file's content"):
+        workdir.claim(tmp_path, config, words, "abc")
