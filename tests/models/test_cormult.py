@@ -325,6 +325,9 @@ def test_negatives_do_not_depend_on_the_number_of_devices():
 # Two phases --------------------------------------------------------------------
 
 
+ROWS = 8, 4, 4
+
+
 def fit(folder, row="cormult", phases=slice(None), more=None, **options):
     """(book, best) of an epoch of each phase of a row; `more` are rows that its first phase trains on."""
     config = importlib.import_module("configs.cormult_mosei").get_config(row)
@@ -336,7 +339,7 @@ def fit(folder, row="cormult", phases=slice(None), more=None, **options):
         for phase in configs.phases(config)[phases]
     ]
     devices = parallel.find_devices(1)
-    given = toys.examples(spec, (8, 4, 4), seed=10)
+    given = toys.examples(spec, ROWS, seed=10)
     data = toys.on_devices(devices, spec=spec, given=given)
     if more is not None:
         made[0] = dataclasses.replace(made[0], data="more.npz")
@@ -357,10 +360,13 @@ def test_an_epoch_of_rows_with_other_evaluators(row, tmp_path):
     if row == "paper":
         assert embedded == {"mce/network_text/embed/embedding", "mult/words/embedding"}
         assert not {k for k in before.params if "proj1" in k or "proj2" in k}
+        arrays = toys.examples(WORDS, ROWS, seed=10).splits["train"].arrays
+        seen = np.unique(arrays["text_ids"][arrays["text_mask"]])
+        assert seen[0] == 1 and len(seen) > 5
         for path in embedded:  # padding's vector stays; the unknown words' is learned
             table, first = best.params[path], before.params[path]
             assert not first[:2].any() and not table[0].any()
-            assert (table[1:] != first[1:]).any(axis=1).all()
+            assert (table[seen] != first[seen]).any(axis=1).all()
     moved = {k for k, x in best.params.items() if np.any(x != before.params[k])}
     assert {path.split("/")[0] for path in moved} == {"mce", "mult"}
     statistics = {"statistics/mce/covariance"} if row == "mahalanobis" else set()
