@@ -20,6 +20,11 @@ def check(config: Any) -> None:
             raise ValueError(
                 f'config.text.{key} is set, but config.data.modalities lacks "text"'
             )
+    if text.vocabulary and text.encoder:
+        raise ValueError(
+            "config.text.vocabulary and config.text.encoder are both set; leave one out: a "
+            "system reads words by an embedding of its own, or by a pretrained encoder"
+        )
     if not text.encoder:
         for key in ("frozen", "raw", "words"):
             if text[key]:
@@ -31,11 +36,6 @@ def check(config: Any) -> None:
         raise ValueError(
             f"{config.system} takes text features and trains no encoder; set "
             "config.text.frozen=True to compute the features of config.text.encoder once"
-        )
-    if text.vocabulary and text.encoder:
-        raise ValueError(
-            "config.text.vocabulary and config.text.encoder are both set; leave one out: a "
-            "system reads words by an embedding of its own, or by a pretrained encoder"
         )
     if text.vocabulary and not models.get(config.system).own_words:
         raise ValueError(
