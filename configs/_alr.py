@@ -3,7 +3,6 @@
 from typing import Any
 
 from configs import common
-from msajax.data.spec import suggest
 
 # What each row changes in config.model; in Table V, the modalities of the data.
 ROWS: dict[str, dict[str, Any]] = {
@@ -68,13 +67,9 @@ def set_row(config: Any, row: str) -> None:
 
     Args:
       config: changed in place; its model is that of the row 'alr'.
-      row: a name in `ROWS`.
+      row: a name in `ROWS`, or several joined by '+'.
 
     Raises:
       ValueError: an unknown row.
     """
-    if row not in ROWS:
-        raise ValueError(f'unknown row "{row}"{suggest(row, ROWS)}')
-    changes = dict(ROWS[row])
-    config.data.modalities = changes.pop("modalities", config.data.modalities)
-    config.model.update(changes)
+    common.change_config(config, common.join_rows(row, ROWS))

@@ -4,38 +4,44 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from msajax.data.spec import suggest
+from configs import common
 
 _FEATURES = ("none", "mel", "res", "full")
 
-# What each row changes in config.model.
+# What each row changes, see `common.change_config`; `phases` are those that it trains.
 ROWS: dict[str, dict[str, Any]] = {
     "cormult": {},
     # All that the paper says and the authors' code does otherwise, and its (t, o).
-    "paper": dict(
-        mce_encoder="paper",
-        mce_steps=64,
-        mce_out=200,
-        weighting="multiply",
-        levels=7,
-        shift=(1, 20, 0),  # a word; a second of audio, whose rate no dataset gives
-        foreign=0.0,
-    ),
+    "paper": {
+        "text.vocabulary": True,  # section 3.2.1; strategy C then replaces a word
+        "data.split": (0.7, 0.15, 0.15),  # section 4.1.1
+        "mce_encoder": "paper",
+        "mce_steps": 64,
+        "mce_out": 200,
+        "weighting": "multiply",
+        "residual_head": False,
+        "levels": 7,
+        "shift": (1, 20, 0),  # a word; a second of audio, whose rate no dataset gives
+        "foreign": 0.0,
+    },
     **{f"strategy_{s.lower()}": dict(strategy=s) for s in "ABCD"},
     **{
         name: dict(distance=name)
         for name in ("euclidean", "manhattan", "chebyshev", "cosine", "mahalanobis")
     },
     # Table 5: prepared stores of that name (and dataset), whatever their widths.
-    **{f"features_{name}": {} for name in _FEATURES},
+    **{
+        f"features_{name}": {"data.variant": name, "data.dims": (), "data.lengths": ()}
+        for name in _FEATURES
+    },
     # Table 6, whose "comb" is not explained: taken for no pretrained coefficients.
-    "pre_comb": dict(correlated=()),
+    "pre_comb": dict(correlated=(), phases=("fuse",)),
     "pre_at": dict(correlated=("text", "audio")),
     "pre_vt": dict(correlated=("text", "vision")),
     "pre_vat": {},
     # One phase alone: the evaluator, and the rest on another run's (config.init_from).
-    "mce": {},
-    "fuse": {},
+    "mce": dict(phases=("mce",)),
+    "fuse": dict(phases=("fuse",), init=r"(statistics/)?mce/.*"),
 }
 
 Settings = Mapping[str, Any]
@@ -46,39 +52,31 @@ def set_row(config: Any, row: str, *, mce: Settings, fuse: Settings) -> None:
 
     Args:
       config: changed in place; its model is that of the row 'cormult'.
-      row: a name in `ROWS`, or 't<t>_o<o>', as 't64_o200': the map to the shared space.
+      row: a name in `ROWS`, or 't<t>_o<o>', as 't64_o200': the map to the shared space;
+        or several joined by '+', as 'paper+strategy_a'.
       mce: what the first phase changes in config.train and config.optimizer.
       fuse: what the second changes.
 
     Raises:
       ValueError: an unknown row.
     """
-    if grid := re.fullmatch(r"t([1-9]\d*)_o([1-9]\d*)", row):
-        config.model.update(mce_steps=int(grid[1]), mce_out=int(grid[2]))
-    elif row not in ROWS:
-        raise ValueError(
-            f'unknown row "{row}"{suggest(row, ROWS)}, or t<t>_o<o>, as t64_o200'
-        )
-    else:
-        config.model.update(ROWS[row])
-    if row.startswith("features_"):
-        config.data.update(variant=row.removeprefix("features_"), dims=(), lengths=())
-    if row == "fuse":
-        config.init_parameters = r"(statistics/)?mce/.*"
-    first = dict(
-        name="mce",
-        loss="mce_loss",
-        predict="mce_pred",
-        select="loss",
-        train=r"mce/.*",
-        **mce,
+    changes = common.join_rows(
+        row, ROWS, numbered=_grid, also=", or t<t>_o<o>, as t64_o200"
     )
-    second = dict(name="fuse", train=r"mult/.*", **fuse)
-    config.phases = {
-        "mce": (first,),
-        "fuse": (second,),
-        "pre_comb": (second,),
-    }.get(row, (first, second))
+    wanted = changes.pop("phases", ("mce", "fuse"))
+    config.init_parameters = changes.pop("init", config.init_parameters)
+    common.change_config(config, changes)
+    first = dict(loss="mce_loss", predict="mce_pred", select="loss", train=r"mce/.*")
+    phases = {
+        "mce": dict(name="mce", **first, **mce),
+        "fuse": dict(name="fuse", train=r"mult/.*", **fuse),
+    }
+    config.phases = tuple(phases[name] for name in wanted)
+
+
+def _grid(row: str) -> dict[str, int] | None:
+    found = re.fullmatch(r"t([1-9]\d*)_o([1-9]\d*)", row)
+    return dict(mce_steps=int(found[1]), mce_out=int(found[2])) if found else None
 
 
 def set_authors(config: Any, row: str) -> None:

@@ -4,7 +4,7 @@ import random
 import re
 from typing import Any
 
-from msajax.data.spec import suggest
+from configs import common
 
 # What each row changes in config.model; of Table 5 the weights that are left, as letters.
 ROWS: dict[str, Any] = {
@@ -16,7 +16,7 @@ ROWS: dict[str, Any] = {
     "no_ahl": dict(ahl_layers=0),
     **{terms.lower(): terms for terms in ("M", "MV", "MT", "MA", "MTA", "MAV", "MTV")},
     "mtav": {},
-    "semi": dict(mix_at="tokens"),
+    "semi": {"mix_at": "tokens", "data.unlabelled": "train_mix"},
     # At first on CH-SIMS v2 about 0.09 of L1 and 0.05 of entropy; the task's loss is 0.7.
     "kan_regularized": dict(activation=1e-4, entropy=1e-3),
 }
@@ -63,21 +63,25 @@ def set_row(config: Any, row: str) -> None:
     Args:
       config: changed in place; its model is that of the row 'iml_cmm'.
       row: a name in `ROWS`, or 'weights_<n>': weights drawn from 0.2, ..., 1.0 by the
-        number n, 0 and up.
+        number n, 0 and up; or several joined by '+'.
 
     Raises:
       ValueError: an unknown row.
     """
-    if drawn := re.fullmatch(r"weights_(\d+)", row):
-        generator = random.Random(int(drawn[1]))
-        config.model.weights = tuple(generator.choice(_DRAWN) for _ in "MTAV")
-        return
-    if row not in ROWS:
-        raise ValueError(f'unknown row "{row}"{suggest(row, ROWS)}, weights_<n>')
-    changes = ROWS[row]
-    if isinstance(changes, str):
-        pairs = zip("MTAV", config.model.weights, strict=True)
-        changes = dict(weights=tuple(w if m in changes else 0.0 for m, w in pairs))
-    if row == "semi":
-        config.data.unlabelled = "train_mix"
-    config.model.update(changes)
+    rows = {name: _changes(config, changes) for name, changes in ROWS.items()}
+    changes = common.join_rows(row, rows, numbered=_draw, also=", weights_<n>")
+    common.change_config(config, changes)
+
+
+def _changes(config: Any, changes: Any) -> dict[str, Any]:
+    if not isinstance(changes, str):
+        return changes
+    pairs = zip("MTAV", config.model.weights, strict=True)
+    return dict(weights=tuple(w if m in changes else 0.0 for m, w in pairs))
+
+
+def _draw(row: str) -> dict[str, Any] | None:
+    if not (drawn := re.fullmatch(r"weights_(\d+)", row)):
+        return None
+    generator = random.Random(int(drawn[1]))
+    return dict(weights=tuple(generator.choice(_DRAWN) for _ in "MTAV"))

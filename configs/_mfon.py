@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-# What each row changes in config.model.
+from configs import common
+
+# What each row changes in config.model. Fig. 4(a) is 'no_mpa+no_losses'.
 ROWS: dict[str, dict[str, Any]] = {
     "mfon": {},
     "text": {"modality": "text"},
@@ -12,9 +14,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "no_distillation": {"distillation": 0.0},
     "no_contrast": {"contrast": 0.0},
     "no_losses": {"distillation": 0.0, "contrast": 0.0},
+    "no_mpa": {"attention": False},
     "no_prompts": {"prompts": False},
     "vision_query": {"query": "vision"},
     "audio_query": {"query": "audio"},
+    # Equation (6), KL(Z || x), as printed; the authors' code has KL(x || Z).
+    "equation_6": {"reverse_kl": True},
 }
 
 Settings = Mapping[str, float]
@@ -38,7 +43,7 @@ def set_row(
 
     Args:
       config: changed in place; its model is that of the row 'mfon'.
-      row: a name in `ROWS`.
+      row: a name in `ROWS`, or several joined by '+', as 'no_mpa+no_losses'.
       teachers: optimizer settings of the teachers of audio and vision.
       groups: those of text (its encoder too), audio, vision, and 'other' (the
         last layers). Text that is attended to in place of another modality has its
@@ -47,9 +52,7 @@ def set_row(
     Raises:
       ValueError: an unknown row.
     """
-    if row not in ROWS:
-        raise ValueError(f'unknown row "{row}"; give one of {", ".join(ROWS)}')
-    config.model.update(ROWS[row])
+    common.change_config(config, common.join_rows(row, ROWS))
     alone = config.model.get("modality", "")
     if alone:
         config.data.modalities = (alone,)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msajax.data.spec import suggest
+from configs import common
 
 # What each row changes in config.model; without a modality, in the data.
 ROWS: dict[str, dict[str, Any]] = {
@@ -37,15 +37,11 @@ def set_row(config: Any, row: str) -> None:
 
     Args:
       config: changed in place; its model is that of the row 'misa'.
-      row: a name in `ROWS`.
+      row: a name in `ROWS`, or several joined by '+'.
 
     Raises:
       ValueError: an unknown row.
     """
-    if row not in ROWS:
-        raise ValueError(f'unknown row "{row}"{suggest(row, ROWS)}')
-    changes = dict(ROWS[row])
-    config.data.modalities = changes.pop("modalities", config.data.modalities)
+    common.change_config(config, common.join_rows(row, ROWS))
     if "text" not in config.data.modalities:
         config.text.encoder = ""
-    config.model.update(changes)

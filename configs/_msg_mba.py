@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from configs import common
+
 _NO_LOSS = dict(shift_weights=(0.0, 0.0, 0.0))
 _NO_MBA = dict(mba=False, **_NO_LOSS)
 
@@ -29,21 +31,14 @@ def set_row(config: Any, row: str) -> None:
     Args:
       config: changed in place; its model, text and optimizer are those of the row
         'msg_mba'.
-      row: a name in `ROWS`.
+      row: a name in `ROWS`, or several joined by '+'.
 
     Raises:
       ValueError: an unknown row.
     """
-    if row not in ROWS:
-        raise ValueError(
-            f'unknown row "{row}"; give one of {", ".join(ROWS)}, and another encoder '
-            "as config.text.encoder"
-        )
-    changes = dict(ROWS[row])
-    modalities = changes.pop("modalities", config.data.modalities)
-    config.data.modalities = modalities
-    config.model.update(changes)
-    if "text" not in modalities:  # no text to cut audio and vision at
+    also = "; another encoder is config.text.encoder"
+    common.change_config(config, common.join_rows(row, ROWS, also=also))
+    if "text" not in config.data.modalities:  # no text to cut audio and vision at
         config.data.lengths = ()
         config.text.update(encoder="", words=False)
         groups = config.optimizer.groups

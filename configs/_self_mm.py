@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msajax.data.spec import MODALITIES, suggest
+from configs import common
+from msajax.data.spec import MODALITIES
 
 # Of each row the tasks, as letters: M all modalities; T, A, V text, audio, vision.
 ROWS = {
@@ -46,12 +47,16 @@ def set_row(config: Any, row: str) -> None:
 
     Args:
       config: changed in place.
-      row: a name in `ROWS`.
+      row: a name in `ROWS`, or several joined by '+'.
 
     Raises:
       ValueError: an unknown row.
     """
-    if row not in ROWS:
-        raise ValueError(f'unknown row "{row}"{suggest(row, ROWS)}')
-    letters = ROWS[row]
-    config.model.tasks = tuple(m for m in MODALITIES if m[0].upper() in letters)
+    config.model.tasks = MODALITIES
+    rows = {
+        name: dict(tasks=tuple(m for m in MODALITIES if m[0].upper() in letters))
+        for name, letters in ROWS.items()
+        if name != "self_mm"
+    }
+    rows["self_mm"] = {}
+    common.change_config(config, common.join_rows(row, rows))

@@ -3,10 +3,12 @@
 `config.model` is open: its keys are the fields of the system's module.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
 
+from msajax.data.spec import suggest
 from msajax.optim import Optimizer
 
 
@@ -27,9 +29,12 @@ def get_config(system: str, dataset: str) -> Any:
         on_device="auto",  # whether a split stays on the device: 'auto' where it fits,
         # 'always', or 'never': batches are streamed from the host
         modalities=("text", "audio", "vision"),
-        seed=0,  # of the generated demo corpus
         unlabelled="",  # also train on rows without labels: 'train_mix' takes those of the
         # data file, else a FILE of such rows; '' takes none
+        split=(),  # shares of train, valid and test, as (0.7, 0.15, 0.15), to divide
+        # all rows anew by whole videos; () keeps the file's splits
+        fraction=1.0,  # share of the training rows, the first ones, to train on
+        seed=0,  # of the generated demo corpus, and of `split`
         weak=0.0,  # share of its clips whose modalities do not fit together
     )
     config.text = dict(
@@ -39,6 +44,8 @@ def get_config(system: str, dataset: str) -> Any:
         frozen=False,  # compute the encoder's features once, for systems that take any
         raw=False,  # tokenize the raw text although the data has word pieces
         words=False,  # audio and vision have a row per word: repeat it for its pieces
+        vocabulary=False,  # read the raw text as words of a vocabulary made of the
+        # training split, of at most max_length words, for systems that embed them
     )
     config.model = ConfigDict()
     config.train = dict(
@@ -71,6 +78,69 @@ def get_config(system: str, dataset: str) -> Any:
     config.lock()
     config.model.unlock()
     return config
+
+
+Changes = Mapping[str, Any]
+
+
+def join_rows(
+    argument: str,
+    rows: Mapping[str, Changes],
+    *,
+    numbered: Callable[[str], Changes | None] = lambda name: None,
+    also: str = "",
+) -> dict[str, Any]:
+    """What rows of ablations change together, for every recipe that has rows.
+
+    Args:
+      argument: a row, or several joined by '+', as 'paper+strategy_a'. They are applied
+        from left to right: a later row's value of a key replaces an earlier one's, but
+        of 'modalities' those stay that all rows have.
+      rows: {name: changes}, see `change_config`.
+      numbered: the changes of a row whose name has numbers; None where it is no such name.
+      also: what the error on an unknown row says of those, and of what is no row.
+
+    Raises:
+      ValueError: an unknown row, or one of which the others leave nothing.
+    """
+    chosen: dict[str, Changes] = {}
+    for name in argument.split("+"):
+        changes = rows[name] if name in rows else numbered(name)
+        if changes is None:
+            raise ValueError(f'unknown row "{name}"{suggest(name, rows)}{also}')
+        chosen[name] = changes
+    joined: dict[str, Any] = {}
+    for changes in chosen.values():
+        both = joined.get("modalities", changes.get("modalities", ()))
+        joined |= changes
+        if "modalities" in changes:
+            joined["modalities"] = tuple(m for m in changes["modalities"] if m in both)
+    if not joined.get("modalities", True):
+        raise ValueError(f'the rows "{argument}" together leave no modality')
+    for name, changes in chosen.items():
+        others = [k for k in changes if k != "modalities"]
+        if others and all(joined[k] != changes[k] for k in others):
+            raise ValueError(
+                f'nothing of the row "{name}" is left in "{argument}": later rows replace '
+                f"its {', '.join(others)}; leave it out, or put it last"
+            )
+    return joined
+
+
+def change_config(config: Any, changes: Changes) -> None:
+    """Sets what rows change.
+
+    Args:
+      config: changed in place.
+      changes: {key: value}. A key is a field of the system, 'modalities' (of the data;
+        those that the recipe lacks stay away), or SECTION.KEY, as 'data.split'.
+    """
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        if key == "modalities":
+            value = tuple(m for m in value if m in config.data.modalities)
+            section, name = "data", key
+        config[section or "model"].update({name: value})
 
 
 def fine_tune(

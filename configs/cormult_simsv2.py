@@ -1,6 +1,7 @@
 """CorMulT on CH-SIMS v2, unaligned: `configs/cormult_simsv2.py:ROW` (hyperparameters: YAMY1234/CorMulT @ 8791876, MOSEI's).
 
-ROW is a name in `configs._cormult.ROWS`, or a place in the grid as t64_o200.
+ROW is a name in `configs._cormult.ROWS`, or a place in the grid as t64_o200;
+`paper+strategy_a` is both rows.
 """
 
 from configs import _cormult, common

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from msajax import config_values, models
+from msajax import config_text, config_values, models
 from msajax.book import Phase
 from msajax.config_schema import SavedConfig
 from msajax.data import json_file
@@ -145,7 +145,7 @@ def check(config: Config) -> None:
             raise ValueError(f"{key} is {value}; give 0 or more")
         config.model[name] = value
     _check_counts(config)
-    _check_text(config)
+    config_text.check(config)
     for key in ("dims", "lengths"):
         if len(config.data[key]) not in (0, 3):
             raise ValueError(
@@ -190,34 +190,6 @@ def _check_counts(config: Config) -> None:
             raise ValueError(
                 f'config.{key} is "{value}"; give one of {", ".join(choices)}'
             )
-
-
-def _check_text(config: Config) -> None:
-    text = config.text
-    if text.max_length < 1:
-        raise ValueError(f"config.text.max_length is {text.max_length}; give 1 or more")
-    if not text.encoder:
-        for key in ("frozen", "raw", "words"):
-            if text[key]:
-                raise ValueError(
-                    f"config.text.{key} is set, but config.text.encoder names no encoder; "
-                    "give a folder, an installed package or an id on the hub"
-                )
-    elif "text" not in config.data.modalities:
-        raise ValueError(
-            'config.text.encoder is set, but config.data.modalities lacks "text"'
-        )
-    elif not text.frozen and not encoder_kinds(config.system):
-        raise ValueError(
-            f"{config.system} takes text features and trains no encoder; set "
-            "config.text.frozen=True to compute the features of config.text.encoder once"
-        )
-
-
-def encoder_kinds(system: str) -> tuple[type, ...]:
-    """The configs that a system's encoder may have, type(None) where it may lack one; () for none."""
-    hint = _hints(system).get("encoder")
-    return typing.get_args(hint) or ((hint,) if hint else ())
 
 
 def phases(config: Config) -> list[Phase]:

@@ -23,6 +23,8 @@ class _Data:
     weak: float = 0.0
     encoding: str = ""
     unlabelled: str = ""
+    split: tuple[float, ...] = ()
+    fraction: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class _Text:
     frozen: bool
     raw: bool
     words: bool
+    vocabulary: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,11 +27,18 @@ def training_corpus(
     wanted = config.data.unlabelled
     if not wanted:
         return settings.read_corpus(config, folder), {}
+    if config.data.split:
+        raise ValueError(
+            "config.data.split divides rows with labels anew; leave config.data.unlabelled "
+            "empty, or take the file's own splits"
+        )
     corpus = settings.read_corpus(config, folder, with_unlabelled=wanted == _OWN)
     settings.need_splits(corpus, ("train", "valid", "test"))
     if wanted == _OWN:
         return unlabelled.join(corpus, corpus.splits.get(columns.UNLABELLED)), {}
-    other = settings.read_corpus(config, folder, wanted, labels=False)
+    other = settings.read_corpus(
+        config, folder, wanted, labels=False, words=corpus.vocabulary
+    )
     try:
         return unlabelled.join(corpus, unlabelled.rows_of(wanted, other)), {
             wanted: other.sha256

@@ -51,7 +51,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
             stack.enter_context(workdir.locked(folder))
         with processes.first_alone("data"):  # it may convert them for all
             corpus, hashes = corpora.training_corpus(config, folder)
-            others = settings.phase_corpora(config, folder)
+            others = settings.phase_corpora(config, folder, corpus.vocabulary)
         hashes |= {name: other.sha256 for name, other in others.items()}
         processes.check_same("the recipe", configs.to_json(config))
         processes.check_same("the data files", f"{corpus.sha256} {hashes}")
@@ -71,7 +71,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
             first = processes.is_first()
             spec, sha256 = setting.spec, corpus.sha256
             workdir.claim(folder, config, spec, sha256, hashes, write_files=first)
-            text.keep(config, folder)
+            text.keep(config, folder, corpus.vocabulary)
         books = _finished(setting)
         left = [seed for seed in config.train.seeds if seed not in books]
         with Question() as stop:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import pathlib
@@ -16,7 +17,7 @@ from rich.console import Console
 from msajax import compiled, feed, parallel, processes, step, text, train, workdir
 from msajax import config as configs
 from msajax.checkpoint import Checkpoints
-from msajax.data import clean, demo, loader, store, unlabelled
+from msajax.data import clean, demo, loader, splits, store, unlabelled, vocabulary
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
 from msajax.models.base import Model
 
@@ -46,14 +47,27 @@ def read_corpus(
     *,
     labels: bool = True,
     with_unlabelled: bool = False,
+    words: tuple[str, ...] = (),
 ) -> Corpus:
     """The corpus of a config, or of another file read as its dataset, as the system takes its text.
 
-    Rows without labels stay in it where labels are not wanted, or `with_unlabelled` is set.
+    Args:
+      config: of the run.
+      folder: its workdir.
+      path: of another file, whose rows are taken as they are.
+      labels: read them.
+      with_unlabelled: keep rows without labels where labels are wanted.
+      words: the run's vocabulary, where its folder does not hold it yet.
     """
     corpus = _read(config, path, labels=labels)
     if labels and not with_unlabelled:
         corpus = unlabelled.drop(corpus)
+    if path is None:
+        if config.data.split:
+            corpus = splits.divide(corpus, config.data.split, seed=config.data.seed)
+        corpus = splits.first(corpus, config.data.fraction)
+    if config.text.vocabulary:
+        return text.number_words(config, folder, corpus, words)
     if not config.text.encoder:
         return corpus
     return text.prepare(config, folder, corpus)
@@ -135,7 +149,9 @@ def expected(config: configs.Config, corpus: Corpus) -> dict[str, Any]:
     """What a recipe expects of a corpus: the arguments of `loader.make_spec`."""
     data = config.data
     dims, lengths = data.dims, data.lengths
-    if config.text.encoder:  # it fixes those of the text, not the recipe's features
+    if (
+        config.text.encoder or config.text.vocabulary
+    ):  # it fixes those of the text, not the recipe's features
         arrays = corpus.splits["train"].arrays
         steps, *dim = arrays["text" if "text" in arrays else "text_ids"].shape[1:]
         dims = (*dim, *dims[1:]) if dim and dims else dims
@@ -203,7 +219,15 @@ def trained(args: argparse.Namespace, pairs: Pairs) -> Setting:
                 f"{'; '.join(changed)}; leave --config away to take the saved one"
             )
     set_up(config)
-    return make(config, folder, workdir.load_spec(folder))
+    spec = workdir.load_spec(folder)
+    if spec.vocabulary and vocabulary.size(vocabulary.read(folder) or ()) != (
+        spec.vocabulary
+    ):
+        raise ValueError(
+            f"{folder} lacks the {vocabulary.FILE} that its run was trained with; delete "
+            "what is there and run the training command again, which writes it"
+        )
+    return make(config, folder, spec)
 
 
 def pad(setting: Setting, split: Split) -> dict[str, np.ndarray]:
@@ -212,14 +236,22 @@ def pad(setting: Setting, split: Split) -> dict[str, np.ndarray]:
     return loader.pad(split, setting.spec, truncate=truncate)
 
 
-def phase_corpora(config: configs.Config, folder: pathlib.Path) -> dict[str, Corpus]:
+def phase_corpora(
+    config: configs.Config, folder: pathlib.Path, words: tuple[str, ...]
+) -> dict[str, Corpus]:
     """The phases' own data by the file: {path: corpus without labels}.
+
+    Args:
+      config: of the run.
+      folder: its workdir.
+      words: its vocabulary, if it has one.
 
     Raises:
       ValueError: one cannot be read, or has no split to train on.
     """
     paths = {phase.data for phase in configs.phases(config)} - {"train"}
-    found = {path: read_corpus(config, folder, path, labels=False) for path in paths}
+    read = functools.partial(read_corpus, config, folder, labels=False, words=words)
+    found = {path: read(path) for path in paths}
     for path, corpus in found.items():
         unlabelled.rows_of(path, corpus)
     return found

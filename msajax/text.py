@@ -16,8 +16,8 @@ import numpy as np
 from flax import traverse_util
 
 from msajax import config as configs
-from msajax import pretrained, step
-from msajax.data import parts, store, tokenize, tokenizer_files
+from msajax import config_text, pretrained, step
+from msajax.data import parts, store, tokenize, tokenizer_files, vocabulary
 from msajax.data.spec import Corpus, Split
 from msajax.models.base import Model
 from msajax.nn.bert import BertConfig
@@ -40,8 +40,12 @@ def find(config: configs.Config, workdir: pathlib.Path) -> pathlib.Path:
     return kept if kept.is_dir() else pretrained.locate(config.text.encoder)
 
 
-def keep(config: configs.Config, workdir: pathlib.Path) -> None:
-    """Copies the encoder's config and tokenizer into the workdir; not its weights."""
+def keep(
+    config: configs.Config, workdir: pathlib.Path, words: tuple[str, ...] = ()
+) -> None:
+    """Copies the encoder's config and tokenizer, not its weights, or the vocabulary into the workdir."""
+    if words and not (workdir / vocabulary.FILE).exists():
+        vocabulary.write(words, workdir)
     kept = workdir / "encoder"
     if not config.text.encoder or kept.is_dir():
         return
@@ -55,13 +59,32 @@ def keep(config: configs.Config, workdir: pathlib.Path) -> None:
                 shutil.copyfile(source / name, part / name)
 
 
+def number_words(
+    config: configs.Config,
+    workdir: pathlib.Path,
+    corpus: Corpus,
+    words: tuple[str, ...] = (),
+) -> Corpus:
+    """A corpus with the words of its raw text by the run's vocabulary (config.text.vocabulary).
+
+    The vocabulary is that of the workdir, once it has one; else `words`; else that of
+    the run that this one starts from, whose embeddings go by it; else made of the corpus.
+    """
+    known = vocabulary.read(workdir) or words
+    if not known and config.init_from:
+        folder = pathlib.Path(config.init_from)
+        known = vocabulary.read(folder) or vocabulary.read(folder.parent)
+    known = known or vocabulary.build(corpus)
+    return vocabulary.encode(corpus, known, max_length=config.text.max_length)
+
+
 def encoder_of(config: configs.Config, workdir: pathlib.Path) -> EncoderConfig | None:
     """The network that the system trains; None where it takes features.
 
     Raises:
       ValueError: the system needs one, or one of another kind.
     """
-    wanted = configs.encoder_kinds(config.system)
+    wanted = config_text.encoder_kinds(config.system)
     if not config.text.encoder or config.text.frozen:
         if wanted and type(None) not in wanted:
             raise ValueError(

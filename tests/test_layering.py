@@ -53,19 +53,22 @@ ALLOWED = {
         *("processes", "step", "data.loader", "data.spec", "logs"),
     },
     "text": {
-        *("config", "pretrained", "step", "models.base", "nn"),
+        *("config", "config_text", "pretrained", "step", "models.base", "nn"),
         *(
             "data.parts",
             "data.store",
             "data.tokenize",
             "data.tokenizer_files",
+            "data.vocabulary",
             "data.spec",
         ),
     },
+    "config_text": {"models"},
     "config_schema": {"data.spec", "optim"},
     "config_values": {"data.spec"},
     "config": {
         "config_schema",
+        "config_text",
         "config_values",
         "models",
         "book",

@@ -1,13 +1,16 @@
 """Workdirs over several commands: corrected recipes, more seeds, unfinished and changed runs."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
 
+from msajax import config as configs
 from msajax import main, workdir
 from msajax.data import demo
+from tests import toys
 
 SHORT = ("--config.train.epochs=1", "--config.parallel.devices=1")
 
@@ -240,3 +243,17 @@ def swap_seeds(folder):
     (folder / "seed_1").rename(folder / "x")
     (folder / "seed_2").rename(folder / "seed_1")
     (folder / "x").rename(folder / "seed_2")
+
+
+def test_a_folder_of_before_specs_had_a_vocabulary_is_the_same_run(tmp_path):
+    config = configs.load("configs/demo.py")
+    workdir.claim(tmp_path, config, toys.SPEC, "abc")
+    path = tmp_path / "spec.json"
+    values = json.loads(path.read_text())
+    assert values.pop("vocabulary") == 0
+    path.write_text(json.dumps(values))
+    assert workdir.load_spec(tmp_path) == toys.SPEC
+    workdir.claim(tmp_path, config, toys.SPEC, "abc")
+    words = dataclasses.replace(toys.SPEC, vocabulary=5)
+    with pytest.raises(ValueError, match="data.vocabulary: 0 -> 5"):
+        workdir.claim(tmp_path, config, words, "abc")

@@ -27,7 +27,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import config as configs
-from msajax import models, parallel
+from msajax import config_text, models, parallel
 from msajax.book import Phase
 from msajax.data import loader, read
 from msajax.data.spec import DATASETS, MODALITIES, suggest
@@ -43,7 +43,7 @@ BUCKETS = (2, 4)  # of --data
 
 def mmsa_form(system: str) -> dict[str, Any]:
     """Model keys with which a system of ours does the same work as mmsa's."""
-    if configs.encoder_kinds(system):  # hides padding there too
+    if config_text.encoder_kinds(system):  # hides padding there too
         return {}
     return {"padded": True} | (
         {"position_embedding": False} if system == "mult" else {}
@@ -278,7 +278,7 @@ def _systems(dataset: str, args: argparse.Namespace) -> list[str]:
 
         return [name for name in found if name in mmsa_torch.SYSTEMS]
     if args.data:  # without a tokenizer a file has no word pieces
-        return [name for name in found if not configs.encoder_kinds(name)]
+        return [name for name in found if not config_text.encoder_kinds(name)]
     return found
 
 
@@ -330,7 +330,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         for dataset in datasets:
             if not _recipe_file(system, dataset).exists():
                 parser.error(f"there is no recipe configs/{system}_{dataset}.py")
-        if args.data and configs.encoder_kinds(system.partition("/")[0]):
+        if args.data and config_text.encoder_kinds(system.partition("/")[0]):
             parser.error(f"{system} reads word pieces, which --data does not make")
     if args.data and (
         args.against or args.padded or args.seeds > 1 or args.devices > 1

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msajax import config as configs
+from msajax import config_text
 from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.nn.bert import BertConfig
 from msajax.nn.xlnet import XLNetConfig
@@ -53,7 +53,7 @@ def example(
       its word pieces, None for a system that takes features.
     """
     known = ENCODERS[encoder]
-    kinds = [kind for kind in configs.encoder_kinds(system) if kind in known]
+    kinds = [kind for kind in config_text.encoder_kinds(system) if kind in known]
     fields = (*Spec.fields, *(("text_ids", "text_type") if kinds else ()))
     if shape.dataset in ("sims", "simsv2"):
         fields = (*fields, *(f"label_{m}" for m in MODALITIES))

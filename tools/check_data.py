@@ -16,7 +16,7 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 import numpy as np
 
 from msajax import config as configs
-from msajax import evaluate, settings, step
+from msajax import config_text, evaluate, settings, step
 from msajax.data import clean, columns, meld, misfit, mmsa, read, unlabelled
 from msajax.data.errors import DataError
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
@@ -200,7 +200,7 @@ def _stand_in(config: configs.Config) -> Any:
     """An encoder of the usual sizes for a system that trains one, else None: shapes need no weights."""
     if not config.text.encoder or config.text.frozen:
         return None
-    kinds = [k for k in configs.encoder_kinds(config.system) if k is not type(None)]
+    kinds = [k for k in config_text.encoder_kinds(config.system) if k is not type(None)]
     return kinds[0]()
 
 

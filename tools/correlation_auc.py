@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import main as program
 from msajax import workdir
-from msajax.data import demo, read
+from msajax.data import demo, read, splits
 from msajax.data.spec import MODALITIES, Split
 
 
@@ -43,13 +43,17 @@ def clips(folder: pathlib.Path, file: str | None) -> Split:
         raise ValueError(
             f"{folder} is a run on {data.dataset}; name its file by --data"
         )
-    if file is None:
-        return demo.generate(data.seed).splits["test"]
     options = {"dataset": data.dataset, "encoding": data.encoding}
-    splits = read.read(file, labels=False, **options).splits
-    if not {"test", "all"} & splits.keys():
-        raise ValueError(f'{file} has no split "test", only {", ".join(splits)}')
-    return splits.get("test") or splits["all"]
+    corpus = (
+        demo.generate(data.seed)
+        if file is None
+        else read.read(file, labels=False, **options)
+    )
+    if not {"test", "all"} & corpus.splits.keys():
+        raise ValueError(f'{file} has no split "test", only {", ".join(corpus.splits)}')
+    if data.split and "test" in corpus.splits:  # else rows of the training would count
+        corpus = splits.divide(corpus, data.split, seed=data.seed)
+    return corpus.splits.get("test") or corpus.splits["all"]
 
 
 def write(path: pathlib.Path, split: Split, foreign: str = "") -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msajax.data import misfit
+from msajax.data import misfit, vocabulary
 from msajax.data.prepared import StoredSequences
 from msajax.data.spec import DATASETS, FIELDS, MODALITIES, Corpus, Spec, Split
 
@@ -74,6 +74,7 @@ def make_spec(
         classes=dataset.classes,
         # Not the order of a dict, which differs between a file and its prepared store.
         fields=tuple(k for k in FIELDS if k in {*present, *absent, "index", "valid"}),
+        vocabulary=vocabulary.size(corpus.vocabulary),
     )
 
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -153,6 +153,33 @@ class StoredSequences:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
+
+
+class _Chosen:
+    """Rows of several data sources that follow each other, in an order of their own."""
+
+    def __init__(self, sources: Sequence[Any], sizes: Sequence[int], rows: np.ndarray):
+        self._sources = sources
+        ends = np.cumsum(sizes)
+        self._source = np.searchsorted(ends, rows, side="right")
+        self._row = rows - np.concatenate([[0], ends])[self._source]
+
+    def __getitems__(self, index: Sequence[int]) -> list[dict[str, np.ndarray]]:
+        wanted, found = np.asarray(index, int), {}
+        for i, source in enumerate(self._sources):
+            places = wanted[self._source[wanted] == i].tolist()
+            read = source.__getitems__(self._row[places].tolist()) if places else ()
+            found.update(zip(places, read, strict=True))
+        return [found[i] for i in index]
+
+
+def choose(parts: Sequence[StoredSequences], rows: np.ndarray) -> StoredSequences:
+    """Rows of sequences that follow each other, of the longest one's steps; reads nothing."""
+    first = parts[0]
+    steps = max(part.shape[1] for part in parts)
+    chosen = _Chosen([p._rows for p in parts], [len(p) for p in parts], rows)
+    shape = (len(rows), steps, *first.shape[2:])
+    return StoredSequences(chosen, first._field, shape, first.dtype)
 
 
 def _verify(folder: pathlib.Path) -> None:

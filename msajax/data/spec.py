@@ -117,6 +117,8 @@ class Spec:
       classes: class names of a classification task, else ().
       fields: the batch fields that the data has (labels of single modalities,
         word pieces, ...).
+      vocabulary: number of ids in `text_ids`, where they are words of the training
+        split (config.text.vocabulary); else 0.
     """
 
     dims: tuple[Size, Size, Size]
@@ -128,6 +130,7 @@ class Spec:
         *("text", "text_mask", "audio", "audio_mask", "vision", "vision_mask"),
         *("label", "index", "valid"),
     )
+    vocabulary: int = 0
 
     @property
     def num_outputs(self) -> int:
@@ -177,7 +180,8 @@ class Spec:
                 mask = batch[f"{name}_mask"]
                 batch[name] = rng.normal(size=shape).astype(dtype) * mask[..., None]
             elif dtype == "int32":
-                batch[name] = rng.integers(0, 2, shape).astype(dtype)
+                ids = max(2, self.vocabulary if name == "text_ids" else 2)
+                batch[name] = rng.integers(0, ids, shape).astype(dtype)
             elif not name.endswith("_mask"):
                 batch[name] = np.ones(shape, dtype)
         return batch
@@ -217,12 +221,15 @@ class Corpus:
         file that names no split are in 'all', rows that have no labels in 'unlabelled'.
       notes: one line for each thing that the reader cleaned or left out.
       sha256: hash of the file's (or the files') bytes.
+      vocabulary: the words that `text_ids` number (config.text.vocabulary), see
+        `msajax.data.vocabulary`; else ().
     """
 
     dataset: str
     splits: dict[str, Split]
     notes: tuple[str, ...] = ()
     sha256: str = ""
+    vocabulary: tuple[str, ...] = ()
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

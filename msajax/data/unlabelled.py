@@ -4,6 +4,7 @@ A reader keeps them in a split of their own. Training takes them only where it i
 to (config.data.unlabelled): the split "train" then holds both, and `labelled` says which.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def drop(corpus: Corpus) -> Corpus:
         f"left out: {len(corpus.splits[UNLABELLED])} rows without labels "
         "(config.data.unlabelled=train_mix trains on them too)"
     )
-    return Corpus(corpus.dataset, splits, (*corpus.notes, note), corpus.sha256)
+    return dataclasses.replace(corpus, splits=splits, notes=(*corpus.notes, note))
 
 
 def rows_of(path: str, corpus: Corpus) -> Split:
@@ -71,7 +72,7 @@ def join(corpus: Corpus, rows: Split | None) -> Corpus:
         else "training: no row is without a label, although config.data.unlabelled asks "
         "for such rows (train_mix, or a file of them)"
     )
-    return Corpus(corpus.dataset, splits, (*corpus.notes, note), corpus.sha256)
+    return dataclasses.replace(corpus, splits=splits, notes=(*corpus.notes, note))
 
 
 def _joined(train: Split, rows: Split) -> Split:

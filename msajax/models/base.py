@@ -35,6 +35,8 @@ class Model(nn.Module):
 
     # True where the *parameters* are bound to the padded length.
     static_length: ClassVar[bool] = False
+    # True where it embeds the words of a vocabulary (`spec.vocabulary`) itself.
+    own_words: ClassVar[bool] = False
 
     spec: Spec
     criterion: str = "l1"

@@ -7,12 +7,13 @@ attended to, not averaged and not the last step, every step has its position, th
 frozen evaluator runs without dropout (their `model.train()` wakes it), and strategy A
 takes the foreign modality from the batch, as the paper says, not from the whole split;
 `padded` and `counted_pos` restore the first three. Their three encoders start as
-copies of one, ours do not.
+copies of one, ours do not. With config.text.vocabulary the text is words, which the
+evaluator and the Transformer each embed for themselves (the paper: the evaluator).
 """
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,8 @@ class CorMulT(Model):
       strategy: how negative samples are made, see `msajax.nn.perturb`.
       shift: steps by which strategy B moves text, audio and vision forward (the
         paper: a word, and an offset between audio and vision).
-      noise: standard deviation of strategy C's.
+      noise: standard deviation of strategy C's; of a text of words it replaces one by
+        another word of the vocabulary.
       distance: of Table 3.
       margin: of the triplet loss.
       mce_dim, mce_heads, mce_layers, mce_hidden, mce_dropout: of MCE's Transformers.
@@ -61,11 +63,14 @@ class CorMulT(Model):
         the highest label (the paper: 7); 0 is a regression.
       dim, heads, layers, kernel_sizes, causal, position_embedding, text_dropout,
         attention_dropouts, relu_dropout, residual_dropout, embed_dropout,
-        output_dropout, remat: of `msajax.nn.mult.MultimodalTransformer`.
+        output_dropout, residual_head, remat: of `msajax.nn.mult.MultimodalTransformer`;
+        the paper has no residual head.
       padded: take padding for real steps.
       fairseq_zero_pos, counted_pos: quirks of MulT's and CorMulT's authors, see
         `msajax.nn.positions`.
     """
+
+    own_words: ClassVar[bool] = True
 
     criterion: str = "mse"
     correlated: tuple[str, ...] = MODALITIES
@@ -97,6 +102,7 @@ class CorMulT(Model):
     residual_dropout: float = 0.1
     embed_dropout: float = 0.25
     output_dropout: float = 0.0
+    residual_head: bool = True
     padded: bool = False
     fairseq_zero_pos: bool = False
     counted_pos: bool = False
@@ -120,9 +126,11 @@ class CorMulT(Model):
                 steps=self.mce_steps,
                 out=self.mce_out,
                 distance=self.distance,
+                words=self.spec.vocabulary,
             )
         outputs = self.levels or self.spec.num_outputs
-        self.mult = MultimodalTransformer.of(self, outputs)
+        words = dict(words=self.spec.vocabulary, word_dim=self.mce_dim)
+        self.mult = MultimodalTransformer.of(self, outputs, **words)
 
     def _check(self) -> None:
         self.check_choices(_CHOICES)
@@ -145,7 +153,9 @@ class CorMulT(Model):
         """The features and the steps that count as real, of all modalities."""
         steps = step_masks(batch, padded=self.padded)
         masks: dict[str, jax.Array] = dict(zip(MODALITIES, steps, strict=True))
-        return Sequences({m: batch[m] for m in MODALITIES}, masks)
+        text = "text_ids" if self.spec.vocabulary else "text"
+        x = {m: batch[text if m == "text" else m] for m in MODALITIES}
+        return Sequences(x, masks)
 
     def mce_loss(self, batch: Batch, *, train: bool, progress: dict) -> Any:
         """Equation (8) on negative samples, which in evaluation are always the same."""
@@ -158,6 +168,7 @@ class CorMulT(Model):
             strategy=self.strategy,
             steps=dict(zip(MODALITIES, self.shift, strict=True)),
             noise=self.noise,
+            words=self.spec.vocabulary,
         )
         return self.loss_of_negatives(batch, negatives, train=train)
 

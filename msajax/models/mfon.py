@@ -62,6 +62,7 @@ class MFON(Model):
         'sample' the sample's own L, and 'none' hides no real key.
       causal_teachers: the mask of the authors' folder SIMS, where a teacher sees
         one frame.
+      attention: False takes the mean of a modality's real steps instead of MPA.
       prompts: add prompts to what MPA reads.
       distillation, contrast: weights of the two losses; 0 leaves one out, and
         without distillation there are no teachers.
@@ -88,6 +89,7 @@ class MFON(Model):
     pooling: str = "cls"
     mask: str = "static"
     causal_teachers: bool = False
+    attention: bool = True
     prompts: bool = True
     distillation: float = 0.5
     contrast: float = 0.5
@@ -114,13 +116,13 @@ class MFON(Model):
         self.project = {m: Linear(self.dim) for m in streams}
         self.drop_text = Dropout(self.text_dropout)
         attended = [m for m in streams if m != self._guide]
-        if self.prompts:
-            uniform = nn.initializers.uniform(1.0)
-            self.prompt = {
-                m: self.param(f"prompt_{m}", uniform, (self._lengths[m], self.dim))
-                for m in attended
-            }
-        self.mpa = {m: self._attention(m) for m in attended}
+        self.mpa = {m: self._attention(m) for m in attended if self.attention}
+        uniform = nn.initializers.uniform(1.0)
+        self.prompt = {
+            m: self.param(f"prompt_{m}", uniform, (self._lengths[m], self.dim))
+            for m in self.mpa
+            if self.prompts
+        }
         self.decoder = _MLP((self.dim, *self._widths))
 
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -156,15 +158,14 @@ class MFON(Model):
             f[m] = project(x)
         if "text" in f:
             f["text"] = self.drop_text(f["text"], deterministic=not train)
-        if self.prompts:
-            for m in self.mpa:
-                f[m] += self.prompt[m][None, : f[m].shape[1]]
+        for m, prompt in self.prompt.items():
+            f[m] += prompt[None, : f[m].shape[1]]
         return f
 
     def represent(
         self, f: dict[str, jax.Array], batch: Batch, *, train: bool
     ) -> dict[str, jax.Array]:
-        """Equation (5), for the one query that is used.
+        """Equation (5), for the one query that is used; without attention, means.
 
         Args:
           f: made by `features`.
@@ -178,10 +179,13 @@ class MFON(Model):
         if self.pooling == "mean":
             query = mean_pool(f[guide], batch[f"{guide}_mask"])
         x, one = {guide: query}, jnp.ones((len(query), 1), bool)
-        for m, attend in self.mpa.items():
+        for m in (m for m in f if m != guide):
+            if m not in self.mpa:
+                x[m] = mean_pool(f[m], self._steps(m, batch))
+                continue
             keys = self._steps(m, batch) & self._visible(m, batch)
             masks = dict(mask=one, source_mask=keys)
-            x[m] = attend(query[:, None], f[m], **masks, train=train)[:, 0]
+            x[m] = self.mpa[m](query[:, None], f[m], **masks, train=train)[:, 0]
         return x
 
     def _steps(self, m: str, batch: Batch) -> jax.Array:
@@ -247,7 +251,8 @@ class MFON(Model):
         if not train or self.modality:
             return task, {"pred": pred}
         kl = {f"kl_{m}": self._distil(out, m, batch) for m in self.teacher}
-        nce = {f"nce_{m}": self._contrast(out, m, batch) for m in self.mpa}
+        others = [m for m in self.project if m != self._guide]
+        nce = {f"nce_{m}": self._contrast(out, m, batch) for m in others}
         nce = nce if self.contrast else {}
         total = task + self.distillation * sum(kl.values())
         total += self.contrast * sum(nce.values())

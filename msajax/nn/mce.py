@@ -20,6 +20,7 @@ from msajax.nn.perturb import Sequences
 from msajax.nn.pooling import mean_pool
 from msajax.nn.positions import interleaved
 from msajax.nn.post_norm import PostNormEncoder
+from msajax.nn.words import WordEmbedding
 
 
 class MCE(nn.Module):
@@ -32,6 +33,7 @@ class MCE(nn.Module):
       steps, out: t and o; 0 steps is the mean over time, as the authors' code.
       distance: a name in `DISTANCES`. Mahalanobis' has a running covariance [o, o],
         which the paper leaves open.
+      words: ids of text that is numbers of words; 0 reads features.
     """
 
     lengths: tuple[tuple[str, int], ...]
@@ -44,6 +46,7 @@ class MCE(nn.Module):
     steps: int
     out: int
     distance: str
+    words: int = 0
 
     def setup(self):
         """Makes a network for each modality."""
@@ -56,7 +59,15 @@ class MCE(nn.Module):
             norm_input=self.norm_input,
         )
         self.network = {
-            m: _Evaluator(encoder, self.dim, self.dropout, length, self.steps, self.out)
+            m: _Evaluator(
+                encoder,
+                dim=self.dim,
+                dropout=self.dropout,
+                length=length,
+                steps=self.steps,
+                out=self.out,
+                words=self.words if m == "text" else 0,
+            )
             for m, length in self.lengths
         }
         if self.distance == "mahalanobis":
@@ -110,10 +121,14 @@ class _Evaluator(nn.Module):
     length: int
     steps: int
     out: int
+    words: int
 
     @nn.compact
     def __call__(self, x, mask, *, train):
-        h = Linear(self.dim, name="embed")(x)
+        if self.words:
+            h = WordEmbedding(self.words, self.dim, name="embed")(x)
+        else:
+            h = Linear(self.dim, name="embed")(x)
         h += interleaved(*h.shape[1:])[None].astype(h.dtype)
         h = Dropout(self.dropout)(h, deterministic=not train)
         h = self.make_encoder(name="encoder")(h, mask=mask, train=train)

@@ -16,6 +16,7 @@ from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.pooling import last_step
 from msajax.nn.transformer import CrossmodalEncoder
+from msajax.nn.words import WordEmbedding
 
 
 class MultimodalTransformer(nn.Module):
@@ -34,6 +35,9 @@ class MultimodalTransformer(nn.Module):
         encoders on top have the first.
       relu_dropout, residual_dropout, embed_dropout: of the encoders.
       output_dropout: before the output.
+      words: ids of text that is numbers of words; 0 reads features.
+      word_dim: width of their vectors.
+      residual_head: the authors' residual block before the last layer.
       fairseq_zero_pos, counted_pos: quirks of references, see `msajax.nn.positions`.
       remat: compute the activations of a layer again in the backward pass.
     """
@@ -51,6 +55,9 @@ class MultimodalTransformer(nn.Module):
     residual_dropout: float = 0.0
     embed_dropout: float = 0.0
     output_dropout: float = 0.0
+    words: int = 0
+    word_dim: int = 0
+    residual_head: bool = True
     fairseq_zero_pos: bool = False
     counted_pos: bool = False
     remat: bool = True
@@ -74,7 +81,8 @@ class MultimodalTransformer(nn.Module):
         """Runs the network.
 
         Args:
-          x: features of text, audio and vision in this order, [B, L, D] each.
+          x: features of text, audio and vision in this order, [B, L, D] each; text
+            also as numbers of words, [B, L] int32.
           masks: [B, L] bool, real steps, likewise.
           scales: by (target, source) what the target has read from the source is
             multiplied by, [B]; a pair that it lacks stays as it is.
@@ -112,9 +120,12 @@ class MultimodalTransformer(nn.Module):
             last[target] = last_step(h, masks[target])
 
         fusion = jnp.concatenate([*last.values()], axis=-1)
-        h = nn.relu(Linear(fusion.shape[-1], name="proj1")(fusion))
+        h = fusion
+        if self.residual_head:
+            h = nn.relu(Linear(fusion.shape[-1], name="proj1")(h))
         h = Dropout(self.output_dropout)(h, deterministic=not train)
-        h = fusion + Linear(fusion.shape[-1], name="proj2")(h)
+        if self.residual_head:
+            h = fusion + Linear(fusion.shape[-1], name="proj2")(h)
         out = Linear(self.outputs, name="out")(h)
         return {**last, "fusion": fusion, "out": out}
 
@@ -123,6 +134,9 @@ class MultimodalTransformer(nn.Module):
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """Temporal convolutions (section 3.1): [B, L, dim] and [B, L] masks by modality."""
         z, steps = dict(x), dict(masks)
+        if self.words:
+            embed = WordEmbedding(self.words, self.word_dim, name="words")
+            z["text"] = embed(z["text"])
         z["text"] = Dropout(self.text_dropout)(z["text"], deterministic=not train)
         for modality, size in zip(x, self.kernel_sizes, strict=True):
             # As the authors: features of the common width are left as they are.

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from msajax import parallel
+from msajax.nn.words import FIRST
 
 STRATEGIES = ("A", "B", "C", "D")
 
@@ -22,7 +23,7 @@ class Sequences(NamedTuple):
     """Sequences of some modalities by name.
 
     Attributes:
-      x: [B, L, D] float32 each.
+      x: [B, L, D] float32 each; of text also [B, L] int32, the numbers of its words.
       masks: [B, L] bool each, real steps.
     """
 
@@ -99,19 +100,34 @@ def shift(samples: Sequences, steps: Mapping[str, int]) -> Sequences:
     """Strategy B: each modality begins so many steps later, and ends in as many zeros."""
 
     def earlier(x: jax.Array, mask: jax.Array, count: int) -> jax.Array:
-        real = jnp.where(mask[..., None], x, 0)
+        real = jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x, 0)
         # Never all of it: what is beyond the end is zeros.
-        return jnp.pad(real, ((0, 0), (0, count), (0, 0)))[:, count:]
+        widths = [(0, 0), (0, count), *[(0, 0)] * (x.ndim - 2)]
+        return jnp.pad(real, widths)[:, count:]
 
     x = {m: earlier(v, samples.masks[m], steps[m]) for m, v in samples.x.items()}
     return Sequences(x, samples.masks)
 
 
-def disturb(key: jax.Array, samples: Sequences, *, noise: float) -> Sequences:
-    """Strategy C: N(0, noise²) on audio and vision; of the text one word is N(0, noise²)."""
+def disturb(
+    key: jax.Array, samples: Sequences, *, noise: float, words: int = 0
+) -> Sequences:
+    """Strategy C: N(0, noise²) on audio and vision, and another word in the text.
+
+    Text that is features has N(0, noise²) in the place of one step, as the authors' code.
+
+    Args:
+      key, samples: as in `exchange`.
+      noise: standard deviation.
+      words: ids of text that is numbers of words, see `msajax.nn.words`.
+    """
     made = {}
     for m, x in samples.x.items():
         key, noise_key, word_key = jax.random.split(key, 3)
+        if m == "text" and words:
+            hit = _one_step(word_key, samples.masks[m])
+            made[m] = jnp.where(hit, _another_word(noise_key, x, words), x)
+            continue
         drawn = noise * parallel.draw(
             lambda rows, k=noise_key, shape=x.shape[1:]: jax.random.normal(
                 k, (rows, *shape)
@@ -133,6 +149,15 @@ def _one_step(key: jax.Array, mask: jax.Array) -> jax.Array:
     return mask & (jnp.arange(mask.shape[1])[None] == step)
 
 
+def _another_word(key: jax.Array, ids: jax.Array, size: int) -> jax.Array:
+    """For each row a known word that is not the one in its place: [B, L] -> [B, L]."""
+    known = size - FIRST
+    step = parallel.draw(
+        lambda rows: jax.random.randint(key, (rows, 1), 1, max(2, known)), len(ids)
+    )
+    return FIRST + (ids - FIRST + step) % known
+
+
 def perturb(
     key: jax.Array,
     samples: Sequences,
@@ -141,6 +166,7 @@ def perturb(
     strategy: str,
     steps: Mapping[str, int],
     noise: float,
+    words: int = 0,
 ) -> Sequences:
     """Negative samples.
 
@@ -148,13 +174,13 @@ def perturb(
       key, samples, valid: as in `exchange`.
       strategy: one of `STRATEGIES`.
       steps: of `shift`.
-      noise: of `disturb`.
+      noise, words: of `disturb`.
     """
     key, which_key, noise_key = jax.random.split(key, 3)
     makers = {
         "A": lambda: exchange(key, samples, valid).apply(samples),
         "B": lambda: shift(samples, steps),
-        "C": lambda: disturb(noise_key, samples, noise=noise),
+        "C": lambda: disturb(noise_key, samples, noise=noise, words=words),
     }
     if strategy != "D":
         return makers[strategy]()

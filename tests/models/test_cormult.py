@@ -13,7 +13,6 @@ import numpy as np
 import optax
 import pytest
 
-from configs import _cormult
 from msajax import config as configs
 from msajax import feed, main, parallel, step
 from msajax.data import demo, loader
@@ -29,6 +28,13 @@ SPEC = Spec(dims=(6, 3, 4), lengths=(5, 7, 6), num_train=12)
 MULT = dict(dim=4, heads=2, layers=1, remat=False)
 TINY = dict(mce_dim=6, mce_heads=2, mce_layers=2, mce_hidden=5, mce_out=3, **MULT)
 BATCH = SPEC.example(4, seed=1)
+# Text that is words of a vocabulary of seven.
+WORDS = dataclasses.replace(
+    SPEC,
+    dims=(1, *SPEC.dims[1:]),
+    fields=tuple("text_ids" if f == "text" else f for f in SPEC.fields),
+    vocabulary=9,
+)
 PAIRS = tuple(itertools.combinations(MODALITIES, 2))
 
 
@@ -319,21 +325,22 @@ def test_negatives_do_not_depend_on_the_number_of_devices():
 # Two phases --------------------------------------------------------------------
 
 
-SMALL = toys.examples(SPEC, (8, 4, 4), seed=10)
+ROWS = 8, 4, 4
 
 
 def fit(folder, row="cormult", phases=slice(None), more=None, **options):
     """(book, best) of an epoch of each phase of a row; `more` are rows that its first phase trains on."""
     config = importlib.import_module("configs.cormult_mosei").get_config(row)
     configs.check(config)
-    own = _cormult.ROWS[row]
-    model = CorMulT(SPEC, **{**config.model.to_dict(), **TINY, **own})
+    spec = WORDS if config.text.vocabulary else SPEC
+    model = CorMulT(spec, **{**config.model.to_dict(), **TINY})
     made = [
         dataclasses.replace(phase, epochs=1, batch_size=4)
         for phase in configs.phases(config)[phases]
     ]
     devices = parallel.find_devices(1)
-    data = toys.on_devices(devices, spec=SPEC, given=SMALL)
+    given = toys.examples(spec, ROWS, seed=10)
+    data = toys.on_devices(devices, spec=spec, given=given)
     if more is not None:
         made[0] = dataclasses.replace(made[0], data="more.npz")
         parts = loader.parts(more, 1)
@@ -349,6 +356,17 @@ def test_an_epoch_of_rows_with_other_evaluators(row, tmp_path):
     for history in book.history:
         assert np.isfinite([v for k, v in history.items() if "loss" in k]).all()
     before = step.init(model, jax.random.key(1))
+    embedded = {k for k in before.params if k.endswith("embedding")}
+    if row == "paper":
+        assert embedded == {"mce/network_text/embed/embedding", "mult/words/embedding"}
+        assert not {k for k in before.params if "proj1" in k or "proj2" in k}
+        arrays = toys.examples(WORDS, ROWS, seed=10).splits["train"].arrays
+        seen = np.unique(arrays["text_ids"][arrays["text_mask"]])
+        assert seen[0] == 1 and len(seen) > 5
+        for path in embedded:  # padding's vector stays; the unknown words' is learned
+            table, first = best.params[path], before.params[path]
+            assert not first[:2].any() and not table[0].any()
+            assert (table[seen] != first[seen]).any(axis=1).all()
     moved = {k for k, x in best.params.items() if np.any(x != before.params[k])}
     assert {path.split("/")[0] for path in moved} == {"mce", "mult"}
     statistics = {"statistics/mce/covariance"} if row == "mahalanobis" else set()
@@ -378,16 +396,21 @@ def test_its_phase_may_have_rows_of_its_own_without_labels(tmp_path, monkeypatch
 
 def write(path, split, **arrays):
     found = {m: split.arrays[m] for m in MODALITIES}
-    np.savez(path, id=split.ids, **found, **arrays)
+    given = {"id": split.ids, "raw_text": split.raw_text, **found, **arrays}
+    np.savez(path, **given)
 
 
 def test_main_pretrains_on_other_rows_and_another_run_takes_the_evaluator(
     tmp_path, capsys
 ):
+    """Also the way of a vocabulary: into the workdirs, to other rows, to another run."""
     corpus = demo.generate(3, num=(40, 4, 20))
     write(tmp_path / "more.npz", corpus.splits["train"])
-    write(tmp_path / "clips.npz", corpus.splits["test"])
+    clips = corpus.splits["test"]
+    texts = np.char.add(clips.raw_text, " zebra")  # a word that no run has seen
+    write(tmp_path / "clips.npz", clips, raw_text=texts)
     model = [
+        "--config.text.vocabulary=True",
         *("--config.train.seeds=1", "--config.parallel.devices=1"),
         *(f"--config.model.{k}={v}" for k, v in TINY.items() if "mce" in k),
         *(f"--config.model.{k}={v}" for k, v in MULT.items() if k != "heads"),
@@ -419,6 +442,14 @@ def test_main_pretrains_on_other_rows_and_another_run_takes_the_evaluator(
         assert main.main(command) == 0
         with open(tmp_path / "scores.csv", encoding="utf-8") as file:
             found[name] = list(csv.DictReader(file))
+    lists = [(tmp_path / name / "vocabulary.txt").read_text() for name in found]
+    assert lists[0] == lists[1] and "zebra" not in lists[0].split()
+    train = demo.generate(0).splits["train"].raw_text
+    assert lists[0].split("\n")[0] in " ".join(train).split()
+    (tmp_path / "fuse" / "vocabulary.txt").unlink()
+    capsys.readouterr()
+    assert main.main(["--workdir", str(tmp_path / "fuse"), "--mode", "evaluate"]) == 1
+    assert "lacks the vocabulary.txt" in capsys.readouterr().err
     columns = [f"cor_{a}_{b}" for a, b in PAIRS]
     for mce, fused in zip(found["mce"], found["fuse"], strict=True):
         for name in columns:
@@ -447,3 +478,19 @@ def test_rows_are_named():
     config = recipe("t64_o200")
     assert (config.model.mce_steps, config.model.mce_out) == (64, 200)
     assert recipe("features_mel").data.variant == "mel"
+    paper = recipe("paper")
+    assert paper.text.vocabulary and paper.data.split == (0.7, 0.15, 0.15)
+    both = recipe("paper+strategy_a")
+    changed = configs.differences(both, paper)
+    assert changed == ["model.strategy: 'D' -> 'A'"]
+    configs.check(both)
+    alone = recipe("mce+paper+t8_o9")
+    assert [phase["name"] for phase in alone.phases] == ["mce"]
+    assert (alone.model.mce_steps, alone.model.mce_out) == (8, 9)
+    paper.system = "mult"
+    paper.model = configs.load("configs/mult_mosei.py").model
+    with pytest.raises(ValueError, match="mult learns no embedding of words"):
+        configs.check(paper)
+    both.text.encoder = "some"
+    with pytest.raises(ValueError, match="are both set; leave one out"):
+        configs.check(both)

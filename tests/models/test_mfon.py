@@ -151,6 +151,17 @@ def test_the_mean_of_the_guides_real_steps_can_be_the_query():
         np.testing.assert_allclose(query, row[real].mean(0), atol=1e-5)
 
 
+def test_without_attention_a_modality_is_the_mean_of_its_real_steps():
+    params = parameters(attention=False)
+    assert not [k for k in params["params"] if k.startswith(("mpa", "prompt"))]
+    f = forward(method="features", attention=False)(params, BATCH)
+    x = forward(attention=False)(params, BATCH)
+    np.testing.assert_allclose(x["text"], f["text"][:, 0], atol=1e-6)
+    for m in ("audio", "vision"):
+        for row, real, mean in zip(f[m], BATCH[f"{m}_mask"], x[m], strict=True):
+            np.testing.assert_allclose(mean, row[real].mean(0), atol=1e-5)
+
+
 def test_a_causal_teacher_is_one_that_sees_a_frame():
     first = dict(BATCH)
     for m in ("audio", "vision"):
@@ -253,7 +264,13 @@ def test_what_a_row_lacks_is_neither_taught_nor_contrasted(absent):
     options = dict(train=True, progress={}, method="loss")
     _, terms = jax.jit(lambda v, b: model.apply(v, b, **options))(parameters(), batch)
     out = forward()(parameters(), batch)
+    printed = MFON(SPEC, **TINY, **_mfon.ROWS["equation_6"])
     for m in ("audio", "vision"):
+        kl = losses.softmax_kl(out[m], out[f"teacher_{m}"])  # KL(Z || x)
+        wanted = np.mean(kl[1:] if m == absent else kl)
+        found = printed._distil(out, m, batch)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4)
+        assert abs(found - terms[f"kl_{m}"]) > 1e-3
         kl = losses.softmax_kl(out[f"teacher_{m}"], out[m])
         wanted = np.mean(kl[1:] if m == absent else kl)
         np.testing.assert_allclose(terms[f"kl_{m}"], wanted, rtol=1e-4)
@@ -382,12 +399,17 @@ PARTS = {  # the modules of each row's last phase
     },
     "vision_query": (TEXT | AUDIO | {"decoder", "project_vision"})
     | {"prompt_text", "mpa_text"},
+    "no_mpa+no_losses": TEXT | {"project_audio", "project_vision", "decoder"},
     "audio_query": (TEXT | VISION | {"decoder", "project_audio"})
     | {"prompt_text", "mpa_text"},
 }
 
 
-@pytest.mark.parametrize("row", _mfon.ROWS)
+# Fig. 4(a) in the place of its part, and without the row of another divergence.
+ROWS = [*(_mfon.ROWS.keys() - {"no_mpa", "equation_6"}), "no_mpa+no_losses"]
+
+
+@pytest.mark.parametrize("row", sorted(ROWS))
 def test_an_epoch_of_each_row(row, tmp_path):
     phases, fields = recipe(row)
     model = models.get("mfon")(SPEC, **{**fields, **STILL, "encoder": None})
@@ -422,5 +444,5 @@ def test_visual_as_query_gives_its_layers_to_text():
 
 
 def test_rows_are_named():
-    with pytest.raises(ValueError, match="give one of mfon, text"):
+    with pytest.raises(ValueError, match='did you mean "no_prompts"'):
         importlib.import_module("configs.mfon_mosi").get_config("no_prompt")

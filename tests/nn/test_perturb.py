@@ -93,6 +93,26 @@ def test_c_adds_noise_and_replaces_a_word():
         np.testing.assert_allclose((made.x[m] - BATCH[m]).std(), 0.1, rtol=0.05)
 
 
+def test_c_replaces_a_word_by_another_known_one():
+    words = 6
+    ids = np.random.default_rng(0).integers(1, words, (ROWS, 6)) * BATCH["text_mask"]
+    rest = samples()
+    given = Sequences({**rest.x, "text": jnp.asarray(ids, jnp.int32)}, rest.masks)
+    steps = dict.fromkeys(MODALITIES, 1)
+    options = dict(strategy="C", steps=steps, noise=0.1, words=words)
+    run = jax.jit(lambda key: perturb(key, given, VALID, **options).x)
+    made = jax.device_get(run(jax.random.key(0)))
+    hit = made["text"] != ids
+    assert (hit.sum(axis=1) == 1).all() and (hit <= BATCH["text_mask"]).all()
+    assert len(set(np.argmax(hit, axis=1))) == 6
+    assert set(made["text"][hit].tolist()) == set(range(2, words))
+    assert made["text"].dtype == np.int32
+    for m in ("audio", "vision"):
+        np.testing.assert_allclose((made[m] - BATCH[m]).std(), 0.1, rtol=0.05)
+    shifted = shift(given, steps).x["text"]
+    np.testing.assert_array_equal(shifted, np.pad(ids, ((0, 0), (0, 1)))[:, 1:])
+
+
 def test_d_is_one_of_the_three_for_each_row():
     made, kinds = perturbed("D"), changed(perturbed("D"))
     noisy = np.abs(made.x["vision"] - BATCH["vision"])[:, -1].max(axis=1)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from msajax import config as configs
+from msajax import settings
 from msajax.data import demo
 from msajax.data.spec import MODALITIES
 from tools import correlation_auc
@@ -48,6 +49,15 @@ def test_pairs_whose_modality_is_foreign(folder, capsys):
     assert len(lines) == 6 and all(line.endswith("1.000 ± 0.000") for line in lines)
     assert lines[0].startswith("text and audio, foreign text ")
     assert correlation_auc.main(["--workdir", str(folder)]) == 0  # the demo corpus
+
+
+def test_rows_of_the_training_are_not_measured(tmp_path):
+    config = configs.load("configs/demo.py:cormult/paper")
+    (tmp_path / "config.json").write_text(configs.to_json(config))
+    corpus = settings.read_corpus(config, tmp_path)
+    found = set(correlation_auc.clips(tmp_path, None).ids.tolist())
+    assert found == set(corpus.splits["test"].ids.tolist())
+    assert any(i.startswith("train") for i in found)
 
 
 def test_what_cannot_be_measured(folder, capsys, monkeypatch):

@@ -1,0 +1,132 @@
+"""Which rows of a corpus train, validate and test, where a recipe does not take its splits as they are."""
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from msajax.data import prepared
+from msajax.data.errors import DataError
+from msajax.data.spec import Corpus, Split
+
+NAMES = ("train", "valid", "test")
+
+# The ids of the public files: "video$_$clip" (MMSA) and "video[clip]" (MulT, MAG).
+_OF_VIDEO = re.compile(r"(.+?)(?:\$_\$.*|\[[^\[\]]*\])", re.DOTALL)
+
+
+def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
+    """All rows of a corpus, divided anew into train, valid and test.
+
+    Clips of one video, which their ids name, stay together: they share speaker, room
+    and topic. Videos are taken in the order of a hash of seed and name, so the
+    order of the file does not count; each goes to the first split that has room for it.
+
+    Args:
+      corpus: cleaned.
+      shares: of train, valid and test, three that add up to 1.
+      seed: another one is another division.
+
+    Raises:
+      DataError: shares that are none, or too few rows for them.
+    """
+    if len(shares) != 3 or min(shares) <= 0 or not math.isclose(sum(shares), 1):
+        raise DataError(
+            f"config.data.split is {tuple(shares)}; give the shares of train, valid and "
+            "test, which add up to 1, as 0.7,0.15,0.15, or () for the file's own splits"
+        )
+    old = list(corpus.splits.values())
+    ids = np.concatenate([split.ids for split in old])
+    sizes = [int(share * len(ids)) for share in shares]
+    rest = len(ids) - sum(sizes)
+    # To the splits that lost most by rounding down, as 16417, 3518, 3518 of 23453.
+    lost = np.array(sizes) - np.array(shares) * len(ids)
+    for i in np.argsort(lost, kind="stable")[:rest]:
+        sizes[i] += 1
+    place = _places(ids.tolist(), sizes, seed)
+    texts = np.concatenate([split.raw_text for split in old])
+    keys = {key for split in old for key in split.arrays}
+    splits = {}
+    for i, name in enumerate(NAMES):
+        rows = np.flatnonzero(place == i)
+        if not len(rows):
+            raise DataError(
+                f"config.data.split={tuple(shares)} leaves no row for {name} of "
+                f"{len(ids)}; give a file with more videos, or other shares"
+            )
+        arrays = {key: _rows([s.arrays[key] for s in old], rows) for key in keys}
+        splits[name] = Split(ids[rows], texts[rows], arrays)
+    counts = " / ".join(str(len(split)) for split in splits.values())
+    videos = len({_video(i) for i in ids.tolist()})
+    whole = f", whole videos of {videos}" if videos < len(ids) else ""
+    note = f"all {len(ids)} rows divided anew: {counts}{whole} (config.data.split)"
+    return Corpus(corpus.dataset, splits, (*corpus.notes, note), corpus.sha256)
+
+
+def first(corpus: Corpus, fraction: float) -> Corpus:
+    """A corpus with the first rows of its training split alone, all of the others.
+
+    Raises:
+      DataError: a fraction that is none.
+    """
+    if not 0 < fraction <= 1:
+        raise DataError(
+            f"config.data.fraction is {fraction}; give a share of the training rows, "
+            "above 0 and at most 1"
+        )
+    if fraction == 1 or "train" not in corpus.splits:
+        return corpus
+    train = corpus.splits["train"]
+    count = max(1, round(fraction * len(train)))
+    arrays = {
+        key: _rows([array], np.arange(count)) for key, array in train.arrays.items()
+    }
+    kept = Split(train.ids[:count], train.raw_text[:count], arrays)
+    note = (
+        f"trains on the first {count} of {len(train)} training rows "
+        f"(config.data.fraction={fraction:g})"
+    )
+    splits, notes = {**corpus.splits, "train": kept}, (*corpus.notes, note)
+    return Corpus(corpus.dataset, splits, notes, corpus.sha256)
+
+
+def _video(row_id: str) -> str:
+    found = _OF_VIDEO.fullmatch(row_id)
+    return found[1] if found else row_id
+
+
+def _places(ids: Sequence[str], sizes: Sequence[int], seed: int) -> np.ndarray:
+    """Number of the split that each row goes to: [N]."""
+    videos: dict[str, list[int]] = {}
+    for i, row_id in enumerate(ids):
+        videos.setdefault(_video(row_id), []).append(i)
+
+    def order(video: str) -> bytes:
+        return hashlib.sha256(f"{seed}:{video}".encode("utf-8", "replace")).digest()
+
+    room, place = list(sizes), np.empty(len(ids), int)
+    for video in sorted(videos, key=order):
+        rows = videos[video]
+        fits = [i for i, n in enumerate(room) if n >= len(rows)]
+        chosen = fits[0] if fits else int(np.argmax(room))
+        place[rows] = chosen
+        room[chosen] -= len(rows)
+    return place
+
+
+def _rows(parts: Sequence[Any], rows: np.ndarray) -> Any:
+    """Rows of arrays [N, ...] that follow each other, padded to the longest of them."""
+    if any(isinstance(part, prepared.StoredSequences) for part in parts):
+        return prepared.choose(parts, rows)
+    if parts[0].ndim > 1:
+        steps = max(part.shape[1] for part in parts)
+        parts = [_longer(part, steps) for part in parts]
+    return np.concatenate(parts)[rows]
+
+
+def _longer(array: np.ndarray, steps: int) -> np.ndarray:
+    widths = [(0, 0), (0, steps - array.shape[1]), *[(0, 0)] * (array.ndim - 2)]
+    return np.pad(array, widths)

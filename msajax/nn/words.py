@@ -1,0 +1,33 @@
+"""Vectors of the words of a vocabulary (`msajax.data.vocabulary`), learned from nothing."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+PADDING, FIRST = 0, 2  # 1 is any unknown word
+
+
+class WordEmbedding(nn.Module):
+    """Looks up the vector of each word: ids [B, L] int32 -> [B, L, dim].
+
+    Padding is zeros. The vector of unknown words starts as zeros, so that it says
+    nothing where training has no unknown word; the others start as N(0, 1), as in PyTorch.
+
+    Attributes:
+      size: number of ids.
+      dim: width of the vectors.
+    """
+
+    size: int
+    dim: int
+
+    @nn.compact
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        """Looks up the vectors."""
+        table = self.param("embedding", _normal, (self.size, self.dim))
+        return jnp.where((ids > PADDING)[..., None], table[ids], 0)
+
+
+def _normal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    known = jnp.arange(shape[0])[:, None] >= FIRST
+    return jnp.where(known, jax.random.normal(key, shape), 0)
