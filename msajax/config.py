@@ -160,7 +160,8 @@ def check(config: Config) -> None:
     ):
         raise ValueError(
             f"config.train.seeds is {tuple(seeds)}; give at least one seed, each a "
-            "different whole number from 0, for example --config.train.seeds=1,2,3"
+            f"different whole number from 0 to {2**32 - 1}, for example "
+            "--config.train.seeds=1,2,3"
         )
     check_regex("config.init_parameters", config.init_parameters)
     if config.init_parameters != ".*" and not config.init_from:
@@ -293,4 +294,4 @@ def _hints(system: str) -> dict[str, Any]:
 
 
 def _is_seed(value: Any) -> typing.TypeGuard[int]:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 2**32  # what a key of jax holds

@@ -58,7 +58,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     args, rest = parser.parse_known_args(argv)
     for name in ("config", "workdir", "data", "split", "output"):
         if getattr(args, name) == "":
-            parser.error(f"--{name} is empty; give a value, or leave it away")
+            parser.error(f"--{name} is empty; give a value")
     if not _is_utf8(args.workdir):
         parser.error(
             f"--workdir {ascii(args.workdir)} is no UTF-8, in which checkpoints are "

@@ -25,6 +25,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 # What srun and mpirun tell a process of the number of all. A shell that sbatch or
 # salloc started, whose processes stand alone, has none of them.
 _LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+# And of its own number.
+_RANKS = ("OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
 @contextlib.contextmanager
@@ -54,6 +56,8 @@ def joined(
     if num_processes == 1 or not (num_processes or launched):
         yield
         return
+    if coordinator and (process_id if num_processes else _rank()) == 0:
+        _check_free(int(coordinator.rpartition(":")[2]))
     meeting = coordinator or "the address that the launcher gives"
     print(
         f"joining the other processes of this run at {meeting}; if they do not come in "
@@ -212,6 +216,7 @@ class _Lifeline:
 
     def _watch(self) -> None:
         select.select(self._peers, [], [])  # nothing is ever said: readable is closed
+        time.sleep(0.5)  # a signal to all is heard first
         if self._left:
             return
         print(
@@ -265,6 +270,25 @@ def _of_each(value: int) -> np.ndarray:
     if not _several():
         return np.array([value])
     return multihost_utils.process_allgather(np.asarray(value)).reshape(-1)
+
+
+def _rank() -> int:
+    """The number that the launcher gives this process."""
+    return int(next(filter(None, map(os.environ.get, _RANKS)), 0))
+
+
+def _check_free(port: int) -> None:
+    """Refuses a port that another program has: JAX's runtime would end without a word."""
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=dual).close()
+    except OSError as error:
+        raise ValueError(
+            f"config.parallel.coordinator names port {port}, which process 0 cannot open "
+            f"({os.strerror(error.errno or 0)}); give another port to all processes, or "
+            "end the program that has it (an earlier run?)"
+        ) from error
 
 
 def _check(coordinator: str, count: int, number: int, launched: bool) -> None:

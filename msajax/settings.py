@@ -78,6 +78,8 @@ def _read(config: configs.Config, path: str | None, *, labels: bool) -> Corpus:
     if path is None and data.dataset == "demo" and not data.path:
         if not 0 <= data.weak <= 1:
             raise ValueError(f"config.data.weak is {data.weak}; give a share, 0 to 1")
+        if data.seed < 0:
+            raise ValueError(f"config.data.seed is {data.seed}; give one from 0")
         corpus = demo.generate(data.seed, weak=data.weak)
         return clean.select(corpus, data.modalities)
     if data.weak and path is None:

@@ -47,6 +47,7 @@ def test_overrides_take_the_type_of_the_default():
         ("train.seeds", "()", r"config.train.seeds is \(\); give at least one seed"),
         ("train.seeds", "1,1", "each a different whole number"),
         ("train.seeds", "-1", "each a different whole number from 0"),
+        ("train.seeds", "4294967296", "whole number from 0 to 4294967295"),
         ("data.dataset", "mosy", 'unknown dataset "mosy"; did you mean "mosi"'),
         ("system", "tnf", 'unknown system "tnf"; did you mean "tfn"'),
         ("optimizer.name", "adm", 'unknown optimizer name "adm"'),

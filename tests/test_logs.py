@@ -1,5 +1,6 @@
 """What the log of a group of seeds says: rates of the seeds at work, one file for each seed."""
 
+import errno
 import io
 import json
 
@@ -78,3 +79,29 @@ def test_compiling_is_told_where_it_is_long(log):
         clock[0] += 30  # the end of the dispatch, and the validation
         made.epoch(0, Book(history=[row(0, 1.0)]))
     assert printed.getvalue().count("compiled in 1:15") == 2
+
+
+class Full:
+    """A file on a full disk."""
+
+    name = "seed_1/log.jsonl"
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_names_the_log(log):
+    made, _, _ = log
+    made.begin([[], []])
+    made._files[0] = (Full(), made._files[0][1])
+    with pytest.raises(OSError, match="No space left on device: 'seed_1/log.jsonl'"):
+        made.epoch(0, Book(history=[row(0, 1.0)]))
+
+
+def test_a_log_that_is_a_link_leaves_its_target(log, tmp_path):
+    made, _, _ = log
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "seed_1").mkdir()
+    (tmp_path / "seed_1" / "log.jsonl").symlink_to(tmp_path / "precious")
+    made.begin([[row(0, 1.0)], []])
+    assert (tmp_path / "precious").read_text() == "precious"

@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import errno
 import json
+import os
 import random
 import signal
 import subprocess
@@ -12,7 +14,8 @@ import time
 import numpy as np
 import pytest
 
-from msajax import main
+from msajax import main, workdir
+from msajax import run as main_run
 from msajax.data import demo
 
 RECIPE = "configs/demo.py:lf_dnn"
@@ -23,16 +26,16 @@ SHORT = (
 )
 
 
-def run(workdir, *args, config=RECIPE, short=SHORT):
+def run(folder, *args, config=RECIPE, short=SHORT):
     """Exit code of the command line, in this process."""
     first = ("--config", config) if config else ()
-    return main.main([*first, "--workdir", str(workdir), *short, *args])
+    return main.main([*first, "--workdir", str(folder), *short, *args])
 
 
-def start(workdir, *args):
+def start(folder, *args):
     """The command line in a process of its own."""
     command = [sys.executable, "-u", "-m", "msajax.main", "--config", RECIPE]
-    command += ["--workdir", str(workdir), *SHORT, *args]
+    command += ["--workdir", str(folder), *SHORT, *args]
     pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return subprocess.Popen(command, **pipe)  # pyright: ignore
 
@@ -190,9 +193,8 @@ def test_a_signal_saves_and_says_how_to_go_on(trained, tmp_path, number, code):
     process = start(
         tmp_path / "s", "--config.train.epochs=100000", "--config.train.patience=0"
     )
-    while (
-        not list((tmp_path / "s").glob("seed_1/log.jsonl")) and process.poll() is None
-    ):
+    log = tmp_path / "s" / "seed_1" / "log.jsonl"
+    while not (log.exists() and log.stat().st_size) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
@@ -260,6 +262,57 @@ def test_wrong_use_of_a_workdir(trained, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(tmp_path / "file") == 1
     assert "is a file; give a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config", "workdir", "data", "split", "output"])
+def test_empty_arguments_are_refused(name, capsys):
+    args = {"config": RECIPE, "workdir": "w"} | {name: ""}
+    with pytest.raises(SystemExit):
+        main.parse([f"--{key}={value}" for key, value in args.items()])
+    assert f"--{name} is empty; give a value" in capsys.readouterr().err
+
+
+def test_a_workdir_that_is_no_utf8_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main.parse(["--config", RECIPE, "--workdir", "\udcfc"])
+    assert "is no UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error,message",
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.json"),
+            "No space left on device (a.json): make room on the disk; every finished",
+        ),
+        (
+            ValueError("RESOURCE_EXHAUSTED: 9 lines: Too many open files"),
+            "Too many open files: allow the process more, for example by `ulimit",
+        ),
+        (ValueError("a recipe"), "a recipe"),
+    ],
+)
+def test_errors_of_the_system_are_told_in_a_line(monkeypatch, capsys, error, message):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setitem(main_run.MODES, "train", fail)
+    assert run("w") == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {message}") and told.count("\n") == 1
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path, capsys):
+    (tmp_path / "w").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "w" / ".lock").symlink_to(tmp_path / "precious")
+    assert run(tmp_path / "w") == 1
+    assert "precious; remove it" in capsys.readouterr().err
+    assert (tmp_path / "precious").read_text() == "precious"
+    (tmp_path / "w" / ".lock").unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    with workdir.locked(tmp_path / "link"):  # a folder may be reached by one
+        assert (tmp_path / "w" / ".lock").read_text() == str(os.getpid())
 
 
 def test_a_file_of_other_widths_cannot_be_scored(trained, tmp_path, capsys):

@@ -169,6 +169,18 @@ def test_values_that_do_not_fit(values, message):
         pass
 
 
+@pytest.mark.parametrize("env", [{}, {"OMPI_COMM_WORLD_SIZE": "2"}])
+def test_a_port_that_is_taken(monkeypatch, env):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    count = 0 if env else 2
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ValueError, match=f"names port {port}, which process 0 can"):
+            with processes.joined(f"localhost:{port}", count, 0):
+                pass
+
+
 def test_mpirun_that_does_not_tell_where_to_meet(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     monkeypatch.delenv("OMPI_MCA_orte_hnp_uri", raising=False)
