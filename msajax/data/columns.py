@@ -1,16 +1,20 @@
 """Columns of a file: N values in whatever container, turned into one array or refused."""
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
+from msajax.data import budget
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import suggest
 
 SPLITS = ("train", "valid", "test")
 _ALIASES = {"dev": "valid", "val": "valid", "validation": "valid"}
-_TEXT_LIMIT = 2**29  # characters of a padded [N] str array: 2 GiB
+_LISTED = 30  # names of keys in a message
+_OBJECT = 150  # bytes of an element as an object: its strings, its place in a dict
 
 
 def split_name(name: str) -> str:
@@ -21,7 +25,9 @@ def split_name(name: str) -> str:
     """
     name = name.strip().lower()
     if name not in (*SPLITS, *_ALIASES):
-        raise DataError(f'unknown split "{name}"{suggest(name, (*SPLITS, *_ALIASES))}')
+        raise DataError(
+            f'unknown split "{name[:40]}"{suggest(name, (*SPLITS, *_ALIASES))}'
+        )
     return _ALIASES.get(name, name)
 
 
@@ -37,14 +43,14 @@ def splits(data: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     left = []
     for key, entry in data.items():
         if str(key).lower() not in (*SPLITS, *_ALIASES):
-            left.append(_shown_name(key))
+            left.append(key)
         elif (name := split_name(key)) in found:
             raise DataError(f'the file has the split "{name}" twice, under two names')
         else:
             found[name] = entry
     if not found:
         return {"all": data}, ()
-    return found, (f"left out: {', '.join(left)}",) if left else ()
+    return found, (f"left out: {listed(left)}",) if left else ()
 
 
 def get(entry: Mapping[str, Any], key: str) -> Any:
@@ -54,9 +60,17 @@ def get(entry: Mapping[str, Any], key: str) -> Any:
       DataError: no such key; names those that there are.
     """
     if key not in entry:
-        found = ", ".join(sorted(map(_shown_name, entry))) or "none"
+        found = listed(sorted(entry, key=str))
         raise DataError(f'the key "{key}" is missing; the file has: {found}')
     return entry[key]
+
+
+def listed(names: Collection[Any]) -> str:
+    """Names of keys or columns for a message: all of them, or the first and how many more."""
+    shown = [_shown_name(name) for name in itertools.islice(names, _LISTED)]
+    more = len(names) - len(shown)
+    end = f", ... and {more} more ({len(names)} in all)" if more else ""
+    return (", ".join(shown) or "none") + end
 
 
 def strings(values: Any, *, name: str) -> np.ndarray:
@@ -67,15 +81,13 @@ def strings(values: Any, *, name: str) -> np.ndarray:
       name: of the column, for errors.
 
     Raises:
-      DataError: another element, or text that no memory holds.
+      DataError: another element, or text out of proportion to the file.
     """
     flat = _flat(values, name)
+    # The array has the width of the longest in every row.
     longest = max((len(x) for x in flat if isinstance(x, str | bytes)), default=0)
-    if longest * len(flat) > _TEXT_LIMIT:
-        raise DataError(
-            f"{name} has {len(flat)} rows, one of them {longest} characters long; "
-            "this is no transcript"
-        )
+    what = f"{name}, {len(flat)} rows of which one is {longest} characters long"
+    budget.spend(4 * longest * len(flat), what)
     texts = [_text(value, name) for value in flat]
     return np.array(texts, dtype=str)
 
@@ -125,13 +137,27 @@ def features(values: Any, *, name: str) -> np.ndarray:
         )
     if 0 in values.shape[1:]:
         raise DataError(f"{name} is an array {list(values.shape)}: it has no features")
+    spend_features(values.shape, name=name)
     if values.dtype.kind == "O":
         with decoding(name):
             values = values.astype(np.float64)
     return values if values.ndim == 3 else values[:, None, :]
 
 
+def spend_features(shape: tuple[int, ...], *, name: str) -> None:
+    """Takes the memory of features [N, L, D] and their mask, as they are cleaned, from the budget.
+
+    Raises:
+      DataError: they are out of proportion to the file.
+    """
+    steps, width = math.prod(shape[:-1]), shape[-1]
+    budget.spend(8 * steps * (width + 1), f"{name} {list(shape)}")
+
+
 def _flat(values: Any, name: str) -> list[Any]:
+    if isinstance(values, np.ndarray | list | tuple):
+        count = values.size if isinstance(values, np.ndarray) else len(values)
+        budget.spend(_OBJECT * count, f"{name}, {count} values")
     if isinstance(values, np.ndarray):
         with decoding(name):  # bytes of a damaged file may be no characters
             return values.reshape(-1).tolist()

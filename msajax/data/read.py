@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from msajax.data import (
+    budget,
     clean,
     columns,
     label_csv,
@@ -114,11 +115,12 @@ def load(
         if corpus.dataset != dataset:
             raise DataError(f'holds the dataset "{corpus.dataset}", not "{dataset}"')
         return corpus
-    if format in _OTHERS:
-        return _OTHERS[format].read(path, dataset=dataset, labels=labels)
-    data = pickles.load(path)
-    reader = _PICKLES[_structure(data) if format == "pickle" else format]
-    return reader.convert(data, dataset=dataset, labels=labels)
+    with budget.of(meld.files(path).values()):
+        if format in _OTHERS:
+            return _OTHERS[format].read(path, dataset=dataset, labels=labels)
+        data = pickles.load(path)
+        reader = _PICKLES[_structure(data) if format == "pickle" else format]
+        return reader.convert(data, dataset=dataset, labels=labels)
 
 
 def find_format(path: str | os.PathLike) -> str:

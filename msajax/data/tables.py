@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Sequence
 
+from msajax.data import columns
 from msajax.data.errors import DataError, decoding
 
 # Windows bytes in a UTF-8 file: undecodable ones (which "surrogateescape" keeps
@@ -43,8 +44,9 @@ def rows(path: str | os.PathLike, needed: Sequence[str]) -> list[dict[str, str]]
     names = [name.strip() for name in table[0]] if table else []
     for name in needed:
         if name not in names:
-            found = ", ".join(name[:40] for name in names) or "none"
-            raise DataError(f'the column "{name}" is missing; the file has: {found}')
+            raise DataError(
+                f'the column "{name}" is missing; the file has: {columns.listed(names)}'
+            )
     found = []
     for number, cells in enumerate(table[1:], 2):
         if cells and len(cells) != len(names):
