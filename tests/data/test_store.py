@@ -3,9 +3,10 @@ import os
 import pickle
 import sys
 
+import numpy as np
 import pytest
 
-from msajax.data import prepared, read, store
+from msajax.data import budget, prepared, read, store
 from msajax.data.errors import DataError
 
 
@@ -151,3 +152,14 @@ def test_reading_needs_no_tfds(tiny_files, write, monkeypatch):
     assert read.read(path, dataset="mosi").splits
     with pytest.raises(ImportError):
         prepared.write(read.read(path, dataset="mosi"), path.parent)
+
+
+def test_a_kept_file_that_unfolds_is_made_again(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(budget, "_FREE", 10**6)
+    path, made = tmp_path / "kept.npz", {"x": np.arange(3)}
+    np.savez_compressed(path, x=np.zeros(10**7, np.int8))
+    with caplog.at_level(logging.WARNING):
+        assert store.kept(path, lambda: made) is made
+    assert "would unfold to 10 MB of memory" in caplog.text
+    found = store.kept(path, dict)
+    np.testing.assert_array_equal(found["x"], made["x"])
