@@ -19,6 +19,7 @@ def get_config(system: str, dataset: str) -> Any:
         path="",  # file or prepared store; '' for the store named dataset/variant
         variant="",  # which file of the dataset: 'aligned', 'unaligned'
         format="",  # '' finds it from the content
+        encoding="",  # of texts that are not UTF-8: 'gbk', 'big5', ...
         dims=(),  # expected feature widths (text, audio, vision); () takes the file's
         lengths=(),  # expected longest sequences; () takes the file's
         truncate=False,  # cut longer sequences instead of refusing them

@@ -252,7 +252,8 @@ def to_json(config: Config) -> str:
 def from_json(text: str) -> Config:
     """The config of a saved JSON text, locked."""
     values = {"init_from": "", "init_parameters": ".*", **json.loads(text)}
-    values["data"] = {"weak": 0.0, **values["data"]}  # older texts lack these keys
+    # Older texts lack these keys.
+    values["data"] = {"weak": 0.0, "encoding": "", **values["data"]}
     config = ConfigDict({k: _tuples(v) for k, v in values.items()})
     config.lock()
     config.model.unlock()

@@ -68,6 +68,7 @@ def _read(config: configs.Config, path: str | None, *, labels: bool) -> Corpus:
         labels=labels,
         modalities=data.modalities,
         limit=_host_limit(data.on_device),
+        encoding=data.encoding,
     )
 
 

@@ -26,6 +26,7 @@ ALLOWED = {
     "pretrained": {
         *("pretrained", "interop", "nn"),
         *("data.pickles", "data.errors", "data.prepared", "data.tokenize"),
+        "data.kinds",
     },
     "feed": {"parallel", "data.loader"},
     "evaluate": {"parallel", "metrics", "feed", "data.loader", "data.spec"},

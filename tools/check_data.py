@@ -34,10 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--format", default="", help=f"default: by content; {', '.join(read.FORMATS)}"
     )
+    parser.add_argument("--encoding", default="", help="of text that is not UTF-8: gbk")
     parser.add_argument("--configs", default=str(_ROOT / "configs"), help="recipes")
     args = parser.parse_args(argv)
     try:
-        corpus = _load(args.file, args.dataset, args.format)
+        corpus = _load(args.file, args.dataset, args.format, args.encoding)
         _describe(corpus)
         if not corpus.sha256:  # no prepared store, which was cleaned when written
             corpus = clean.clean(corpus)
@@ -50,13 +51,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _load(path: str, dataset: str, format: str) -> Corpus:
+def _load(path: str, dataset: str, format: str, encoding: str) -> Corpus:
     """The rows of a file before cleaning; without a dataset, that of the same widths."""
-    if dataset or (format or read.find_format(path)) == "meld":
+    read.check_names(dataset or "mosi", format, encoding)
+    if dataset or (format or read.find_format(path, encoding)) == "meld":
         dataset = dataset or "meld"
-        read.check_names(dataset, format)
-        return read.load(path, dataset=dataset, format=format)
-    corpus = read.load(path, dataset="mosi", format=format)
+        return read.load(path, dataset=dataset, format=format, encoding=encoding)
+    corpus = read.load(path, dataset="mosi", format=format, encoding=encoding)
     found = _sizes(corpus)
     rows = tuple(len(corpus.splits.get(name, ())) for name in columns.SPLITS)
     for name, file in mmsa.FILES.items():
@@ -148,4 +149,6 @@ def _recipes(corpus: Corpus, folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
+    # Messages show samples of text, which not every terminal can.
+    sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore
     sys.exit(main())

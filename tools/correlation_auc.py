@@ -45,7 +45,8 @@ def clips(folder: pathlib.Path, file: str | None) -> Split:
         )
     if file is None:
         return demo.generate(data.seed).splits["test"]
-    splits = read.read(file, dataset=data.dataset, labels=False).splits
+    options = {"dataset": data.dataset, "encoding": data.encoding}
+    splits = read.read(file, labels=False, **options).splits
     if not {"test", "all"} & splits.keys():
         raise ValueError(f'{file} has no split "test", only {", ".join(splits)}')
     return splits.get("test") or splits["all"]

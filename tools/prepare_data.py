@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--format", default="", help=f"default: by content; {', '.join(read.FORMATS)}"
     )
+    parser.add_argument("--encoding", default="", help="of text that is not UTF-8: gbk")
     parser.add_argument("--root", help="folder of the stores")
     args = parser.parse_args(argv)
     try:
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
             dataset=args.dataset or args.name.split("/")[0],
             name=args.name,
             format=args.format,
+            encoding=args.encoding,
             root=args.root,
         )
         corpus = prepared.load(folder)

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from msajax.data import budget
+from msajax.data.decode import Decoder
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import suggest
 
 SPLITS = ("train", "valid", "test")
 _ALIASES = {"dev": "valid", "val": "valid", "validation": "valid"}
 _LISTED = 30  # names of keys in a message
+_BYTE = 100  # bytes for each byte to decode
 _OBJECT = 150  # bytes of an element as an object: its strings, its place in a dict
 
 
@@ -53,15 +55,17 @@ def splits(data: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     return found, (f"left out: {listed(left)}",) if left else ()
 
 
-def get(entry: Mapping[str, Any], key: str) -> Any:
-    """`entry[key]`.
+def get(entry: Mapping[str, Any], key: str, *, split: str = "all") -> Any:
+    """`entry[key]`, of a split or of a file without splits ('all').
 
     Raises:
       DataError: no such key; names those that there are.
     """
     if key not in entry:
-        found = listed(sorted(entry, key=str))
-        raise DataError(f'the key "{key}" is missing; the file has: {found}')
+        where = "the file" if split == "all" else f'the split "{split}"'
+        raise DataError(
+            f'the key "{key}" is missing; {where} has: {listed(sorted(entry, key=str))}'
+        )
     return entry[key]
 
 
@@ -73,12 +77,13 @@ def listed(names: Collection[Any]) -> str:
     return (", ".join(shown) or "none") + end
 
 
-def strings(values: Any, *, name: str) -> np.ndarray:
-    """Strings, byte strings (UTF-8, else latin-1) or numbers as [N] str; NaN as ''.
+def strings(values: Any, *, name: str, decoder: Decoder | None = None) -> np.ndarray:
+    """Strings, byte strings or numbers as [N] str; NaN as ''.
 
     Args:
       values: list, tuple or array.
       name: of the column, for errors.
+      decoder: of byte strings.
 
     Raises:
       DataError: another element, or text out of proportion to the file.
@@ -88,6 +93,10 @@ def strings(values: Any, *, name: str) -> np.ndarray:
     longest = max((len(x) for x in flat if isinstance(x, str | bytes)), default=0)
     what = f"{name}, {len(flat)} rows of which one is {longest} characters long"
     budget.spend(4 * longest * len(flat), what)
+    # Where bytes are no UTF-8, every encoding is tried on them, letter by letter.
+    size = sum(len(x) for x in flat if isinstance(x, bytes))
+    budget.spend(_BYTE * size, f"{name}, {size} bytes to decode")
+    flat = (decoder or Decoder()).strings(flat, name=name)
     texts = [_text(value, name) for value in flat]
     return np.array(texts, dtype=str)
 
@@ -169,11 +178,6 @@ def _flat(values: Any, name: str) -> list[Any]:
 
 
 def _text(value: Any, name: str) -> str:
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value.decode("latin-1")
     if isinstance(value, str):
         # Lone surrogates, and code points of a damaged array that are none.
         return value.encode("utf-8", "replace").decode("utf-8", "replace")
@@ -185,7 +189,8 @@ def _text(value: Any, name: str) -> str:
 
 
 def _shown_name(key: Any) -> str:
-    return ascii(str(key)[:40])[1:-1]
+    text = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+    return ascii(text[:40])[1:-1] + ("..." if len(text) > 40 else "")
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,7 @@ import os
 import numpy as np
 
 from msajax.data import columns, tables
+from msajax.data.decode import Decoder
 from msajax.data.spec import Corpus, Split
 
 COLUMNS = ("video_id", "clip_id", "text")
@@ -21,12 +22,15 @@ _LABELS = {
 }
 
 
-def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
+def read(
+    path: str | os.PathLike, *, dataset: str, decoder: Decoder, labels: bool = True
+) -> Corpus:
     """The rows of a label.csv, before cleaning.
 
     Args:
       path: csv file.
       dataset: name in `DATASETS`.
+      decoder: of its text.
       labels: False leaves the labels out.
 
     Returns:
@@ -36,7 +40,9 @@ def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpu
     Raises:
       DataError: a missing column or a cell that is no number.
     """
-    rows = tables.rows(path, (*COLUMNS, "label") if labels else COLUMNS)
+    rows = tables.rows(
+        path, (*COLUMNS, "label") if labels else COLUMNS, decoder=decoder
+    )
     groups: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         name = columns.split_name(row["mode"]) if "mode" in row else "all"

@@ -8,27 +8,25 @@ Format: Rahman et al., "Integrating Multimodal Information in Large Pretrained
 Transformers", ACL 2020, and its repository.
 """
 
-import os
 from typing import Any
 
 import numpy as np
 
-from msajax.data import columns, pickles
+from msajax.data import budget, columns
+from msajax.data.decode import Decoder
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
 
-def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
-    """The rows of a MAG pickle, as `convert` returns them."""
-    return convert(pickles.load(path), dataset=dataset, labels=labels)
-
-
-def convert(data: Any, *, dataset: str, labels: bool = True) -> Corpus:
+def convert(
+    data: Any, *, dataset: str, decoder: Decoder, labels: bool = True
+) -> Corpus:
     """The rows of a loaded MAG pickle, before cleaning.
 
     Args:
       data: what `pickles.load` returned.
       dataset: name in `DATASETS`.
+      decoder: of its text.
       labels: False leaves the labels out.
 
     Returns:
@@ -45,11 +43,11 @@ def convert(data: Any, *, dataset: str, labels: bool = True) -> Corpus:
             raise DataError(
                 f'the split "{name}" is of type {kind}, expected a list of rows'
             )
-        splits[name] = _split(name, rows, labels=labels)
+        splits[name] = _split(name, rows, decoder, labels=labels)
     return Corpus(dataset, splits, notes)
 
 
-def _split(name: str, rows: list | tuple, *, labels: bool) -> Split:
+def _split(name: str, rows: list | tuple, decoder: Decoder, *, labels: bool) -> Split:
     texts, visuals, acoustics, targets, ids = [], [], [], [], []
     seen: set[int] = set()
     for i, row in enumerate(rows):
@@ -63,10 +61,10 @@ def _split(name: str, rows: list | tuple, *, labels: bool) -> Split:
         if {id(visual), id(acoustic)} & seen:  # a small file could fill any memory
             raise DataError(f'row {i} of the split "{name}" has the arrays of another')
         seen |= {id(visual), id(acoustic)}
-        text = columns.strings(words, name="words").tolist()
-        texts.append(" ".join(text))
-        visuals.append(_steps(visual, len(text), "visual", i))
-        acoustics.append(_steps(acoustic, len(text), "acoustic", i))
+        text, number = _joined(words, decoder)
+        texts.append(text)
+        visuals.append(_steps(visual, number, "visual", i))
+        acoustics.append(_steps(acoustic, number, "acoustic", i))
         targets.append(label)
         ids.append(segment)
     lengths = np.array([len(x) for x in visuals], np.float64)
@@ -75,8 +73,19 @@ def _split(name: str, rows: list | tuple, *, labels: bool) -> Split:
     arrays["vision"] = _stack(visuals, "visual")
     if labels:
         arrays["label"] = _targets(targets)
-    raw_text = columns.strings(texts, name="words")
-    return Split(columns.strings(ids, name="segment"), raw_text, arrays)
+    raw_text = columns.strings(texts, name="words", decoder=decoder)
+    ids = columns.strings(ids, name="segment", decoder=decoder)
+    return Split(ids, raw_text, arrays)
+
+
+def _joined(words: Any, decoder: Decoder) -> tuple[str | bytes, int]:
+    """Words with spaces between, bytes as bytes (all rows are decoded together), and their number."""
+    words = words.ravel().tolist() if isinstance(words, np.ndarray) else words
+    if isinstance(words, list | tuple) and all(isinstance(w, bytes) for w in words):
+        budget.spend(sum(map(len, words)), f"a row of {len(words)} words")
+        return b" ".join(words), len(words)
+    texts = columns.strings(words, name="words", decoder=decoder).tolist()
+    return " ".join(texts), len(texts)
 
 
 def _steps(values: Any, words: int, name: str, row: int) -> np.ndarray:

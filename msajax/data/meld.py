@@ -13,6 +13,7 @@ import pathlib
 import numpy as np
 
 from msajax.data import columns, tables
+from msajax.data.decode import Decoder
 from msajax.data.errors import DataError
 from msajax.data.spec import DATASETS, Corpus, Split, suggest
 
@@ -31,12 +32,15 @@ def files(path: str | os.PathLike) -> dict[str, pathlib.Path]:
     return {split: file for split, file in found.items() if file.is_file()}
 
 
-def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
+def read(
+    path: str | os.PathLike, *, dataset: str, decoder: Decoder, labels: bool = True
+) -> Corpus:
     """The utterances of MELD, before cleaning.
 
     Args:
       path: csv file, or folder of the three.
       dataset: name in `DATASETS`.
+      decoder: of its text.
       labels: False leaves the emotions out.
 
     Returns:
@@ -57,7 +61,7 @@ def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpu
     speakers: dict[str, int] = {}
     splits = {}
     for name, file in files(path).items():
-        rows = tables.rows(file, needed)
+        rows = tables.rows(file, needed, decoder=decoder)
         splits[name] = _split(name, rows, speakers)
         if labels:
             emotions = [_emotion(row["Emotion"], classes) for row in rows]

@@ -9,13 +9,13 @@ Format: Mao et al., "M-SENA: An Integrated Platform for Multimodal Sentiment
 Analysis", ACL 2022 demos, and its MMSA repository.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from msajax.data import columns, pickles
+from msajax.data import columns
+from msajax.data.decode import Decoder
 from msajax.data.errors import DataError
 from msajax.data.spec import MODALITIES, Corpus, Split
 
@@ -47,17 +47,15 @@ FILES: Mapping[str, File] = {
 }
 
 
-def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
-    """The rows of an MMSA pickle, as `convert` returns them."""
-    return convert(pickles.load(path), dataset=dataset, labels=labels)
-
-
-def convert(data: Any, *, dataset: str, labels: bool = True) -> Corpus:
+def convert(
+    data: Any, *, dataset: str, decoder: Decoder, labels: bool = True
+) -> Corpus:
     """The rows of a loaded MMSA pickle, before cleaning.
 
     Args:
       data: what `pickles.load` returned; its arrays are taken out, to save memory.
       dataset: name in `DATASETS`.
+      decoder: of its text.
       labels: False leaves the labels out.
 
     Returns:
@@ -67,16 +65,22 @@ def convert(data: Any, *, dataset: str, labels: bool = True) -> Corpus:
       DataError: no such structure, or a missing key.
     """
     entries, notes = columns.splits(data)
-    splits = {name: _split(entry, labels=labels) for name, entry in entries.items()}
+    splits = {
+        name: _split(name, entry, decoder, labels=labels)
+        for name, entry in entries.items()
+    }
     return Corpus(dataset, splits, notes)
 
 
-def _split(entry: Any, *, labels: bool) -> Split:
+def _split(split: str, entry: Any, decoder: Decoder, *, labels: bool) -> Split:
     if not isinstance(entry, dict):
         raise DataError(
             f"a split is of type {type(entry).__name__}, expected a dict of arrays"
         )
-    ids = columns.strings(columns.get(entry, "id"), name="id")
+    needed = ("id", _LABELS["label"]) if labels else ("id",)
+    for key in needed:  # before anything is taken out
+        columns.get(entry, key, split=split)
+    ids = columns.strings(entry["id"], name="id", decoder=decoder)
     arrays: dict[str, np.ndarray] = {}
     for name in MODALITIES:
         if name in entry:
@@ -87,12 +91,12 @@ def _split(entry: Any, *, labels: bool) -> Split:
     if "text_bert" in entry:
         arrays |= _word_pieces(entry["text_bert"])
     if labels:
-        columns.get(entry, _LABELS["label"])
         for name, key in _LABELS.items():
             if key in entry:
                 arrays[name] = columns.numbers(entry[key], name=key)
     raw_text = entry.get("raw_text", [""] * len(ids))
-    return Split(ids, columns.strings(raw_text, name="raw_text"), arrays)
+    texts = columns.strings(raw_text, name="raw_text", decoder=decoder)
+    return Split(ids, texts, arrays)
 
 
 def _word_pieces(text_bert: Any) -> dict[str, np.ndarray]:

@@ -7,27 +7,25 @@ Format: Tsai et al., "Multimodal Transformer for Unaligned Multimodal Language
 Sequences", ACL 2019, and its repository.
 """
 
-import os
 from typing import Any
 
 import numpy as np
 
-from msajax.data import columns, pickles
+from msajax.data import columns
+from msajax.data.decode import Decoder
 from msajax.data.errors import DataError
 from msajax.data.spec import MODALITIES, Corpus, Split
 
 
-def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
-    """The rows of a MulT pickle, as `convert` returns them."""
-    return convert(pickles.load(path), dataset=dataset, labels=labels)
-
-
-def convert(data: Any, *, dataset: str, labels: bool = True) -> Corpus:
+def convert(
+    data: Any, *, dataset: str, decoder: Decoder, labels: bool = True
+) -> Corpus:
     """The rows of a loaded MulT pickle, before cleaning.
 
     Args:
       data: what `pickles.load` returned; its arrays are taken out, to save memory.
       dataset: name in `DATASETS`.
+      decoder: of its text.
       labels: False leaves the labels out.
 
     Returns:
@@ -44,23 +42,27 @@ def convert(data: Any, *, dataset: str, labels: bool = True) -> Corpus:
             raise DataError(
                 f'the split "{name}" is of type {kind}, expected a dict of arrays'
             )
-        splits[name] = _split(name, entry, labels=labels)
+        splits[name] = _split(name, entry, decoder, labels=labels)
     return Corpus(dataset, splits, notes)
 
 
-def _split(split: str, entry: dict[str, Any], *, labels: bool) -> Split:
+def _split(
+    split: str, entry: dict[str, Any], decoder: Decoder, *, labels: bool
+) -> Split:
+    if not any(name in entry for name in MODALITIES):
+        columns.get(entry, "text", split=split)
+    if labels:  # before anything is taken out
+        columns.get(entry, "labels", split=split)
     arrays = {
         name: columns.features(entry.pop(name), name=name)
         for name in MODALITIES
         if name in entry
     }
-    if not arrays:
-        columns.get(entry, "text")
     rows = len(next(iter(arrays.values())))
     if labels:
-        arrays["label"] = columns.numbers(columns.get(entry, "labels"), name="labels")
+        arrays["label"] = columns.numbers(entry["labels"], name="labels")
     if "id" in entry:
-        parts = columns.strings(entry["id"], name="id").tolist()
+        parts = columns.strings(entry["id"], name="id", decoder=decoder).tolist()
         size = max(len(parts) // max(rows, 1), 1)  # strings to an id
         ids = ["_".join(parts[i : i + size]) for i in range(0, len(parts), size)]
     else:

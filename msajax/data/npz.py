@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from msajax.data import budget, columns
+from msajax.data.decode import Decoder
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import MODALITIES, Corpus, Split
 
@@ -34,12 +35,15 @@ _HEADERS = {
 _KEYS = ("id", "split", "raw_text", *MODALITIES, *_LENGTHS, *_LABELS, "labelled")
 
 
-def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpus:
+def read(
+    path: str | os.PathLike, *, dataset: str, decoder: Decoder, labels: bool = True
+) -> Corpus:
     """The rows of a .npz, before cleaning.
 
     Args:
       path: .npz file, compressed or not.
       dataset: name in `DATASETS`.
+      decoder: of its text.
       labels: False leaves the labels out.
 
     Returns:
@@ -48,18 +52,17 @@ def read(path: str | os.PathLike, *, dataset: str, labels: bool = True) -> Corpu
     Raises:
       DataError: a damaged file, a missing key or rows that do not match.
     """
-    entry = load(path, _KEYS)
-    ids = columns.strings(columns.get(entry, "id"), name="id")
-    raw_text = columns.strings(entry.get("raw_text", [""] * len(ids)), name="raw_text")
+    entry = load(path, _KEYS, needed=("id", "label") if labels else ("id",))
+    ids = columns.strings(entry["id"], name="id", decoder=decoder)
+    raw_text = entry.get("raw_text", [""] * len(ids))
+    raw_text = columns.strings(raw_text, name="raw_text", decoder=decoder)
     arrays = {k: columns.features(entry[k], name=k) for k in MODALITIES if k in entry}
-    if labels:
-        columns.get(entry, "label")
     for key in (*_LENGTHS, *(_LABELS if labels else ())):
         if key in entry:
             arrays[key] = columns.numbers(entry[key], name=key)
     if labels and "labelled" in entry:
         arrays["labelled"] = columns.numbers(entry["labelled"], name="labelled") > 0
-    names = _split_names(entry, len(ids))
+    names = _split_names(entry, len(ids), decoder)
     for key, array in {**arrays, "raw_text": raw_text, "split": names}.items():
         if len(array) != len(ids):
             raise DataError(f"{key} has {len(array)} rows, but id has {len(ids)}")
@@ -87,26 +90,33 @@ def _check_labelled(split: str, arrays: dict[str, np.ndarray]) -> None:
             arrays[key] = np.where(labelled, arrays[key], 0)
 
 
-def _split_names(entry: dict[str, Any], rows: int) -> np.ndarray:
+def _split_names(entry: dict[str, Any], rows: int, decoder: Decoder) -> np.ndarray:
     if "split" not in entry:
         return np.full(rows, "all")
-    names = columns.strings(entry["split"], name="split").tolist()
+    names = columns.strings(entry["split"], name="split", decoder=decoder).tolist()
     known = {name: columns.split_name(name) for name in set(names)}
     return np.array([known[name] for name in names], str)
 
 
 def load(
-    path: str | os.PathLike, keys: Collection[str] | None = None
+    path: str | os.PathLike,
+    keys: Collection[str] | None = None,
+    *,
+    needed: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """The arrays of a .npz, or those of some names that it has.
 
     Raises:
-      DataError: a damaged file, or one out of proportion to its size (see `budget`).
+      DataError: a damaged file, one without an array that is needed, or one out of
+        proportion to its size (see `budget`).
     """
     with decoding("npz"), zipfile.ZipFile(path) as file:
         found = {m.filename.removesuffix(".npy"): m for m in file.infolist()}
         chosen = found if keys is None else [key for key in keys if key in found]
-        return {key: _array(key, file, found[key]) for key in chosen}
+        arrays = {key: _array(key, file, found[key]) for key in chosen}
+    for key in needed:
+        columns.get(found, key)
+    return arrays
 
 
 def _array(key: str, file: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

@@ -4,14 +4,14 @@ A pickle is a program, and `pickle.Unpickler` runs it: it imports and calls
 what the file names, sets attributes, and allocates what the file claims. This
 machine imports nothing, and calls only the functions of `_ADMITTED`, which make
 data; any other name is refused by that name. Read are protocols 0 to 5, written
-by Python 3 and 2 (whose byte strings become str by latin-1), by numpy 1 and 2.
+by Python 3 and 2 (whose strings stay bytes: the file does not say what they
+encode), by numpy 1 and 2.
 """
 
-import codecs
+import contextlib
 import functools
 import math
 import os
-import pickletools
 import re
 from collections.abc import Callable, Mapping
 from types import FunctionType
@@ -19,9 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from msajax.data import kinds, opcodes
 from msajax.data.errors import DataError, decoding
-
-_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
 def load(path: str | os.PathLike) -> Any:
@@ -32,7 +31,7 @@ def load(path: str | os.PathLike) -> Any:
 
     Returns:
       What was pickled. Arrays may share memory or be read-only; an OrderedDict
-      comes back as a dict.
+      comes back as a dict; strings of Python 2 are bytes, but for keys.
 
     Raises:
       DataError: a truncated or damaged file, or one that holds more than data.
@@ -43,27 +42,13 @@ def load(path: str | os.PathLike) -> Any:
         return run(file, budget=16 * os.fstat(file.fileno()).st_size + 2**16)
 
 
-def _next(file: BinaryIO) -> tuple[str, Any]:
-    """Name and argument of the next opcode."""
-    code = file.read(1)
-    if not code:
-        raise DataError("truncated pickle: it has no end; copy or download it again")
-    opcode = _OPCODES.get(code.decode("latin-1"))
-    if opcode is None:
-        raise DataError(f"no pickle, or a damaged one: {code!r} at {file.tell() - 1}")
-    if opcode.name == "STRING":  # whose own reader takes ASCII only
-        quoted = file.readline().strip()
-        return opcode.name, codecs.escape_decode(quoted[1:-1])[0].decode("latin-1")
-    return opcode.name, opcode.arg.reader(file) if opcode.arg else None
-
-
 def refuse(what: str) -> DataError:
     """The error for a pickle that holds more than data."""
     what = what[:80].encode("ascii", "backslashreplace").decode()
     return DataError(
         f"the pickle holds {what}, which is refused: only numpy arrays, numbers, "
         "strings, and lists, tuples, dicts and sets of them are read, and nothing in "
-        "the file was run. Save such an object as arrays"
+        f"the file was run. {kinds.advice(what)}"
     )
 
 
@@ -78,7 +63,8 @@ class _Unbuilt:
         self.value: Any = self
 
 
-def _dtype(code: str, *_: Any) -> _Unbuilt:
+def _dtype(code: Any, *_: Any) -> _Unbuilt:
+    code = _ascii(code)
     if not re.fullmatch(r"[<>|=]?([biufSU]\d+|O\d?|\?)", code):
         raise refuse(f'a numpy array of type "{code[:40]}"')
     return _Unbuilt(functools.partial(_dtype_state, code))
@@ -87,7 +73,7 @@ def _dtype(code: str, *_: Any) -> _Unbuilt:
 def _dtype_state(code: str, state: tuple) -> np.dtype:
     _, byteorder, *_ = state
     dtype = np.dtype(object if "O" in code else code)
-    return dtype.newbyteorder(byteorder)
+    return dtype.newbyteorder(_ascii(byteorder))
 
 
 def _array(kind: object, *_: Any) -> _Unbuilt:
@@ -112,8 +98,6 @@ def _array_state(state: tuple) -> np.ndarray:
 def _buffer(
     content: Any, dtype: np.dtype, shape: Any, order: str, axes: Any = None
 ) -> np.ndarray:
-    if isinstance(content, str):  # bytes of Python 2
-        content = content.encode("latin-1")
     shape = (shape,) if isinstance(shape, int) else shape
     # numpy has 64 axes at most; the product of more could have a million digits.
     if dtype.hasobject or len(content) != math.prod(shape[:64]) * dtype.itemsize:
@@ -131,7 +115,8 @@ def _scalar(dtype: np.dtype, content: Any) -> np.generic:
     return _buffer(content, dtype, (1,), "C")[0]
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(text: str, encoding: str | bytes) -> bytes:
+    encoding = _ascii(encoding)
     if encoding not in ("latin1", "latin-1"):
         raise refuse(f'bytes in the encoding "{encoding}"')
     return text.encode("latin-1")
@@ -146,12 +131,20 @@ def _set(items: Any = ()) -> set:
 
 
 def _key(item: Any) -> Any:
+    if isinstance(item, bytes):  # a name that Python 2 wrote, or that was read from it
+        with contextlib.suppress(UnicodeDecodeError):
+            return item.decode()
     # Nested tuples would overflow the C stack, larger ints can be made to collide.
     if isinstance(item, str | bytes | float):
         return item
     if isinstance(item, int) and abs(item) < 2**61 - 1:
         return item
     raise refuse(f"a dict key or set element of type {_kind(item)}")
+
+
+def _ascii(item: Any) -> Any:
+    """What Python 3 wrote as str, and Python 2 as bytes."""
+    return item.decode("ascii") if isinstance(item, bytes) else item
 
 
 def _size(item: Any) -> int:
@@ -194,7 +187,7 @@ def run(
     only functions can be called. `persistent` resolves references to other data.
     """
     machine = _Machine(budget, admitted, persistent)
-    while (opcode := _next(file))[0] != "STOP":
+    while (opcode := opcodes.following(file))[0] != "STOP":
         machine.step(*opcode)
     return machine.stack.pop()
 

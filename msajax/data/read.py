@@ -1,16 +1,19 @@
 """Any file of the field as a corpus: its format found from the content, its rows checked."""
 
 import dataclasses
+import itertools
 import math
 import os
 import pathlib
+import re
 from collections.abc import Collection
-from typing import Any
 
 from msajax.data import (
     budget,
     clean,
     columns,
+    decode,
+    kinds,
     label_csv,
     mag,
     meld,
@@ -19,6 +22,7 @@ from msajax.data import (
     npz,
     pickles,
     prepared,
+    structure,
     tables,
 )
 from msajax.data.errors import DataError
@@ -26,6 +30,7 @@ from msajax.data.spec import DATASETS, MODALITIES, Corpus, suggest
 
 _PICKLES = {"mmsa": mmsa, "mult": mult, "mag": mag}
 _OTHERS = {"label_csv": label_csv, "meld": meld, "npz": npz}
+_LOOKED_AT = 1000  # files of a folder
 FORMATS = (*_PICKLES, *_OTHERS, "store")
 
 
@@ -42,6 +47,7 @@ def read(
     labels: bool = True,
     modalities: Collection[str] = MODALITIES,
     limit: float = math.inf,
+    encoding: str = "",
 ) -> Corpus:
     """The corpus of a file: cleaned, with masks, checked.
 
@@ -52,6 +58,7 @@ def read(
       labels: False for files to predict: labels are left out.
       modalities: those to keep.
       limit: of a store, see `prepared.load`.
+      encoding: of texts that are no UTF-8, as Python names it; '' for none.
 
     Returns:
       The corpus; rows of a file that names no splits are in 'all'. Its notes say
@@ -60,10 +67,11 @@ def read(
     Raises:
       DataError: whatever is wrong with the names or the file.
     """
-    check_names(dataset, format)
+    check_names(dataset, format, encoding)
     path = pathlib.Path(path)
+    options = {"format": format, "labels": labels, "limit": limit}
     try:
-        corpus = load(path, dataset=dataset, format=format, labels=labels, limit=limit)
+        corpus = load(path, dataset=dataset, encoding=encoding, **options)
         corpus = clean.select(corpus, modalities, labels=labels)
         if corpus.sha256:  # a prepared store: cleaned when it was written
             return corpus
@@ -76,8 +84,8 @@ def read(
         raise DataError(f"{path}: {error}") from error
 
 
-def check_names(dataset: str, format: str = "") -> None:
-    """Refuses an unknown dataset or format.
+def check_names(dataset: str, format: str = "", encoding: str = "") -> None:
+    """Refuses an unknown dataset, format or encoding.
 
     Raises:
       DataError: names the nearest known one.
@@ -86,16 +94,55 @@ def check_names(dataset: str, format: str = "") -> None:
         raise DataError(f'unknown dataset "{dataset}"{suggest(dataset, DATASETS)}')
     if format and format not in FORMATS:
         raise DataError(f'unknown format "{format}"{suggest(format, FORMATS)}')
+    decode.check_encoding(encoding)
 
 
 def _check_path(path: pathlib.Path) -> None:
+    """Refuses what is no file, and files of other kinds."""
+    if path.is_symlink() and not path.exists():
+        raise DataError(
+            f"is a link to {os.readlink(path)}, which is not there; copy the file "
+            "itself (of a git-annex repository: `git annex get`, `datalad get`)"
+        )
     if not path.is_file() and not path.is_dir():
         raise DataError("no such file")
-    if path.is_dir() and not meld.files(path) and not prepared.is_store(path):
-        raise DataError(
-            "is a folder, neither a prepared store nor one with MELD's files "
-            "(train_sent_emo.csv, ...); give a file"
+    if path.is_dir() and prepared.is_store(path):
+        return
+    files = meld.files(path)
+    if not files:
+        raise DataError(_folder(path))
+    for file in files.values():
+        if what := kinds.foreign(file):
+            raise DataError(what if file == path else f"{file.name} {what}")
+
+
+def _folder(path: pathlib.Path) -> str:
+    """What to do with a folder that is none of ours."""
+    if (path / "dataset_info.json").is_file():
+        return (
+            "is an unfinished prepared store; make it again with tools/prepare_data.py"
         )
+    found, others = [], []
+    for file in itertools.islice(path.rglob("*"), _LOOKED_AT):
+        if not file.is_file():
+            continue
+        name = file.relative_to(path)
+        try:
+            find_format(file)
+            found.append(str(name))
+        except (DataError, OSError) as error:
+            others.append(f"{name} {error}")
+    if found:
+        more = f", ... ({len(found)} in all)" if len(found) > 5 else ""
+        advice = f"give one of its files: {', '.join(sorted(found)[:5])}{more}"
+    elif others:
+        advice = f"none of its files can be read; {min(others)}"
+    else:
+        advice = "it is empty; give a file"
+    return (
+        "is a folder, neither a prepared store nor one with MELD's files "
+        f"(train_sent_emo.csv, ...); {advice}"
+    )
 
 
 def load(
@@ -105,25 +152,31 @@ def load(
     format: str = "",
     labels: bool = True,
     limit: float = math.inf,
+    encoding: str = "",
 ) -> Corpus:
     """The rows of a file as they are stored: the arguments of `read`, before cleaning."""
     path = pathlib.Path(path)
     _check_path(path)
-    format = format or find_format(path)
+    format = format or find_format(path, encoding)
     if format == "store":
         corpus = prepared.load(path, limit=limit)
         if corpus.dataset != dataset:
             raise DataError(f'holds the dataset "{corpus.dataset}", not "{dataset}"')
         return corpus
+    decoder = decode.Decoder(encoding)
     with budget.of(meld.files(path).values()):
         if format in _OTHERS:
-            return _OTHERS[format].read(path, dataset=dataset, labels=labels)
-        data = pickles.load(path)
-        reader = _PICKLES[_structure(data) if format == "pickle" else format]
-        return reader.convert(data, dataset=dataset, labels=labels)
+            reader = _OTHERS[format].read
+            corpus = reader(path, dataset=dataset, decoder=decoder, labels=labels)
+        else:
+            data = pickles.load(path)
+            format = structure.format_of(data) if format == "pickle" else format
+            reader = _PICKLES[format].convert
+            corpus = reader(data, dataset=dataset, decoder=decoder, labels=labels)
+    return dataclasses.replace(corpus, notes=(*corpus.notes, *decoder.notes))
 
 
-def find_format(path: str | os.PathLike) -> str:
+def find_format(path: str | os.PathLike, encoding: str = "") -> str:
     """The format by the first bytes of a file; 'pickle' for all that are pickles.
 
     Raises:
@@ -134,30 +187,34 @@ def find_format(path: str | os.PathLike) -> str:
     if path.is_dir():
         return "store" if prepared.is_store(path) else "meld"
     with open(path, "rb") as file:
-        start = file.read(4)
+        start = file.read(2**8)
     if start.startswith(b"PK"):
         return "npz"
     if start.startswith(b"\x80"):  # protocols 2 to 5
         return "pickle"
-    names = set(tables.header(path))
+    names = set(tables.header(path, encoding))
     if names.issuperset(meld.COLUMNS):
         return "meld"
     if names.issuperset(label_csv.COLUMNS):
         return "label_csv"
-    if start[:1] in (b"(", b"]", b"}"):  # protocols 0 and 1
+    if re.match(rb"[(\]}]|c[\w.]+\n\w+\n", start):  # protocols 0 and 1
         return "pickle"
-    raise DataError(
-        "is no pickle, no npz and no csv with the columns "
-        f"{', '.join(label_csv.COLUMNS)} or {', '.join(meld.COLUMNS)}; the formats are "
-        f"{', '.join(FORMATS)}"
+    raise DataError(_unknown(path, encoding))
+
+
+def _unknown(path: pathlib.Path, encoding: str) -> str:
+    """What to say of a file without a known beginning."""
+    wanted = (
+        f"a csv needs the columns {', '.join(label_csv.COLUMNS)} (label_csv) or "
+        f"{', '.join(meld.COLUMNS)} (meld)"
     )
-
-
-def _structure(data: Any) -> str:
-    """Which of the formats a loaded pickle has."""
-    entries, _ = columns.splits(data)
-    entry = next(iter(entries.values()))
-    if isinstance(entry, list | tuple):
-        return "mag"
-    is_mult = isinstance(entry, dict) and "labels" in entry
-    return "mult" if is_mult else "mmsa"
+    with open(path, "rb") as file:
+        start = file.read(2**10)
+    text = decode.beginning(start, encoding)
+    if re.search("[\x00-\x08\x0e-\x1f]", text):
+        return (
+            f"is of no kind that msajax knows: it begins with {start[:8]!r}; the formats "
+            f"are {', '.join(FORMATS)}"
+        )
+    names = columns.listed([name for name in tables.header(path, encoding) if name])
+    return f"is a text file, and as a csv it has the columns: {names}; {wanted}"

@@ -16,7 +16,7 @@ from msajax.data.errors import DataError
 from msajax.data.spec import MODALITIES, Corpus, suggest
 
 # Raise it when a reader's result changes: older entries of the cache are then left.
-_VERSION = 1
+_VERSION = 2
 # A source of up to this many bytes is read faster than tfds is imported.
 _SMALL = 2**25
 
@@ -27,6 +27,7 @@ def prepare(
     dataset: str,
     name: str,
     format: str = "",
+    encoding: str = "",
     root: str | os.PathLike | None = None,
 ) -> pathlib.Path:
     """Converts a file into the store of that name, in place of an older one.
@@ -36,6 +37,7 @@ def prepare(
       dataset: name in `DATASETS`.
       name: of the store, for example 'mosi/unaligned'.
       format: of the source; '' finds it from the content.
+      encoding: of its text, see `read.read`.
       root: folder of the stores; else the environment's MSAJAX_DATA, else
         ~/.cache/msajax.
 
@@ -50,7 +52,7 @@ def prepare(
         raise DataError(
             f'"{name}" is no name for a store, which is like mosi/unaligned'
         )
-    corpus = read.read(source, dataset=dataset, format=format)
+    corpus = read.read(source, dataset=dataset, format=format, encoding=encoding)
     folder = _root(root) / name
     _install(corpus, folder)
     return folder
@@ -64,6 +66,7 @@ def open_corpus(
     labels: bool = True,
     modalities: Collection[str] = MODALITIES,
     limit: float = math.inf,
+    encoding: str = "",
     root: str | os.PathLike | None = None,
 ) -> Corpus:
     """The corpus of a file, of a store's folder or of a store's name.
@@ -78,6 +81,7 @@ def open_corpus(
       modalities: those to keep.
       limit: sequences that take more bytes in memory stay in their store and are
         read row by row, see `prepared.load`.
+      encoding: of a file's text, see `read.read`.
       root: as in `prepare`.
 
     Returns:
@@ -88,11 +92,12 @@ def open_corpus(
     """
     options = {"dataset": dataset, "labels": labels, "modalities": modalities}
     options["limit"] = limit
-    read.check_names(dataset, format)
+    read.check_names(dataset, format, encoding)
     if os.path.exists(path):
         if labels and os.path.isfile(path) and os.path.getsize(path) > _SMALL:
-            return _cached(path, dataset, format, modalities, limit, _root(root))
-        return read.read(path, format=format, **options)
+            source = path, dataset, format, encoding
+            return _cached(*source, modalities, limit, _root(root))
+        return read.read(path, format=format, encoding=encoding, **options)
     store = _root(root) / path
     if not prepared.is_store(store):
         known = [p.parent for p in _root(root).glob("*/**/checksums.json")]
@@ -137,6 +142,7 @@ def _cached(
     path: str | os.PathLike,
     dataset: str,
     format: str,
+    encoding: str,
     modalities: Collection[str],
     limit: float,
     root: pathlib.Path,
@@ -145,6 +151,7 @@ def _cached(
         prepared.fingerprint([path]),
         dataset,
         format,
+        encoding,
         sorted(modalities),
         _VERSION,
     )
@@ -154,7 +161,8 @@ def _cached(
             return prepared.load(folder, limit=limit)
         except DataError as error:
             logging.warning("%s: %s; it is made again", folder, error)
-    corpus = read.read(path, dataset=dataset, format=format, modalities=modalities)
+    options = {"format": format, "encoding": encoding, "modalities": modalities}
+    corpus = read.read(path, dataset=dataset, **options)
     try:
         _install(corpus, folder)
     except OSError as error:

@@ -1,35 +1,36 @@
-"""Rows of a csv file as dicts of strings, whatever its encoding."""
+"""Rows of a csv file as dicts of strings, whatever its encoding and its separator."""
 
 import csv
 import io
 import os
+import pathlib
+import re
 from collections.abc import Sequence
 
-from msajax.data import columns
+from msajax.data import columns, decode
 from msajax.data.errors import DataError, decoding
 
-# Windows bytes in a UTF-8 file: undecodable ones (which "surrogateescape" keeps
-# as U+DC80 and up) and those that a converter took for latin-1 (U+0080 to U+009F).
-_WINDOWS = {}
-for _byte in range(0x80, 0x100):
-    _WINDOWS[0xDC00 + _byte] = bytes([_byte]).decode("cp1252", "replace")
-    if _byte < 0xA0:
-        _WINDOWS[_byte] = _WINDOWS[0xDC00 + _byte]
 
-
-def header(path: str | os.PathLike) -> list[str]:
-    """The column names of a csv file."""
+def header(path: str | os.PathLike, encoding: str = "") -> list[str]:
+    """The column names of a csv file, as far as they can be read."""
     with open(path, "rb") as file:
-        line = _decode(file.readline(2**16))
-    return [name.strip(' "\r\n') for name in line.split(",")]
+        text = decode.beginning(file.read(2**16), encoding)
+    line = _first_line(text)
+    return [name.strip(' "') for name in line.split(_separator(line))]
 
 
-def rows(path: str | os.PathLike, needed: Sequence[str]) -> list[dict[str, str]]:
+def rows(
+    path: str | os.PathLike,
+    needed: Sequence[str],
+    *,
+    decoder: decode.Decoder | None = None,
+) -> list[dict[str, str]]:
     """The rows of a csv file.
 
     Args:
-      path: file to read, in UTF-8 with or without Windows bytes in between.
+      path: file to read; commas, tabs or semicolons are between its cells.
       needed: columns that must be there.
+      decoder: of its text.
 
     Returns:
       One dict a row, of stripped strings.
@@ -37,10 +38,13 @@ def rows(path: str | os.PathLike, needed: Sequence[str]) -> list[dict[str, str]]
     Raises:
       DataError: a missing column, or a row with too few or too many cells.
     """
+    decoder = decoder or decode.Decoder()
     with open(path, "rb") as file:
-        text = _decode(file.read())
+        text = decoder.file(file.read(), name=pathlib.Path(path).name)
+    separator = _separator(_first_line(text))
+    lines = io.StringIO(text, newline="")
     with decoding("csv"):
-        table = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        table = list(csv.reader(lines, delimiter=separator, strict=True))
     names = [name.strip() for name in table[0]] if table else []
     for name in needed:
         if name not in names:
@@ -74,6 +78,9 @@ def number(row: dict[str, str], column: str) -> float:
         ) from None
 
 
-def _decode(data: bytes) -> str:
-    text = data.decode("utf-8-sig", "surrogateescape")
-    return text.translate(_WINDOWS)
+def _first_line(text: str) -> str:
+    return re.split(r"[\r\n]", text, maxsplit=1)[0]
+
+
+def _separator(header: str) -> str:
+    return max(",\t;", key=header.count)

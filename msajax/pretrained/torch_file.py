@@ -110,7 +110,11 @@ def _run(file: BinaryIO, *, budget: int) -> tuple[Any, dict[str, _Storage]]:
 
     def refer(reference: tuple) -> _Storage:
         kind, dtype, key, _device, size, *view = reference
-        if kind != "storage" or not isinstance(dtype, np.dtype) or any(view):
+        if (
+            kind not in ("storage", b"storage")
+            or not isinstance(dtype, np.dtype)
+            or any(view)
+        ):
             raise pickles.refuse("a storage of an unknown kind")
         return storages.setdefault(key, _Storage(key, dtype, size))
 

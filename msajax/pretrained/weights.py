@@ -9,7 +9,7 @@ import numpy as np
 import safetensors
 from flax import traverse_util
 
-from msajax.data import prepared
+from msajax.data import kinds, prepared
 from msajax.data.errors import DataError, decoding
 from msajax.pretrained import torch_file
 from msajax.pretrained.locate import CONFIG, WEIGHTS, parts
@@ -81,12 +81,8 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
-    with file.open("rb") as stream:
-        if stream.read(24) == b"version https://git-lfs.":
-            raise ValueError(
-                f"{file} is only a pointer of Git LFS to the weights; fetch them with "
-                "`git lfs pull`"
-            )
+    if what := kinds.placeholder(file):
+        raise ValueError(f"{file} {what}")
     readers = {
         ".safetensors": _read_safetensors,
         ".msgpack": _read_msgpack,

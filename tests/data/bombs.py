@@ -36,6 +36,8 @@ def mmsa():
     entries = {}
     for split in ("train", "valid", "test"):
         entries[split] = _entry(0, id=[long] * 1500, raw_text=["a"] * 1499 + [long])
+    content = "\xe9 ".encode() * 90_000 + b"\xff"
+    yield "bytes by reference", pickle.dumps(_entry(350, raw_text=[content] * 350))
     yield "in every split", pickle.dumps(entries)
     column = [0] * 100_000
     keys = [f"{m}_lengths" for m in ("text", "audio", "vision")]
@@ -117,7 +119,13 @@ def _calls():
         + _STATE
         + b"bq\x00"
     )
-    scalar += _text(b"a\x00\x00\x00" * 90_000) + b"q\x01" + _CALLS["scalar"]
+    scalar += (
+        b"T"
+        + struct.pack("<i", 360_000)
+        + b"a\x00\x00\x00" * 90_000
+        + b"q\x01"
+        + _CALLS["scalar"]
+    )
     yield (
         "scalars of one text",
         scalar + b"h\x00h\x01\x86q\x020" + b"h\xf5h\x02R" * calls + end,
@@ -154,6 +162,14 @@ def mag():
     yield (
         "one long word",
         pickle.dumps({"train": rows(["y" * 100_000] + ["a"] * 300, 300)}),
+    )
+    yield (
+        "bytes by reference",
+        pickle.dumps({"train": rows([b"\xff" * 100_000] * 200, 400)}),
+    )
+    yield (
+        "letters by reference",
+        pickle.dumps({"train": rows(["\xe9".encode() * 50_000, b"\xff"], 900)}),
     )
     yield "rows of no words", pickle.dumps({"train": rows([], 500)})
     long = rows(["a"] * 100_000, 1)[0]
@@ -263,6 +279,10 @@ def label_csv():
     short = b"".join(b"%x,,,0\n" % i for i in range(10_000))
     yield "short rows", head + short
     yield "wide letters", head + "".join(f"𝄞{i},,𝄞,0\n" for i in range(10_000)).encode()
+    yield (
+        "letters of no encoding",
+        head + "a,b,\xe9 é,0\n".encode() * 15_000 + b"\xff\xfe\xfd\xfc",
+    )
     yield "an unknown column", b"video_id,clip_id,txt,label," + b"a" * 900_000 + b"\n"
     yield "a long split", b"video_id,clip_id,text,label,mode\na,1,b,0," + b"x" * 130_000
 

@@ -151,7 +151,11 @@ class Python2Pickler(_Pickler):
 
     def save_string(self, item):
         content = item if isinstance(item, bytes) else item.encode("latin-1", "replace")
-        self.write(pickle.BINSTRING + len(content).to_bytes(4, "little") + content)
+        short = len(content) < 256
+        opcode = pickle.SHORT_BINSTRING if short else pickle.BINSTRING
+        self.write(
+            opcode + len(content).to_bytes(1 if short else 4, "little") + content
+        )
         self.memoize(item)
 
     dispatch[str] = dispatch[bytes] = save_string

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from msajax.data import budget, columns
+from msajax.data.decode import Decoder
 from msajax.data.errors import DataError
 
 
@@ -9,7 +10,6 @@ def test_strings():
     values = [
         "a",
         b"\xc3\xa9",
-        b"\xe9",
         np.str_("b"),
         3,
         2.5,
@@ -17,10 +17,13 @@ def test_strings():
         float("nan"),
     ]
     found = columns.strings(values, name="x")
-    assert found.tolist() == ["a", "é", "é", "b", "3", "2.5", "4", ""]
+    assert found.tolist() == ["a", "é", "b", "3", "2.5", "4", ""]
     assert found.dtype.kind == "U"
     assert columns.strings(np.array([[b"a"], [b"b"]]), name="x").tolist() == ["a", "b"]
     assert columns.strings(["\ud800"], name="x").tolist() == ["?"]
+    decoder = Decoder("gbk")
+    found = columns.strings(np.array(["我".encode("gbk")]), name="x", decoder=decoder)
+    assert found.tolist() == ["我"]
     assert columns.strings([], name="x").shape == (0,)
 
 
@@ -59,6 +62,16 @@ def test_features():
         columns.features(x[:, :0], name="x")
     with pytest.raises(DataError, match="could not convert string"):
         columns.features(np.array([["a", 1]], object), name="x")
+
+
+def test_a_list_of_keys_is_whole_or_says_how_many_there_are():
+    with pytest.raises(DataError, match='"x" is missing; the file has: 7, a, b$'):
+        columns.get({"b": 1, "a": 2, 7: 3}, "x")
+    with pytest.raises(DataError, match='"x" is missing; the split "test" has: none$'):
+        columns.get({}, "x", split="test")
+    shown = columns.listed([f"{'v' * 40}{i}" for i in range(2199)])
+    assert shown.endswith("vvv..., ... and 2169 more (2199 in all)")
+    assert shown.count("v" * 40) == 30 and len(shown) < 1500
 
 
 def test_splits_of_a_pickle():

@@ -27,6 +27,27 @@ def test_labels_of_single_modalities(write):
     assert labels == pytest.approx([-1.0, 0.2, 0.0])
 
 
+ROWS = [
+    "video_id,clip_id,text,label,mode",
+    *(f"v,{i},我不想嫁给李茶，他是一个很好的人,-1.0,train" for i in range(9)),
+]
+
+
+@pytest.mark.parametrize("separator", ",;\t")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gbk"])
+def test_files_that_excel_saves(encoding, separator, write):
+    text = "\r\n".join(ROWS).replace(",", separator)
+    path = write(text.encode(encoding), "label.csv")
+    corpus = read(path, dataset="sims", encoding="gbk")
+    assert corpus.splits["train"].raw_text[8] == "我不想嫁给李茶，他是一个很好的人"
+    assert len(corpus.splits["train"]) == 9 and corpus.notes == ()
+    if encoding == "gbk":
+        with pytest.raises(
+            DataError, match="label.csv is no UTF-8 .* likely gbk, which"
+        ):
+            read(path, dataset="sims")
+
+
 def test_to_predict_neither_label_nor_mode_is_needed(write):
     path = write(b"video_id,clip_id,text\nv,1,hello\nv,2,bye\n")
     corpus = read(path, dataset="mosi", labels=False)

@@ -22,6 +22,11 @@ def test_dialogues_of_a_folder(folder):
     split = corpus.splits["valid"]
     assert split.ids.tolist()[2:4] == ["valid_dia0_utt3", "valid_dia1_utt0"]
     assert split.raw_text[0] == "It’s, well"
+    assert [note.split(": ")[1] for note in corpus.notes] == [
+        "9 bytes in 9 of 10 lines of train_sent_emo.csv",
+        "6 bytes in 6 of 7 lines of dev_sent_emo.csv",
+        "3 bytes in 3 of 4 lines of test_sent_emo.csv",
+    ]
     assert split.arrays["dialogue"].tolist() == [0, 0, 0, 1, 1, 1]
     assert split.arrays["turn"].tolist() == [0, 1, 2, 0, 1, 2]
     assert split.arrays["speaker"].tolist() == [0, 1, 1, 0, 1, 1]

@@ -50,5 +50,7 @@ def test_bad_files(samples, write):
         DataError, match='the split "train" is of type list, expected a dict'
     ):
         read(write({"train": [1]}), dataset="mosei", format="mult")
-    with pytest.raises(DataError, match='the key "text" is missing; the file has: id'):
+    with pytest.raises(
+        DataError, match='the key "text" is missing; the split "train" has: id'
+    ):
         read(write({"train": {"id": ["a"]}}), dataset="mosei", format="mult")

@@ -53,9 +53,15 @@ def test_files_that_are_none(tmp_path, write):
     message = refused(tmp_path / "nope.pkl", "no such file")
     assert message.startswith(str(tmp_path / "nope.pkl"))
     refused(tmp_path, "is a folder, neither a prepared store nor one with MELD's files")
-    refused(write(b""), "is no pickle, no npz and no csv with the columns video_id")
-    refused(write(b"a,b\n1,2\n"), "no csv with the columns video_id, clip_id, text or")
-    refused(write(b""), "truncated pickle: it has no end", format="mmsa")
+    refused(write(b""), "is empty")
+    refused(
+        write(b"a;b\n1;2\n"), "has the columns: a, b; a csv needs the columns video_"
+    )
+    refused(
+        write(b"\x07\x01\x02"), r"of no kind that msajax knows: it begins with b'.x07"
+    )
+    refused(write(b""), "is empty", format="mmsa")
+    refused(write(b"]"), "truncated pickle: it has no end", format="mmsa")
     refused("/dev/zero", "no such file")
 
 
@@ -130,8 +136,9 @@ def test_rows_that_cannot_be_used(samples, write):
 
 
 def test_a_pickle_of_something_else(write):
-    refused(write(3), "a split is of type int, expected a dict of arrays")
-    refused(write({"train": 3}), "a split is of type int, expected a dict of arrays")
+    refused(write(3), "the pickle is of type int; expected a dict of arrays")
+    refused(write({"train": 3}), 'the split "train" is of type int; expected a dict')
+    refused(write({"train": 3}), "split is of type int, expected a dict", format="mmsa")
     refused(write({"model": "x"}), 'the key "id" is missing; the file has: model')
 
 
@@ -141,3 +148,76 @@ def test_more_memory_than_there_is(tiny_files, write, monkeypatch):
 
     monkeypatch.setattr("msajax.data.clean._finite", exhausted)
     refused(write(tiny_files["npz"]), "needs more memory than there is")
+
+
+CHINESE = ["我不想嫁给李茶", "今天天气不错，我们去公园吧", "他是一个很好的人", "一"]
+
+
+def bytes_of(data, encoding):
+    """A pickle's data with the transcripts of train as Chinese, and all text as bytes."""
+    if isinstance(data["train"], dict):
+        data["train"]["raw_text"] = np.array(CHINESE, object)
+        for entry in data.values():
+            for key in ("raw_text", "id"):
+                entry[key] = [text.encode(encoding) for text in entry[key]]
+        return data
+    for split, rows in data.items():
+        texts = CHINESE if split == "train" else [" ".join(r[0][0]) for r in rows]
+        for i, ((words, *features), label, segment) in enumerate(rows):
+            words = [*([b"w"] * (len(words) - 1)), texts[i].encode(encoding)]
+            rows[i] = ((words, *features), label, segment.encode(encoding))
+    return data
+
+
+@pytest.mark.parametrize("name", ["mmsa", "mag"])
+@pytest.mark.parametrize("python", [2, 3])
+def test_byte_strings_are_never_mojibake(name, python, samples, write):
+    """Python 2's strings, and bytes that Python 3 saved."""
+
+    def saved(encoding):
+        data = bytes_of(getattr(samples, f"{name}_data")(), encoding)
+        return write(samples.python2_pickle(data) if python == 2 else data)
+
+    def texts(corpus):
+        return [text.split()[-1] for text in corpus.splits["train"].raw_text]
+
+    corpus = read(saved("utf-8"), dataset="mosi")
+    assert texts(corpus) == CHINESE and corpus.notes == ()
+    assert texts(read(saved("utf-8"), dataset="mosi", encoding="gbk")) == CHINESE
+    path = saved("gbk")
+    refused(
+        path, r"(raw_text|words) is no UTF-8 text; .* likely gbk, which reads \"我不想"
+    )
+    assert texts(read(path, dataset="mosi", encoding="gbk")) == CHINESE
+    if name == "mmsa":
+        assert corpus.splits["train"].ids[0] == "train0$_$1"
+
+
+def test_bytes_of_an_npz(samples, write):
+    arrays = samples.npz_data()
+    texts = [f"{text}{i}" for i, text in enumerate(CHINESE * 3)][: len(arrays["id"])]
+    for key in ("id", "split"):
+        arrays[key] = arrays[key].astype("S")
+    for encoding in ("utf-8", "gbk"):
+        arrays["raw_text"] = np.array([text.encode(encoding) for text in texts])
+        assert arrays["raw_text"].dtype.kind == "S"
+        path = write(samples.npz_bytes(arrays), f"{encoding}.npz")
+        splits = read(path, dataset="mosi", encoding="gbk").splits.values()
+        assert {text for split in splits for text in split.raw_text} == set(texts)
+    refused(path, "raw_text is no UTF-8 text; its encoding is likely gbk")
+
+
+def test_stray_windows_bytes_of_a_pickle_are_counted(samples, write):
+    data = samples.mmsa_data()
+    for entry in data.values():
+        entry["raw_text"] = [b"it\x92s a text of this row"] * len(entry["raw_text"])
+    corpus = read(write(samples.python2_pickle(data)), dataset="mosi")
+    assert corpus.splits["test"].raw_text[0] == "it’s a text of this row"
+    (note,) = corpus.notes
+    assert "Windows-1252" in note and note.endswith(
+        "10 bytes in 10 of 10 texts of raw_text"
+    )
+
+
+def test_names_of_encodings(tiny_files, write):
+    refused(write(tiny_files["npz"]), 'unknown encoding "gkb"', encoding="gkb")

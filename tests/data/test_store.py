@@ -92,6 +92,23 @@ def test_the_cache_is_keyed_by_content_and_options(source, reads, samples):
     assert content(changed) == content(read.read(source, dataset="sims"))
 
 
+def test_the_cache_is_keyed_by_the_encoding(source, reads, samples):
+    data = samples.mmsa_data(sims=True)
+    texts = [f"今天天气不错，我们去公园吧 {i}" for i in range(4)]
+    data["train"]["raw_text"] = [text.encode("gbk") for text in texts]
+    source.write_bytes(pickle.dumps(data))
+    for _ in range(2):
+        corpus = store.open_corpus(source, dataset="sims", encoding="gbk")
+        assert corpus.splits["train"].raw_text.tolist() == texts
+    assert len(reads) == 1
+    store.open_corpus(source, dataset="sims", encoding="gb18030")
+    assert len(reads) == 2
+    with pytest.raises(DataError, match="no UTF-8 text; its encoding is likely gbk"):
+        store.open_corpus(source, dataset="sims")
+    with pytest.raises(DataError, match='unknown encoding "gkb"'):
+        store.open_corpus(source, dataset="sims", encoding="gkb")
+
+
 def test_small_files_and_files_to_predict_are_read(source, reads, monkeypatch, root):
     store.open_corpus(source, dataset="sims", labels=False)
     monkeypatch.setattr(store, "_SMALL", 2**20)

@@ -29,6 +29,27 @@ def test_both_formats(torch_save, tmp_path, legacy):
         np.testing.assert_array_equal(found[name], array)
 
 
+def test_a_file_of_python_2(torch_save, tmp_path):
+    path = torch_save(tmp_path / "x.bin", STATE, legacy=True)
+    content = path.read_bytes()
+    for text in (
+        "storage",
+        "cpu",
+        "little_endian",
+        *STATE,
+        *map(str, range(len(STATE))),
+    ):
+        size = len(text).to_bytes(4, "little")
+        assert b"X" + size + text.encode() in content
+        content = content.replace(
+            b"X" + size + text.encode(), b"T" + size + text.encode()
+        )
+    path.write_bytes(content)
+    found = torch_file.read(path)
+    assert list(found) == list(STATE)
+    np.testing.assert_array_equal(found["a.weight"], STATE["a.weight"])
+
+
 @formats
 def test_views_of_one_storage(torch_save, tmp_path, legacy):
     array = np.arange(12, dtype=np.float32)

@@ -97,14 +97,22 @@ def test_truncated_files(tmp_path, name):
     content = path.read_bytes()
     if name.startswith("flax"):
         (tmp_path / "model.safetensors").unlink()
-    for size in (0, 5, len(content) // 2, len(content) - 1):
+    for size in (5, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:size])
         with pytest.raises(ValueError, match=rf"{name} \({size} bytes\): truncated"):
             weights.read(tmp_path)
 
 
-def test_a_pointer_instead_of_the_weights(tmp_path):
-    content = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
-    (tmp_path / "model.safetensors").write_text(content)
-    with pytest.raises(ValueError, match="pointer of Git LFS.*git lfs pull"):
-        weights.read(tmp_path)
+@pytest.mark.parametrize(
+    "content,message",
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>Too many requests</html>", "is a web page, not the file"),
+        (b"", "is empty .0 bytes.; copy or download it again"),
+    ],
+)  # fmt: skip
+def test_something_else_in_place_of_the_weights(tmp_path, content, message):
+    for name in ("pytorch_model.bin", "flax_model.msgpack", "model.safetensors"):
+        (tmp_path / name).write_bytes(content)  # each is preferred to those before
+        with pytest.raises(ValueError, match=rf"{name} .*{message}"):
+            weights.read(tmp_path)

@@ -99,6 +99,21 @@ def test_a_file_that_training_refuses(tool, source, configs, capsys):
     assert 'label of "test0" is 5, but CMU-MOSI has labels from -3 to 3' in out
 
 
+def test_a_named_encoding(tool, configs, tmp_path, capsys):
+    path = tmp_path / "label.csv"
+    lines = [
+        "video_id,clip_id,text,label",
+        *(f"v,{i},我不想嫁给李茶,0" for i in range(4)),
+    ]
+    path.write_bytes("\n".join(lines).encode("gbk"))
+    args = [str(path), "--dataset", "sims", "--configs", configs]
+    assert tool(args) == 1
+    assert "is likely gbk, which reads" in capsys.readouterr().out
+    assert tool([*args, "--encoding", "gbk"]) == 0
+    assert tool([*args, "--encoding", "gkb"]) == 1
+    assert 'unknown encoding "gkb"' in capsys.readouterr().out
+
+
 def test_a_file_of_no_known_dataset(tool, configs, tmp_path, capsys):
     path = tmp_path / "x.npz"
     np.savez(path, id=np.array(["a"]), label=np.zeros(1), audio=np.ones((1, 9)))

@@ -45,6 +45,21 @@ def test_another_dataset_and_root(tool, source, tmp_path):
     assert store.open_corpus("mine", dataset="sims", root=root).dataset == "sims"
 
 
+def test_a_named_encoding(tool, tmp_path, capsys):
+    path = tmp_path / "label.csv"
+    lines = [
+        "video_id,clip_id,text,label",
+        *(f"v,{i},我不想嫁给李茶,0" for i in range(4)),
+    ]
+    path.write_bytes("\n".join(lines).encode("gbk"))
+    args = ["--source", str(path), "--name", "sims/text"]
+    assert tool(args) == 1
+    assert "likely gbk, which reads" in capsys.readouterr().err
+    assert tool([*args, "--encoding", "gbk"]) == 0
+    corpus = store.open_corpus("sims/text", dataset="sims")
+    assert corpus.splits["all"].raw_text.tolist() == ["我不想嫁给李茶"] * 4
+
+
 def test_errors(tool, source, capsys):
     assert tool(["--source", source, "--name", "mossi/x"]) == 1
     assert 'unknown dataset "mossi"; did you mean "mosi"?' in capsys.readouterr().err
