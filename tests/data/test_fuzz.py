@@ -16,7 +16,7 @@ import pytest
 
 from tests.data import mutants
 
-FILES = int(os.environ.get("MSAJAX_FUZZ", "200"))  # of each format
+FILES = int(os.environ.get("MSAJAX_FUZZ", "120"))  # of each format
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
