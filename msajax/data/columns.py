@@ -1,11 +1,13 @@
 """Columns of a file: N values in whatever container, turned into one array or refused."""
 
 import itertools
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
+from msajax.data import budget
 from msajax.data.decode import Decoder
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import suggest
@@ -18,7 +20,8 @@ _ALIASES = {
 }
 _LISTED = 30  # names of keys in a message
 _LABELS_OF_A_ROW = 100  # else references could make one array many times
-_TEXT_LIMIT = 2**29  # characters of a padded [N] str array: 2 GiB
+_BYTE = 100  # bytes for each byte to decode
+_OBJECT = 150  # bytes of an element as an object: its strings, its place in a dict
 
 
 def split_name(name: str) -> str:
@@ -29,7 +32,9 @@ def split_name(name: str) -> str:
     """
     name = name.strip().lower()
     if name not in (*SPLITS, *_ALIASES):
-        raise DataError(f'unknown split "{name}"{suggest(name, (*SPLITS, *_ALIASES))}')
+        raise DataError(
+            f'unknown split "{name[:40]}"{suggest(name, (*SPLITS, *_ALIASES))}'
+        )
     return _ALIASES.get(name, name)
 
 
@@ -51,14 +56,14 @@ def splits(data: Any, *more: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         if key in more:
             found[key] = entry
         elif str(key).lower() not in (*SPLITS, *_ALIASES):
-            left.append(_shown_name(key))
+            left.append(key)
         elif (name := split_name(key)) in found:
             raise DataError(f'the file has the split "{name}" twice, under two names')
         else:
             found[name] = entry
     if not found:
         return {"all": data}, ()
-    return found, (f"left out: {', '.join(left)}",) if left else ()
+    return found, (f"left out: {listed(left)}",) if left else ()
 
 
 def get(entry: Mapping[str, Any], key: str, *, split: str = "all") -> Any:
@@ -92,15 +97,16 @@ def strings(values: Any, *, name: str, decoder: Decoder | None = None) -> np.nda
       decoder: of byte strings.
 
     Raises:
-      DataError: another element, or text that no memory holds.
+      DataError: another element, or text out of proportion to the file.
     """
     flat = _flat(values, name)
+    # The array has the width of the longest in every row.
     longest = max((len(x) for x in flat if isinstance(x, str | bytes)), default=0)
-    if longest * len(flat) > _TEXT_LIMIT:
-        raise DataError(
-            f"{name} has {len(flat)} rows, one of them {longest} characters long; "
-            "this is no transcript"
-        )
+    what = f"{name}, {len(flat)} rows of which one is {longest} characters long"
+    budget.spend(4 * longest * len(flat), what)
+    # Where bytes are no UTF-8, every encoding is tried on them, letter by letter.
+    size = sum(len(x) for x in flat if isinstance(x, bytes))
+    budget.spend(_BYTE * size, f"{name}, {size} bytes to decode")
     flat = (decoder or Decoder()).strings(flat, name=name)
     texts = [_text(value, name) for value in flat]
     return np.array(texts, dtype=str)
@@ -191,6 +197,7 @@ def features(values: Any, *, name: str) -> np.ndarray:
         )
     if 0 in values.shape[1:]:
         raise DataError(f"{name} is an array {list(values.shape)}: it has no features")
+    spend_features(values.shape, name=name)
     if values.dtype.kind == "O":
         with decoding(name):
             values = values.astype(np.float64)
@@ -224,7 +231,20 @@ def word_pieces(text_bert: Any) -> dict[str, np.ndarray]:
     }
 
 
+def spend_features(shape: tuple[int, ...], *, name: str) -> None:
+    """Takes the memory of features [N, L, D] and their mask, as they are cleaned, from the budget.
+
+    Raises:
+      DataError: they are out of proportion to the file.
+    """
+    steps, width = math.prod(shape[:-1]), shape[-1]
+    budget.spend(8 * steps * (width + 1), f"{name} {list(shape)}")
+
+
 def _flat(values: Any, name: str) -> list[Any]:
+    if isinstance(values, np.ndarray | list | tuple):
+        count = values.size if isinstance(values, np.ndarray) else len(values)
+        budget.spend(_OBJECT * count, f"{name}, {count} values")
     if isinstance(values, np.ndarray):
         with decoding(name):  # bytes of a damaged file may be no characters
             return values.reshape(-1).tolist()

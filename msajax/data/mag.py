@@ -8,17 +8,14 @@ Format: Rahman et al., "Integrating Multimodal Information in Large Pretrained
 Transformers", ACL 2020, and its repository.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
-from msajax.data import columns
+from msajax.data import budget, columns
 from msajax.data.decode import Decoder
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
-
-_ROW_LIMIT = 2**20  # bytes of text: references could make one word many times
 
 
 def convert(
@@ -85,8 +82,7 @@ def _joined(words: Any, decoder: Decoder) -> tuple[str | bytes, int]:
     """Words with spaces between, bytes as bytes (all rows are decoded together), and their number."""
     words = words.ravel().tolist() if isinstance(words, np.ndarray) else words
     if isinstance(words, list | tuple) and all(isinstance(w, bytes) for w in words):
-        if sum(map(len, words)) > _ROW_LIMIT:
-            raise DataError("a row has a million bytes of words; this is no transcript")
+        budget.spend(sum(map(len, words)), f"a row of {len(words)} words")
         return b" ".join(words), len(words)
     texts = columns.strings(words, name="words", decoder=decoder).tolist()
     return " ".join(texts), len(texts)
@@ -109,8 +105,7 @@ def _stack(rows: list[np.ndarray], name: str) -> np.ndarray:
     if len(widths) > 1:
         raise DataError(f"{name} has other widths in other rows: {sorted(widths)}")
     shape = (len(rows), max([1, *map(len, rows)]), widths.pop())
-    if math.prod(shape) > max(100 * sum(x.size for x in rows), 2**28):
-        raise DataError(f"{name} has a row of {shape[1]} steps among very short ones")
+    columns.spend_features(shape, name=name)
     stacked = np.zeros(shape, np.float32)
     with np.errstate(all="ignore"):  # what becomes inf is counted in cleaning
         for x, padded in zip(rows, stacked, strict=True):

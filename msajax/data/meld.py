@@ -72,10 +72,10 @@ def read(
 def _split(name: str, rows: list[dict[str, str]], speakers: dict[str, int]) -> Split:
     dialogue = np.array([_whole(row, "Dialogue_ID") for row in rows], np.int32)
     number = np.array([_whole(row, "Utterance_ID") for row in rows], np.int32)
+    order = np.lexsort((number, dialogue))
+    first = np.searchsorted(dialogue[order], dialogue[order])  # of the same dialogue
     turn = np.zeros_like(number)
-    for i in np.unique(dialogue):
-        members = np.flatnonzero(dialogue == i)
-        turn[members] = np.argsort(np.argsort(number[members]))
+    turn[order] = np.arange(len(order)) - first
     speaker = [speakers.setdefault(row["Speaker"], len(speakers)) for row in rows]
     ids = [f"{name}_dia{d}_utt{u}" for d, u in zip(dialogue, number, strict=True)]
     texts = [row["Utterance"] for row in rows]

@@ -67,4 +67,4 @@ def _split(
         ids = ["_".join(parts[i : i + size]) for i in range(0, len(parts), size)]
     else:
         ids = [f"{split}_{row}" for row in range(rows)]
-    return Split(np.array(ids, str), np.full(len(ids), ""), arrays)
+    return Split(columns.strings(ids, name="id"), np.full(len(ids), ""), arrays)

@@ -14,6 +14,7 @@ are not read.
     np.savez("corpus.npz", id=ids, split=splits, label=labels, audio=audio)
 """
 
+import math
 import os
 import zipfile
 from collections.abc import Collection
@@ -21,13 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data import columns
+from msajax.data import budget, columns
 from msajax.data.decode import Decoder
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import MODALITIES, Corpus, Split
 
 _LABELS = ("label", *(f"label_{name}" for name in MODALITIES))
 _LENGTHS = tuple(f"{name}_length" for name in MODALITIES)
+# By the version of an array's file; version 3 is for records.
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _KEYS = (
     *("id", "split", "raw_text", *MODALITIES, "text_bert"),
     *(*_LENGTHS, *_LABELS, "labelled"),
@@ -51,7 +57,7 @@ def read(
     Raises:
       DataError: a damaged file, a missing key or rows that do not match.
     """
-    entry = _load(path, ("id", "label") if labels else ("id",))
+    entry = load(path, _KEYS, needed=("id", "label") if labels else ("id",))
     ids = columns.strings(entry["id"], name="id", decoder=decoder)
     raw_text = entry.get("raw_text", [""] * len(ids))
     raw_text = columns.strings(raw_text, name="raw_text", decoder=decoder)
@@ -90,21 +96,41 @@ def _split_names(entry: dict[str, Any], rows: int, decoder: Decoder) -> np.ndarr
     return np.array([known[name] for name in names], str)
 
 
-def _load(path: str | os.PathLike, needed: Collection[str]) -> dict[str, Any]:
-    size = os.path.getsize(path)
+def load(
+    path: str | os.PathLike,
+    keys: Collection[str] | None = None,
+    *,
+    needed: Collection[str] = (),
+) -> dict[str, np.ndarray]:
+    """The arrays of a .npz, or those of some names that it has.
+
+    Raises:
+      DataError: a damaged file, one without an array that is needed, or one out of
+        proportion to its size (see `budget`).
+    """
     with decoding("npz"), zipfile.ZipFile(path) as file:
-        unpacked = sum(member.file_size for member in file.infolist())
-    if unpacked > max(100 * size, 2**30):
-        raise DataError(
-            f"the npz unpacks to {unpacked} bytes from {size}: this is no data. If it "
-            "is, save it with np.savez instead of np.savez_compressed"
-        )
-    with decoding("npz"), np.load(path, allow_pickle=False) as file:
-        names = dict.fromkeys(file.files)
-        entry = {key: file[key] for key in _KEYS if key in file}
-    for key, array in entry.items():
-        if not isinstance(array, np.ndarray):
-            raise DataError(f"{key} of the npz is no array")
+        found = {m.filename.removesuffix(".npy"): m for m in file.infolist()}
+        chosen = found if keys is None else [key for key in keys if key in found]
+        arrays = {key: _array(key, file, found[key]) for key in chosen}
     for key in needed:
-        columns.get(names, key)
-    return entry
+        columns.get(found, key)
+    return arrays
+
+
+def _array(key: str, file: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(
+            f"{key} of the npz is compressed by method {member.compress_type}, as numpy "
+            "writes none; save the file with np.savez or np.savez_compressed"
+        )
+    # What an array takes is known from its header, before any of it is unpacked.
+    with file.open(member) as content:
+        try:
+            version = np.lib.format.read_magic(content)
+        except ValueError:
+            raise DataError(f"{key} of the npz is no array") from None
+        shape, _, dtype = _HEADERS[version](content)
+    what = f"{key} of the npz, an array {list(shape)} of {dtype}"
+    budget.spend(math.prod(shape) * dtype.itemsize, what)
+    with file.open(member) as content:
+        return np.lib.format.read_array(content, allow_pickle=False)

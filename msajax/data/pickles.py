@@ -37,9 +37,9 @@ def load(path: str | os.PathLike) -> Any:
       DataError: a truncated or damaged file, or one that holds more than data.
     """
     with open(path, "rb") as file, decoding("pickle"):
-        # An array of objects takes eight bytes for one of the file; no honest file
-        # makes more, but references could make one string or buffer many times.
-        return run(file, budget=8 * os.fstat(file.fileno()).st_size + 2**16)
+        # An array of objects takes eight bytes for one of the file, twice; no honest
+        # file makes more, but references could make one string or buffer many times.
+        return run(file, budget=16 * os.fstat(file.fileno()).st_size + 2**16)
 
 
 def refuse(what: str) -> DataError:
@@ -99,7 +99,8 @@ def _buffer(
     content: Any, dtype: np.dtype, shape: Any, order: str, axes: Any = None
 ) -> np.ndarray:
     shape = (shape,) if isinstance(shape, int) else shape
-    if dtype.hasobject or len(content) != math.prod(shape) * dtype.itemsize:
+    # numpy has 64 axes at most; the product of more could have a million digits.
+    if dtype.hasobject or len(content) != math.prod(shape[:64]) * dtype.itemsize:
         raise DataError(
             f"damaged pickle: {len(content)} bytes for an array of shape "
             f"{str(shape)[:80]} and type {dtype}"
@@ -119,10 +120,6 @@ def _encode(text: str, encoding: str | bytes) -> bytes:
     if encoding not in ("latin1", "latin-1"):
         raise refuse(f'bytes in the encoding "{encoding}"')
     return text.encode("latin-1")
-
-
-def _bytes() -> bytes:  # protocol 2 of Python 3 writes b"" so
-    return b""
 
 
 def _dict(pairs: Any = ()) -> dict:
@@ -150,6 +147,11 @@ def _ascii(item: Any) -> Any:
     return item.decode("ascii") if isinstance(item, bytes) else item
 
 
+def _size(item: Any) -> int:
+    each = {bytes: 1, str: 4}.get(type(item), 8)  # of a container: a reference
+    return each * len(item) if hasattr(item, "__len__") else 0
+
+
 def _kind(item: Any) -> str:
     return type(item.value if isinstance(item, _Unbuilt) else item).__name__
 
@@ -162,7 +164,7 @@ _ADMITTED: dict[str, Any] = {
 }
 for _module in ("builtins", "__builtin__"):
     _ADMITTED |= {f"{_module}.set": _set, f"{_module}.frozenset": _set}
-    _ADMITTED |= {f"{_module}.bytes": _bytes}
+    _ADMITTED |= {f"{_module}.bytes": lambda: b""}  # b"" in protocol 2 of Python 3
 for _module in ("numpy.core", "numpy._core"):
     _ADMITTED |= {f"{_module}.multiarray._reconstruct": _array}
     _ADMITTED |= {f"{_module}.multiarray.scalar": _scalar}
@@ -181,7 +183,7 @@ def run(
 ) -> Any:
     """The data of one pickle, which begins where the file stands.
 
-    Calls may make `budget` bytes. `admitted` is what the pickle may name; of that
+    Calls may read `budget` bytes. `admitted` is what the pickle may name; of that
     only functions can be called. `persistent` resolves references to other data.
     """
     machine = _Machine(budget, admitted, persistent)
@@ -198,7 +200,6 @@ _VALUES = frozenset(
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
-_IGNORED = ("PROTO", "FRAME")
 
 
 class _Machine:
@@ -219,20 +220,21 @@ class _Machine:
             self.push(_EMPTY[name]())
         elif method := getattr(self, f"on_{name.lower()}", None):
             method(arg)
-        elif name not in _IGNORED:
+        elif name not in ("PROTO", "FRAME"):
             raise refuse(f"the opcode {name}")
 
     def push(self, item: Any) -> None:
         self.stack.append(item)
 
-    def push_made(self, item: Any) -> None:
-        if isinstance(item, bytes | set | dict | np.ndarray):
-            self.budget -= item.nbytes if isinstance(item, np.ndarray) else len(item)
+    def pop_call(self) -> tuple[Any, Any]:
+        args, item = self.stack.pop(), self.stack.pop()
+        # What a call makes is in proportion to what it reads, and many may read the same.
+        self.budget -= _size(args) + sum(map(_size, args))
         if self.budget < 0:
             raise DataError("damaged pickle: it unfolds to many times its size")
-        self.push(item)
+        return args, item
 
-    def pop_mark(self) -> list[Any]:
+    def pop_mark(self, _: None = None) -> list[Any]:
         items, self.stack = self.stack, self.outer.pop()
         return items
 
@@ -246,8 +248,7 @@ class _Machine:
         else:
             self.pop_mark()
 
-    def on_pop_mark(self, _: None) -> None:
-        self.pop_mark()
+    on_pop_mark = pop_mark
 
     def on_dup(self, _: None) -> None:
         self.push(self.stack[-1])
@@ -329,14 +330,14 @@ class _Machine:
         self.push(self.persistent(self.stack.pop()))
 
     def on_reduce(self, _: None) -> None:
-        args, function = self.stack.pop(), self.stack.pop()
+        args, function = self.pop_call()
         if not isinstance(function, FunctionType):
             raise refuse(f"a call of {_kind(function)}")
-        self.push_made(function(*args))
+        self.push(function(*args))
 
     def on_build(self, state: Any) -> None:
-        state, item = self.stack.pop(), self.stack.pop()
+        state, item = self.pop_call()
         if not hasattr(item, "build"):
             raise refuse(f"a state for an object of type {_kind(item)}")
         item.value = item.build(state)
-        self.push_made(item.value)
+        self.push(item.value)

@@ -14,12 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data import json_file
+from msajax.data import array_records, budget, columns, json_file
 from msajax.data.errors import DataError, decoding
 from msajax.data.spec import Corpus, Split
 
 # Rows that are read at once.
 _BLOCK = 512
+_ROW = 1000  # bytes of a row while it is a dict of arrays
+_KINDS = {
+    f"tensorflow_datasets.core.features.{name}"
+    for name in (
+        "features_dict.FeaturesDict",
+        "tensor_feature.Tensor",
+        "text_feature.Text",
+    )
+}
+_ADVICE = "prepare the store again"
 # Written last: a folder without it is unfinished.
 _CHECKSUMS = "checksums.json"
 
@@ -80,8 +90,11 @@ def load(folder: str | os.PathLike, *, limit: float = math.inf) -> Corpus:
     Raises:
       DataError: a file of the store is missing or changed.
     """
-    _verify(pathlib.Path(folder))
-    with decoding("store"):
+    folder = pathlib.Path(folder)
+    quiet = contextlib.redirect_stdout(io.StringIO())  # of what tfds says of TensorFlow
+    with decoding("store"), budget.of(folder.iterdir()), quiet:
+        _verify(folder)
+        _check_content(folder)
         import tensorflow_datasets as tfds
 
         from msajax.data import builder
@@ -183,12 +196,30 @@ def choose(parts: Sequence[StoredSequences], rows: np.ndarray) -> StoredSequence
 
 
 def _verify(folder: pathlib.Path) -> None:
-    with decoding("store"):
-        advice = "prepare the store again"
-        sums = json_file.read(folder / _CHECKSUMS, dict[str, str], advice=advice)
-        for name, checksum in sums.items():
-            if fingerprint([folder / name]) != checksum:
-                raise DataError(f"the store's file {name} is damaged; prepare it again")
+    sums = json_file.read(folder / _CHECKSUMS, dict[str, str], advice=_ADVICE)
+    for name, checksum in sums.items():
+        file = folder / name
+        # Neither a file elsewhere nor a device, which may have no end.
+        found = file.is_file() and file.parent == folder and fingerprint([file])
+        if found != checksum:
+            raise DataError(f"the store's file {name} is damaged; prepare it again")
+
+
+def _check_content(folder: pathlib.Path) -> None:
+    """Refuses what `write` does not write: tfds would import any module that a store names."""
+    info, features = (
+        json_file.read(folder / name, dict[str, Any], advice=_ADVICE)
+        for name in ("dataset_info.json", "features.json")
+    )
+    parts = features["featuresDict"]["features"].values()
+    kinds = {part["pythonClassName"] for part in (features, *parts)}
+    encodings = {part["tensor"]["encoding"] for part in parts if "tensor" in part}
+    formats = {info["fileFormat"]}
+    if not (kinds <= _KINDS and encodings <= {"bytes"} and formats == {"array_record"}):
+        raise DataError("it holds what msajax does not write; prepare it again")
+    for path in folder.glob("*.array_record*"):
+        # Of a row tfds makes a record, its parts, and arrays of these.
+        budget.spend(8 * array_records.unpacked(path), f"the records of {path.name}")
 
 
 def _split(
@@ -201,25 +232,26 @@ def _split(
     """Rows without padding -> arrays; `shapes` has the (N, L, ...) of each sequence."""
     from tensorflow_datasets import decode
 
-    rows, columns = source(), collections.defaultdict(list)
+    rows, found = source(), collections.defaultdict(list)
+    budget.spend(_ROW * len(rows), f"{len(rows)} rows")
     for start in range(0, len(rows), _BLOCK):
         for row in rows.__getitems__(range(start, min(start + _BLOCK, len(rows)))):
             for name, value in row.items():
                 drop = stays and name in shapes
-                columns[name].append(len(value) if drop else value)
+                found[name].append(len(value) if drop else value)
     ids, raw_text = (
-        np.array([text.decode() for text in columns.pop(name)], str)
-        for name in ("id", "raw_text")
+        columns.strings(found.pop(name), name=name) for name in ("id", "raw_text")
     )
     arrays: dict[str, Any] = {}
-    for name, values in columns.items():
+    for name, values in found.items():
         if name not in shapes:
             arrays[name] = np.array(values)
             continue
         shape = shapes[name]
+        columns.spend_features(shape[:2] if stays else shape, name=name)
         if stays:
             lengths = np.array(values)
-            others = {k: decode.SkipDecoding() for k in columns if k != name}
+            others = {k: decode.SkipDecoding() for k in found if k != name}
             one = source(decoders=others)
             dtype = one[0][name].dtype
             arrays[name] = StoredSequences(one, name, shape, dtype)

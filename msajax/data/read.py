@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 
 from msajax.data import (
+    budget,
     clean,
     columns,
     decode,
@@ -163,14 +164,15 @@ def load(
             raise DataError(f'holds the dataset "{corpus.dataset}", not "{dataset}"')
         return corpus
     decoder = decode.Decoder(encoding)
-    if format in _OTHERS:
-        reader = _OTHERS[format].read
-        corpus = reader(path, dataset=dataset, decoder=decoder, labels=labels)
-    else:
-        data = pickles.load(path)
-        format = structure.format_of(data) if format == "pickle" else format
-        reader = _PICKLES[format].convert
-        corpus = reader(data, dataset=dataset, decoder=decoder, labels=labels)
+    with budget.of(meld.files(path).values()):
+        if format in _OTHERS:
+            reader = _OTHERS[format].read
+            corpus = reader(path, dataset=dataset, decoder=decoder, labels=labels)
+        else:
+            data = pickles.load(path)
+            format = structure.format_of(data) if format == "pickle" else format
+            reader = _PICKLES[format].convert
+            corpus = reader(data, dataset=dataset, decoder=decoder, labels=labels)
     return dataclasses.replace(corpus, notes=(*corpus.notes, *decoder.notes))
 
 

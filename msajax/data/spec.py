@@ -235,6 +235,7 @@ class Corpus:
 def suggest(name: str, known: Iterable[str]) -> str:
     """The end of an unknown-name error: '; did you mean "x"? Known: w, x'."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    # A name out of a file may have a million characters, difflib takes memory for each.
+    near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.5)
     hint = f'; did you mean "{near[0]}"?' if near else "."
     return f"{hint} Known: {', '.join(names)}" if names else ""

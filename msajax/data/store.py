@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 import numpy as np
 from absl import logging
 
-from msajax.data import parts, prepared, read
-from msajax.data.errors import DataError, decoding
+from msajax.data import budget, npz, parts, prepared, read
+from msajax.data.errors import DataError
 from msajax.data.spec import MODALITIES, Corpus, suggest
 
 # Raise it when a reader's result changes: older entries of the cache are then left.
@@ -120,8 +120,8 @@ def kept(
     """Arrays of a file in the cache; made, and written there, where it is absent or damaged."""
     if path.exists():
         try:
-            with decoding("cache"), open(path, "rb") as file:
-                return dict(np.load(file))
+            with budget.of([path]):
+                return npz.load(path)
         except DataError as error:
             logging.warning("%s: %s; it is made again", path, error)
     arrays = make()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from msajax.data import columns
+from msajax.data import budget, columns
 from msajax.data.decode import Decoder
 from msajax.data.errors import DataError
 
@@ -34,9 +34,10 @@ def test_what_is_no_string_is_refused(values):
 
 
 def test_one_endless_text_does_not_fill_the_memory():
-    with pytest.raises(DataError, match="one of them 600000 characters long"):
-        columns.strings(["a" * 600_000] + ["b"] * 1000, name="x")
-    with pytest.raises(DataError, match="this is no transcript"):
+    with budget.of([__file__]):
+        with pytest.raises(DataError, match="x, 1001 rows of which one is 600000 char"):
+            columns.strings(["a" * 600_000] + ["b"] * 1000, name="x")
+    with budget.of([__file__]), pytest.raises(DataError, match="one is 1000000 char"):
         columns.strings([b"a" * 10**6] * 10**5, name="x")  # one object, by reference
 
 

@@ -1,10 +1,11 @@
 import json
+import os
 from typing import Any
 
 import numpy as np
 import pytest
 
-from msajax.data import builder, prepared
+from msajax.data import array_records, budget, builder, prepared
 from msajax.data.errors import DataError
 from msajax.data.read import read
 
@@ -134,3 +135,79 @@ def test_a_limit_that_suffices_loads_all(tiny_files, write, tmp_path):
     assert_equal(prepared.load(store, limit=size), corpus)
     audio = prepared.load(store, limit=size - 1).splits["train"].arrays["audio"]
     assert isinstance(audio, prepared.StoredSequences)
+
+
+def rewritten(store, name, change):
+    """Changes a JSON file of a store, and its checksum, as somebody could on purpose."""
+    content = json.loads((store / name).read_text())
+    change(content)
+    (store / name).write_text(json.dumps(content))
+    sums = json.loads((store / "checksums.json").read_text())
+    sums[name] = prepared.fingerprint([store / name])
+    (store / "checksums.json").write_text(json.dumps(sums))
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../checksums.json", "fifo"])
+def test_only_files_of_the_store_are_hashed(name, tiny_files, write, tmp_path):
+    corpus = read(write(tiny_files["npz"]), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "new")
+    os.mkfifo(store / "fifo")
+    sums = json.loads((store / "checksums.json").read_text())
+    (store / "checksums.json").write_text(json.dumps({**sums, name: "0"}))
+    with pytest.raises(DataError, match=f"the store's file {name} is damaged"):
+        prepared.load(store)
+
+
+def test_a_store_cannot_have_modules_imported(tiny_files, write, tmp_path, monkeypatch):
+    corpus = read(write(tiny_files["npz"]), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "new")
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    features = ("featuresDict", "features", "audio")
+
+    def change(key, value):
+        def apply(content):
+            part = content
+            for name in features:
+                part = part[name]
+            (part if key == "pythonClassName" else part["tensor"])[key] = value
+
+        rewritten(store, "features.json", apply)
+
+    change("pythonClassName", "evil.Tensor")
+    with pytest.raises(DataError, match="it holds what msajax does not write"):
+        prepared.load(store)
+    assert not (tmp_path / "pwned").exists()
+    change("pythonClassName", "tensorflow_datasets.core.features.tensor_feature.Tensor")
+    assert prepared.load(store)
+    change("encoding", "zlib")
+    with pytest.raises(DataError, match="it holds what msajax does not write"):
+        prepared.load(store)
+
+
+def test_a_store_does_not_unfold_to_any_size(samples, write, tmp_path, monkeypatch):
+    arrays = samples.npz_data()
+    corpus = read(write(samples.npz_bytes(arrays)), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "claim")
+    rewritten(store, "metadata.json", lambda x: x["steps"]["train"].update(audio=10**8))
+    with pytest.raises(DataError, match=r"audio \[4, 100000000, 3\], the file's"):
+        prepared.load(store)
+    with pytest.raises(DataError, match=r"audio \[4, 100000000\], the file's"):
+        prepared.load(store, limit=0)
+    arrays["audio"] = np.ones((10, 10**4, 6), np.float32)
+    corpus = read(write(samples.npz_bytes(arrays)), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "ones")
+    monkeypatch.setattr(budget, "_PER_BYTE", 10)
+    monkeypatch.setattr(budget, "_FREE", 10**7)
+    with pytest.raises(DataError, match="the records of .* would unfold to"):
+        prepared.load(store)
+
+
+def test_unpacked_sizes_of_records(samples, write, tmp_path):
+    arrays = samples.npz_data()
+    arrays["audio"] = np.random.default_rng(0).normal(size=(10, 900, 50))
+    corpus = read(write(samples.npz_bytes(arrays)), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "new")  # of many blocks of 64 kB
+    found = sum(map(array_records.unpacked, store.glob("*.array_record*")))
+    assert 0 < found - 10 * 900 * 50 * 4 < 5000
+    assert_equal(prepared.load(store), corpus)

@@ -3,9 +3,10 @@ import os
 import pickle
 import sys
 
+import numpy as np
 import pytest
 
-from msajax.data import loader, prepared, read, store
+from msajax.data import budget, loader, prepared, read, store
 from msajax.data.errors import DataError
 
 
@@ -198,3 +199,14 @@ def test_damaged_checksums(source, root, text):
     (folder / "checksums.json").write_text(text)
     with pytest.raises(DataError, match="checksums.json|damaged store"):
         store.open_corpus("a", dataset="sims")
+
+
+def test_a_kept_file_that_unfolds_is_made_again(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(budget, "_FREE", 10**6)
+    path, made = tmp_path / "kept.npz", {"x": np.arange(3)}
+    np.savez_compressed(path, x=np.zeros(10**7, np.int8))
+    with caplog.at_level(logging.WARNING):
+        assert store.kept(path, lambda: made) is made
+    assert "would unfold to 10 MB of memory" in caplog.text
+    found = store.kept(path, dict)
+    np.testing.assert_array_equal(found["x"], made["x"])

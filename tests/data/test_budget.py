@@ -1,0 +1,29 @@
+import pytest
+
+from msajax.data import budget
+from msajax.data.errors import DataError
+
+
+def test_what_is_spent_adds_up(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(1000))
+    (tmp_path / "b").write_bytes(bytes(1000))
+    limit = 2**27 + 256 * 2000
+    with budget.of(tmp_path.iterdir()):
+        budget.spend(limit - 10, "text")
+        budget.spend(10, "audio")
+        with pytest.raises(
+            DataError, match=r"with vision, the file's 2.0 kB would unf"
+        ):
+            budget.spend(1, "vision")
+    with budget.of([tmp_path / "a"]):  # each file has a budget of its own
+        budget.spend(limit - 256_000, "text")
+        with pytest.raises(DataError, match="to 9,223,372,036,855 MB of memory"):
+            budget.spend(2**200, "text")
+
+
+def test_without_a_file_there_is_no_limit(tmp_path):
+    budget.spend(2**100, "x")
+    (tmp_path / "a").touch()
+    with pytest.raises(KeyError), budget.of([tmp_path / "a"]):
+        raise KeyError
+    budget.spend(2**100, "x")
