@@ -39,7 +39,7 @@ def test_no_small_file_takes_a_gigabyte_or_twenty_seconds(measured):
         (
             "mmsa",
             "a list in every column",
-            "vision_lengths, 100000 values, the file's 200.4 kB",
+            "raw_text, 100000 values, the file's 200.4 kB",
         ),
         ("mmsa", "a dtype's long name", "it unfolds to many times its size"),
         ("mmsa", "a dtype's long state", "it unfolds to many times its size"),
@@ -47,7 +47,7 @@ def test_no_small_file_takes_a_gigabyte_or_twenty_seconds(measured):
         ("mmsa", "dicts of one list", "it unfolds to many times its size"),
         ("mmsa", "scalars of one text", "it unfolds to many times its size"),
         ("mmsa", "many keys", "00029, ... and 19970 more (20000 in all)"),
-        ("mult", "rows without ids", "id, 350000 values, the file's"),
+        ("mult", "rows without ids", "labels, 60000 values, the file's"),
         ("mag", "words by reference", "words, 200 rows of which one is 100000 char"),
         (
             "mag",
