@@ -1,22 +1,12 @@
 """The command line: train a recipe, evaluate its checkpoints, score a file."""
 
 import argparse
-import errno
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from msajax import program
 
-_AGAIN = "every finished checkpoint is kept; run the same command again"
-# Errors of the system that say nothing about the run: what to do.
-_ADVICE = {
-    errno.ENOSPC: f"make room on the disk; {_AGAIN}",
-    errno.EDQUOT: f"make room in your quota of the disk; {_AGAIN}",
-    errno.EMFILE: f"allow the process more, for example by `ulimit -n 1024`; {_AGAIN}",
-    errno.ENFILE: f"end other programs on this machine; {_AGAIN}",
-}
 _EXAMPLES = """\
 examples:
   # the embedded demo corpus: no download, half a minute
@@ -97,21 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if args.traceback:
             raise
-        print(f"error: {_told(error)}", file=sys.stderr)
+        print(f"error: {program.told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-
-
-def _told(error: Exception) -> str:
-    """An error in a line; libraries hide those of the system in texts of their own."""
-    for number, advice in _ADVICE.items():
-        reason = os.strerror(number)
-        if getattr(error, "errno", None) == number or reason in str(error):
-            place = getattr(error, "filename", None)
-            return f"{reason}{f' ({place})' if place else ''}: {advice}"
-    return str(error)
 
 
 def command() -> NoReturn:

@@ -1,5 +1,6 @@
 """What every program does first: signals and lost output end none of its work."""
 
+import errno
 import io
 import logging
 import os
@@ -8,6 +9,15 @@ import warnings
 from typing import NoReturn, TextIO
 
 from msajax import signals
+
+_AGAIN = "every finished checkpoint is kept; run the same command again"
+# Errors of the system that say nothing about the run: what to do.
+_ADVICE = {
+    errno.ENOSPC: f"make room on the disk; {_AGAIN}",
+    errno.EDQUOT: f"make room in your quota of the disk; {_AGAIN}",
+    errno.EMFILE: f"allow the process more, for example by `ulimit -n 1024`; {_AGAIN}",
+    errno.ENFILE: f"end other programs on this machine; {_AGAIN}",
+}
 
 
 def start() -> None:
@@ -29,6 +39,16 @@ def end(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def told(error: Exception) -> str:
+    """An error in a line; libraries hide those of the system in texts of their own."""
+    for number, advice in _ADVICE.items():
+        reason = os.strerror(number)
+        if getattr(error, "errno", None) == number or reason in str(error):
+            place = getattr(error, "filename", None)
+            return f"{reason}{f' ({place})' if place else ''}: {advice}"
+    return str(error)
 
 
 def _quieten() -> None:

@@ -188,17 +188,16 @@ def test_a_killed_run_goes_on_to_the_same_bits(trained, tmp_path):
         assert (tmp_path / "k" / name).read_bytes() == (trained / name).read_bytes()
 
 
-@pytest.mark.parametrize("number,code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_says_how_to_go_on(trained, tmp_path, number, code):
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
     process = start(
         tmp_path / "s", "--config.train.epochs=100000", "--config.train.patience=0"
     )
     log = tmp_path / "s" / "seed_1" / "log.jsonl"
     while not (log.exists() and log.stat().st_size) and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == code, output
+    assert process.returncode == 143, output
     assert "the same command goes on from here" in output
     assert list((tmp_path / "s").glob("seed_1/checkpoints/1"))
 

@@ -40,6 +40,34 @@ def test_a_signal_ends_a_long_call_and_leaves_nothing(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
+HEARING = """
+import threading
+from msajax import signals
+signals.watch()
+heard = threading.Event()
+with signals.heard_by(lambda number: (print(number), heard.set())):
+    print("ready", flush=True)
+    assert heard.wait(20)
+print("after", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_who_hears_changes_while_a_signal_is_awaited():
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEARING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert [process.stdout.readline() for _ in range(2)] == ["15\n", "after\n"]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
 @pytest.fixture
 def ended(monkeypatch):
     """Signals by which the process would have ended."""

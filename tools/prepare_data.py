@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         corpus = prepared.load(folder)
     except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {program.told(error)}", file=sys.stderr)
         return 1
     rows = ", ".join(f"{name} {len(split)}" for name, split in corpus.splits.items())
     for note in corpus.notes:

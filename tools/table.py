@@ -86,9 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         entries = read_list(args.recipes, args.list, common)
         home = pathlib.Path(args.workdir)
         home.mkdir(parents=True, exist_ok=True)
+        return _run(entries, home)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {program.told(error)}", file=sys.stderr)
         return 1
+
+
+def _run(entries: Sequence[Entry], home: pathlib.Path) -> int:
+    """Trains what is not finished, and prints the table; the exit status."""
     failed: dict[str, int] = {}
     for i, entry in enumerate(entries):
         if not finished(entry, home):

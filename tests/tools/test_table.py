@@ -1,4 +1,5 @@
 import csv
+import errno
 import signal
 from typing import ClassVar
 
@@ -97,6 +98,16 @@ def test_a_signal_ends_the_list(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(table, "train", lambda entry, home: next(statuses))
     assert run(tmp_path, LF_DNN, EF_LSTM, "configs/demo.py:tfn") == 143
     assert "the same command goes on" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path, trained, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "table.md")
+
+    monkeypatch.setattr(table, "train", lambda *_: 0)
+    monkeypatch.setattr(table, "write", full)
+    assert run(tmp_path, LF_DNN) == 1
+    assert "error: No space left on device (table.md): make" in capsys.readouterr().err
 
 
 class Process:
