@@ -140,8 +140,7 @@ def test_a_seed_that_is_not_finished_is_not_evaluated(
 ):
     from msajax import run as modes
 
-    monkeypatch.setattr(modes.Signals, "__call__", lambda self: True)
-    monkeypatch.setattr(modes.Signals, "number", 2, raising=False)
+    monkeypatch.setattr(modes.Question, "__call__", lambda self: True)
     assert run(tmp_path / "w", *SHORT, "--config.train.epochs=9") in (130, 143)
     monkeypatch.undo()
     assert run(tmp_path / "w", "--mode", "evaluate", config=None) == 1
