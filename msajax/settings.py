@@ -138,7 +138,8 @@ def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
     """What a corpus to train on is, checked against what the recipe expects."""
     need_splits(corpus, ("train", "valid", "test"))
     spec = loader.make_spec(corpus, **expected(config, corpus))
-    if "text" not in spec.fields and not config.text.encoder:
+    has_words = config.text.encoder or config.text.vocabulary
+    if "text" not in spec.fields and not has_words:
         raise ValueError(
             "the data has word pieces of the text but no features; name the encoder that "
             "they were made for (config.text.encoder, with config.text.frozen=True for a "
