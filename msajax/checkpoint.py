@@ -4,6 +4,7 @@ Several processes write and read them together, in a folder that all of them see
 the first one decides, checks and cleans. Any other number of processes reads them.
 """
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -22,7 +23,7 @@ import orbax.checkpoint as ocp
 
 from msajax import processes
 from msajax.book import Book, Place
-from msajax.data import durable, json_file
+from msajax.data import durable, json_file, parts
 from msajax.data.errors import DataError
 
 # The newest may be damaged by what ended the run; the one before it is whole.
@@ -119,7 +120,7 @@ class Checkpoints:
         items["book"] = ocp.args.JsonSave(dataclasses.asdict(book))  # pyright: ignore
         try:
             if processes.is_first():
-                self._clean()
+                self.clean()
             home = self._home()
             self._handler.save(
                 home / part.name, args=ocp.args.Composite(**items), force=True
@@ -133,7 +134,7 @@ class Checkpoints:
                 self._prove(part, trees)
         except Exception as error:
             if processes.is_first():
-                self._clean()
+                self.clean()
             # Orbax wraps a write that failed in errors of its own.
             free = shutil.disk_usage(self._folder.parent).free
             if "No space left" not in str(error) and free > 1 << 20:
@@ -149,7 +150,7 @@ class Checkpoints:
             self._drop(self.numbers()[:-_KEEP])
         processes.barrier("saved")
 
-    def _clean(self) -> None:
+    def clean(self) -> None:
         """Removes what saves that did not end have left: it would keep a full disk full."""
         if self._folder.is_dir():
             for path in self._folder.iterdir():
@@ -168,9 +169,12 @@ class Checkpoints:
                     "and . _ - +"
                 )
             self._folder.mkdir(parents=True, exist_ok=True)
-            folder = tempfile.mkdtemp(prefix="msajax_")
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            self._link = pathlib.Path(folder) / "link"
+            stack = contextlib.ExitStack()
+            place = pathlib.Path(tempfile.gettempdir()) / "checkpoints"
+            folder = stack.enter_context(parts.beside(place))
+            weakref.finalize(self, stack.close)
+            folder.mkdir(mode=0o700)
+            self._link = folder / "link"
             self._link.symlink_to(self._folder)
         return self._link
 

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import pathlib
+import re
 import sys
 import typing
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,8 @@ from msajax import config_text, config_values, models
 from msajax.book import Phase
 from msajax.config_schema import SavedConfig
 from msajax.data import json_file
-from msajax.data.spec import DATASETS, Spec, suggest
+from msajax.data import splits as split_rows
+from msajax.data.spec import DATASETS, MODALITIES, Spec, suggest
 from msajax.optim import Optimizer, check_regex
 
 # A ConfigDict; its attributes are the recipe's, which no type checker can know.
@@ -32,7 +34,13 @@ _FREE = (
 )
 
 # No system has as many; more would take minutes to build.
-_LAYERS = 1000
+_LAYERS, _SIZE = 1000, 2**16
+
+# Defaults of systems that were others before `epochs_scale` was a key.
+_BEFORE = {
+    "alr": {"start": -5.0, "scales": False},
+    "iml_cmm": {"ffn": "gelu", "mix_terms": "all"},
+}
 
 # Keys with a few values.
 _CHOICES = {
@@ -122,7 +130,7 @@ def check(config: Config) -> None:
             f'unknown dataset "{config.data.dataset}"{suggest(config.data.dataset, DATASETS)}'
         )
     fields, hints = _fields(config.system), _hints(config.system)
-    if config.model.get("criterion", "l1") not in models.CRITERIA:
+    if str(config.model.get("criterion", "l1")) not in models.CRITERIA:
         raise ValueError(
             f'unknown criterion "{config.model.criterion}"'
             f"{suggest(config.model.criterion, models.CRITERIA)}"
@@ -141,8 +149,7 @@ def check(config: Config) -> None:
             raise ValueError(f"{key} is {value}; a dropout rate is at least 0, below 1")
         if "layers" in name and not all(0 <= v <= _LAYERS for v in np.ravel(value)):
             raise ValueError(f"{key} is {value}; give 0 to {_LAYERS} layers")
-        if type(value) is int and value < 0:
-            raise ValueError(f"{key} is {value}; give 0 or more")
+        _check_sizes(key, value)
         config.model[name] = value
     _check_counts(config)
     config_text.check(config)
@@ -152,6 +159,12 @@ def check(config: Config) -> None:
                 f"config.data.{key} is {config.data[key]}; give three numbers (text, "
                 "audio, vision), or () to take the file's"
             )
+    if not config.data.modalities or set(config.data.modalities) - {*MODALITIES}:
+        raise ValueError(
+            f"config.data.modalities is {config.data.modalities}; give some of "
+            f"{', '.join(MODALITIES)}"
+        )
+    split_rows.check(config.data.split, config.data.fraction)
     seeds = config.train.seeds
     if (
         not seeds
@@ -170,6 +183,14 @@ def check(config: Config) -> None:
             "workdir: --config.init_from=DIR"
         )
     phases(config)
+
+
+def _check_sizes(key: str, value: Any) -> None:
+    """Refuses numbers of a system that would be built for minutes, or not at all."""
+    sizes = [v for v in np.ravel(np.asarray(value, object)) if type(v) is int]
+    least = 1 if re.search(r"dim|heads|hidden", key.rpartition(".")[2]) else 0
+    if not all(least <= v <= _SIZE for v in sizes):
+        raise ValueError(f"{key} is {value}; give {least} to {_SIZE}")
 
 
 def _check_counts(config: Config) -> None:
@@ -241,9 +262,11 @@ def from_json(text: str | bytes, *, name: str = "config.json") -> Config:
     """
     advice = "the file was changed, or is of another version of msajax"
     found = json_file.parse(text, SavedConfig, name=name, advice=advice)
-    config = ConfigDict(
-        {k: config_values.tuples(v) for k, v in dataclasses.asdict(found).items()}
-    )
+    values = config_values.tuples(dataclasses.asdict(found))
+    if found.epochs_scale is None:  # of before that key, and of other defaults
+        values["epochs_scale"] = 1.0
+        values["model"] = _BEFORE.get(found.system, {}) | values["model"]
+    config = ConfigDict(values)
     try:
         check(config)
     except (ValueError, TypeError) as error:

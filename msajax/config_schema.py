@@ -72,7 +72,7 @@ class SavedConfig:
     train: _Train
     optimizer: Optimizer
     phases: tuple[dict[str, Any], ...]
-    epochs_scale: float = 1.0
+    epochs_scale: float | None = None
     init_from: str = ""
     init_parameters: str = ".*"
     cycles: Size

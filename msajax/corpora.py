@@ -1,5 +1,6 @@
 """Which rows a run is trained and measured on: with labels, and without where it asks for them."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -29,8 +30,8 @@ def training_corpus(
         return settings.read_corpus(config, folder), {}
     if config.data.split:
         raise ValueError(
-            "config.data.split divides rows with labels anew; leave config.data.unlabelled "
-            "empty, or take the file's own splits"
+            "config.data.split and config.data.unlabelled are both set; leave one out: only "
+            "rows with labels can be divided"
         )
     corpus = settings.read_corpus(config, folder, with_unlabelled=wanted == _OWN)
     settings.need_splits(corpus, ("train", "valid", "test"))
@@ -40,11 +41,11 @@ def training_corpus(
         config, folder, wanted, labels=False, words=corpus.vocabulary
     )
     try:
-        return unlabelled.join(corpus, unlabelled.rows_of(wanted, other)), {
-            wanted: other.sha256
-        }
+        joined = unlabelled.join(corpus, unlabelled.rows_of(wanted, other))
     except DataError as error:
         raise DataError(f"{wanted}: {error}") from error
+    notes = (*joined.notes, *(f"{wanted}: {note}" for note in other.notes))
+    return dataclasses.replace(joined, notes=notes), {wanted: other.sha256}
 
 
 def labelled_split(

@@ -49,6 +49,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         stack.enter_context(settings.joined(config))
         if processes.is_first():
             stack.enter_context(workdir.locked(folder))
+            workdir.clean(folder)
         with processes.first_alone("data"):  # it may convert them for all
             corpus, hashes = corpora.training_corpus(config, folder)
             others = settings.phase_corpora(config, folder, corpus.vocabulary)

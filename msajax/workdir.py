@@ -19,8 +19,10 @@ from msajax import config as configs
 from msajax.checkpoint import Checkpoints, Owner
 from msajax.data import json_file, parts
 from msajax.data.errors import DataError
-from msajax.data.spec import FIELDS, Spec, suggest
+from msajax.data.spec import FIELDS, MODALITIES, Spec, suggest
 
+# Fields that every spec has.
+_NEEDED = {"audio", "vision", *(f"{m}_mask" for m in MODALITIES), "index", "valid"}
 _ADVICE = "take another --workdir, or delete this one"
 
 
@@ -173,8 +175,16 @@ def checkpoints(
     return Checkpoints(home, owner=owner, warn=warn)
 
 
+def clean(folder: pathlib.Path) -> None:
+    """Removes what saves that were killed left in a run's folder, which is locked."""
+    for home in folder.glob("seed_*/checkpoints"):
+        Checkpoints(home).clean()
+
+
 def _load_saved(folder: pathlib.Path) -> _Saved:
     saved = json_file.read(folder / "spec.json", _Saved, advice=_ADVICE)
+    for name in _NEEDED - {*saved.fields}:
+        raise DataError(f'{folder / "spec.json"}: "fields" lacks "{name}"; {_ADVICE}')
     for name in saved.fields:
         if name not in FIELDS:
             raise DataError(

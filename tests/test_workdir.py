@@ -63,6 +63,16 @@ def change(path, key, value):
         *(("optimizer.groups", [[1]]), ("optimizer.groups", 3), ("phases", [3])),
         *(("phases", [{"epoch": 1}]), ("system", 1), ("system", "tnf"), ("cycles", 0)),
         *(("text.max_length", 10**30), ("checkpoint.seconds", None), ("parallel", 1)),
+        *(
+            ("data.modalities", ["smell"]),
+            ("data.modalities", []),
+            ("data.split", [1, 2]),
+        ),
+        *(
+            ("data.fraction", -3),
+            ("model.text_out", 10**9),
+            ("model.hidden_dims", [0, 1, 1]),
+        ),
         *(("precision", "float8"), ("deterministic", "yes"), ("init_from", None)),
     ],
 )
@@ -78,7 +88,7 @@ def test_a_wrong_value_in_the_config_is_named(folder, key, value):
     [
         *(("dims", [1, 2]), ("dims", [0, 1, 2]), ("lengths", [-1, 1, 1])),
         *(("num_train", 1.5), ("num_train", 10**12), ("fields", ["texxt"])),
-        *(("fields", "text"), ("label_range", [1]), ("classes", [1])),
+        *(("fields", []), ("fields", "text"), ("label_range", [1]), ("classes", [1])),
         *(("data_sha256", None), ("phase_data", []), ("other", 1)),
     ],
 )
@@ -108,7 +118,7 @@ def test_the_order_of_fields_makes_no_other_run(folder):
     [
         (SPEC, "other", "other content of the data file"),
         (dataclasses.replace(SPEC, num_train=23), "data", "data.num_train: 22 -> 23"),
-        (dataclasses.replace(SPEC, fields=("text",)), "data", "data.fields"),
+        (dataclasses.replace(SPEC, fields=SPEC.fields[1:]), "data", "data.fields"),
     ],
 )
 def test_other_data_is_another_run(folder, spec, data, message):
@@ -134,3 +144,17 @@ def test_a_folder_of_an_older_version(folder):
     assert workdir.checkpoints(folder, 1)._owner.recipe == ""
     workdir.claim(folder, load(), SPEC, "data")
     assert workdir.checkpoints(folder, 1)._owner.recipe == configs.sha256(load())
+
+
+def test_systems_keep_the_defaults_that_they_were_trained_with(tmp_path):
+    """Older config.json lack fields whose defaults are others now."""
+    for system, fields in configs._BEFORE.items():
+        config = configs.load(f"configs/demo.py:{system}")
+        values = json.loads(configs.to_json(config))
+        again = configs.from_json(json.dumps(values))
+        assert fields.items().isdisjoint(again.model.items())
+        del values["epochs_scale"]
+        for name in fields:
+            values["model"].pop(name, None)
+        older = configs.from_json(json.dumps(values))
+        assert fields.items() <= dict(older.model).items()

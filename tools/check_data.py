@@ -76,7 +76,9 @@ def _load(path: str, dataset: str, format: str, encoding: str) -> Corpus:
         keys = found.keys() - {"text"} or found.keys()
         same = keys and all(found[key][1] == widths[key] for key in keys)
         if same or rows == file.rows:
-            return read.load(path, dataset=_family(name), format=format)
+            return read.load(
+                path, dataset=_family(name), format=format, encoding=encoding
+            )
     raise DataError(f"of which dataset? give --dataset ({', '.join(DATASETS)})")
 
 

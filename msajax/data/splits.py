@@ -18,6 +18,25 @@ NAMES = ("train", "valid", "test")
 _OF_VIDEO = re.compile(r"(.+?)(?:\$_\$.*|\[[^\[\]]*\])", re.DOTALL)
 
 
+def check(shares: Sequence[float], fraction: float) -> None:
+    """Refuses shares of the splits, () for the file's own, or a fraction, that are none.
+
+    Raises:
+      DataError: says what to give.
+    """
+    fits = len(shares) == 3 and min(shares) > 0 and math.isclose(sum(shares), 1)
+    if shares and not fits:
+        raise DataError(
+            f"config.data.split is {tuple(shares)}; give the shares of train, valid and "
+            "test, which add up to 1, as 0.7,0.15,0.15, or () for the file's own splits"
+        )
+    if not 0 < fraction <= 1:
+        raise DataError(
+            f"config.data.fraction is {fraction}; give a share of the training rows, "
+            "above 0 and at most 1"
+        )
+
+
 def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
     """All rows of a corpus, divided anew into train, valid and test.
 
@@ -33,11 +52,7 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
     Raises:
       DataError: shares that are none, or too few rows for them.
     """
-    if len(shares) != 3 or min(shares) <= 0 or not math.isclose(sum(shares), 1):
-        raise DataError(
-            f"config.data.split is {tuple(shares)}; give the shares of train, valid and "
-            "test, which add up to 1, as 0.7,0.15,0.15, or () for the file's own splits"
-        )
+    check(shares, 1.0)
     old = list(corpus.splits.values())
     ids = np.concatenate([split.ids for split in old])
     sizes = [int(share * len(ids)) for share in shares]
@@ -48,7 +63,10 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
         sizes[i] += 1
     place = _places(ids.tolist(), sizes, seed)
     texts = np.concatenate([split.raw_text for split in old])
-    keys = {key for split in old for key in split.arrays}
+    keys = dict.fromkeys(key for split in old for key in split.arrays)
+    for key in keys:
+        if lacks := [name for name, s in corpus.splits.items() if key not in s.arrays]:
+            raise DataError(f"{key} is missing in the split {lacks[0]}; leave it out")
     splits = {}
     for i, name in enumerate(NAMES):
         rows = np.flatnonzero(place == i)
@@ -72,11 +90,7 @@ def first(corpus: Corpus, fraction: float) -> Corpus:
     Raises:
       DataError: a fraction that is none.
     """
-    if not 0 < fraction <= 1:
-        raise DataError(
-            f"config.data.fraction is {fraction}; give a share of the training rows, "
-            "above 0 and at most 1"
-        )
+    check((), fraction)
     if fraction == 1 or "train" not in corpus.splits:
         return corpus
     train = corpus.splits["train"]

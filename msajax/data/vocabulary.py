@@ -6,7 +6,6 @@ vocabulary is read.
 """
 
 import collections
-import os
 import pathlib
 import re
 import unicodedata
@@ -14,6 +13,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from msajax.data import parts
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
@@ -69,7 +69,7 @@ def encode(corpus: Corpus, vocabulary: tuple[str, ...], *, max_length: int) -> C
       that are unknown or cut off.
     """
     number = {word: i for i, word in enumerate(vocabulary, FIRST)}
-    splits, cut, texts, unknown, total = {}, 0, 0, 0, 0
+    splits, cut, blank, texts, unknown, total = {}, 0, 0, 0, 0, 0
     for name, split in corpus.splits.items():
         rows = [split_words(text) for text in split.raw_text.tolist()]
         ids = np.zeros((len(split), max_length), np.int32)
@@ -80,12 +80,15 @@ def encode(corpus: Corpus, vocabulary: tuple[str, ...], *, max_length: int) -> C
         arrays |= {"text_ids": ids, "text_mask": ids > 0}
         splits[name] = Split(split.ids, split.raw_text, arrays)
         cut, texts = cut + sum(len(r) > max_length for r in rows), texts + len(rows)
+        blank += sum(not words for words in rows)
         unknown += np.count_nonzero(ids == UNKNOWN)
         total += np.count_nonzero(ids)
     notes = [
         f"{unknown} of {total} words are not in the vocabulary of {len(vocabulary)} "
-        f"words, made of the training split (at least {_LEAST} times)"
+        f"words, made of a training split (at least {_LEAST} times)"
     ]
+    if blank:
+        notes.append(f"{blank} of {texts} texts have no word")
     if cut:
         notes.append(
             f"{cut} of {texts} texts cut to {max_length} words (config.text.max_length)"
@@ -101,10 +104,10 @@ def size(vocabulary: tuple[str, ...]) -> int:
 
 def write(vocabulary: Iterable[str], folder: pathlib.Path) -> None:
     """Writes a vocabulary into a run's folder, whole or not at all."""
-    part = folder / f"{FILE}.part"
     # Lone surrogates may come from a damaged file.
-    part.write_bytes("\n".join(vocabulary).encode("utf-8", "surrogatepass"))
-    os.replace(part, folder / FILE)
+    content = "\n".join(vocabulary).encode("utf-8", "surrogatepass")
+    with parts.replacing(folder / FILE) as part, open(part, "xb") as file:
+        file.write(content)
 
 
 def read(folder: pathlib.Path) -> tuple[str, ...] | None:
