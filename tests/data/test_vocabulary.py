@@ -64,8 +64,9 @@ def test_ids_go_back_to_words():
     ]
     assert made.notes == (
         "a note",
-        "2 of 19 words are not in the vocabulary of 7 words, made of the training split "
+        "2 of 19 words are not in the vocabulary of 7 words, made of a training split "
         "(at least 2 times)",
+        "1 of 5 texts have no word",
         "1 of 5 texts cut to 6 words (config.text.max_length)",
     )
 
