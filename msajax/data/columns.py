@@ -160,6 +160,9 @@ def labels(values: Any, *, name: str) -> np.ndarray:
 def _stacked(rows: list | tuple, name: str) -> np.ndarray:
     """A row for each small array, list or number."""
     with decoding(name):
+        for row in rows:  # references could make one list many times
+            if _count(row) > _LABELS_OF_A_ROW:
+                raise DataError(f"{name} has rows of many values, expected numbers")
         arrays = [np.asarray(row, object) for row in rows]
     if all(array.size == 1 for array in arrays):
         arrays = [array.reshape(()) for array in arrays]
@@ -168,6 +171,20 @@ def _stacked(rows: list | tuple, name: str) -> np.ndarray:
         shown = " and ".join(str(list(shape)) for shape in shapes[:2])
         raise DataError(f"{name} has rows of the shapes {shown}, expected numbers")
     return np.stack(arrays)
+
+
+def _count(row: Any) -> int:
+    """Values of a row, of lists in lists too; counted no further than the limit of labels."""
+    if isinstance(row, np.ndarray):
+        return row.size
+    if not isinstance(row, list | tuple):
+        return 1
+    total = 0
+    for item in row:
+        total += _count(item) or 1
+        if total > _LABELS_OF_A_ROW:
+            break
+    return total
 
 
 def are_whole(values: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def check_encoding(name: str) -> None:
     if not name:
         return
     try:
-        b"a".decode(name)
+        "a".encode(name).decode(name)
     except (LookupError, ValueError) as error:
         raise DataError(
             f'unknown encoding "{ascii(name[:40])[1:-1]}"; give one that Python knows, such '
