@@ -153,7 +153,7 @@ class _Features:
           ValueError: they are others.
         """
         known = workdir / "encoder" / _SHA256
-        if known.is_file() and known.read_text("utf-8") != self._sha256:
+        if known.is_file() and known.read_bytes() != self._sha256.encode():
             raise ValueError(
                 f"the weights in {self._folder} are not those that the run in {workdir} "
                 "was trained on: their content has changed; put the old ones back, or "

@@ -98,6 +98,8 @@ def _first(error: pydantic.ValidationError) -> str:
         text = f"{where} is missing"
     elif first["type"] == "unexpected_keyword_argument":
         text = f"{where} is no known key"
+    elif first["type"] == "value_error":  # a dataclass's own check, which names the key
+        text = str(first.get("ctx", {}).get("error"))
     else:
         text = f"{where} is {_shown(first['input'])}: {_lower(first['msg'])}"
     return f"{text} (and {len(more)} more)" if more else text

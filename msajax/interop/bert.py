@@ -10,7 +10,7 @@ from msajax.interop import blocks
 from msajax.interop.case import Arrays, Case
 from msajax.interop.replay import template
 from msajax.interop.table import Rule, Table, copy
-from msajax.interop.transformers import read_config
+from msajax.interop.transformers import read_config, shown
 from msajax.nn.bert import Bert, BertConfig
 from msajax.nn.encoder import ACTIVATIONS
 
@@ -34,9 +34,9 @@ def config(facts: Mapping[str, Any]) -> BertConfig:
     padding = None
     if "roberta" in facts.get("model_type", "bert"):
         padding = facts.get("pad_token_id", 1)
-        if not isinstance(padding, int):
+        if not isinstance(padding, int) or isinstance(padding, bool) or padding < 0:
             raise ValueError(
-                f"the config has no usable value of pad_token_id ({padding!r})"
+                f"the config has no usable value of pad_token_id ({shown(padding)})"
             )
     return read_config(
         BertConfig,

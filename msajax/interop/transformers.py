@@ -46,12 +46,14 @@ def read_config(
     if wrong:
         raise ValueError(
             "the config has no usable value of "
-            + ", ".join(f"{name} ({facts.get(name, 'missing')!r})" for name in wrong)
+            + ", ".join(
+                f"{name} ({shown(facts.get(name, 'missing'))})" for name in wrong
+            )
         )
     for name, values in supported.items():
         if name in facts and facts[name] not in values:
             raise ValueError(
-                f"the config says {name}={facts[name]!r}, but our encoder has only "
+                f"the config says {name}={shown(facts[name])}, but our encoder has only "
                 f"{values}"
             )
     chosen = {name: facts[name] for name in names} | given
@@ -59,6 +61,11 @@ def read_config(
         return json_file.check(chosen, cls)
     except DataError as error:
         raise ValueError(f"the config cannot be used: {error}") from error
+
+
+def shown(value: Any) -> str:
+    """The start of a value of a file, harmless to a terminal."""
+    return ascii(value)[:60]
 
 
 def _like(value: Any, default: Any) -> bool:

@@ -11,7 +11,7 @@ from msajax.interop.bert import arguments
 from msajax.interop.case import Arrays, Case
 from msajax.interop.replay import template
 from msajax.interop.table import Rule, Table, copy
-from msajax.interop.transformers import read_config
+from msajax.interop.transformers import read_config, shown
 from msajax.nn.encoder import ACTIVATIONS
 from msajax.nn.xlnet import XLNet, XLNetConfig
 
@@ -40,7 +40,7 @@ def config(facts: Mapping[str, Any]) -> XLNetConfig:
     width = found.d_model // found.n_head
     if facts.get("d_head", width) != width:
         raise ValueError(
-            f"the config says d_head={facts['d_head']}, but our encoder has only "
+            f"the config says d_head={shown(facts['d_head'])}, but our encoder has only "
             f"d_model / n_head = {width}"
         )
     return found

@@ -8,11 +8,12 @@ from its padding id.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
 from msajax.nn.attention import attend
 from msajax.nn.dropout import Dropout
@@ -51,10 +52,16 @@ class BertConfig:
     hidden_act: str = "gelu"
     hidden_dropout_prob: Rate = 0.1
     attention_probs_dropout_prob: Rate = 0.1
-    padding_position: Count | None = None
+    padding_position: Annotated[int, Ge(0)] | None = None
 
     def __post_init__(self):
         check_heads(self.hidden_size, self.num_attention_heads)
+        if self.max_length < 1:
+            raise ValueError(
+                f"max_position_embeddings is {self.max_position_embeddings}, but words "
+                f"have positions after that of padding, pad_token_id "
+                f"{self.padding_position}"
+            )
 
     @property
     def least_parameters(self) -> int:

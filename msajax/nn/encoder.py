@@ -32,7 +32,10 @@ Context = tuple[jax.Array | None, ...]
 def check_heads(dim: int, heads: int) -> None:
     """Refuses a number of attention heads that does not divide the width."""
     if heads < 1 or dim % heads:
-        raise ValueError(f"{heads} attention heads do not divide a width of {dim}")
+        raise ValueError(
+            f"{heads} attention heads (num_attention_heads, n_head) do not divide a width "
+            f"of {dim} (hidden_size, d_model)"
+        )
 
 
 class Encoded(NamedTuple):

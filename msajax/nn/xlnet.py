@@ -47,6 +47,11 @@ class XLNetConfig:
 
     def __post_init__(self):
         check_heads(self.d_model, self.n_head)
+        if self.d_model % 2:
+            raise ValueError(
+                f"d_model is {self.d_model}, but the vectors of distances, half sines and "
+                "half cosines, have an even width"
+            )
 
     @property
     def least_parameters(self) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,9 @@ _ARCHITECTURES: dict[str, ModuleType] = {
     "xlnet": xlnet,
 }
 _TABLES = {Bert: bert.table, XLNet: xlnet.table}
+
+# Names of a report that are listed.
+_SHOWN = 20
 
 # Parameters that a checkpoint may lack: many were saved with a head of pretraining.
 _OPTIONAL = "pooler/"
@@ -70,9 +74,9 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.source}: {self.loaded} parameters"]
         if self.missing:
-            lines.append(f"  not in the file, initial: {', '.join(self.missing)}")
+            lines.append(f"  not in the file, initial: {_listed(self.missing)}")
         if self.unused:
-            lines.append(f"  in the file, not used: {', '.join(self.unused)}")
+            lines.append(f"  in the file, not used: {_listed(self.unused)}")
         return "\n".join(lines)
 
 
@@ -83,6 +87,30 @@ def read_config(folder: pathlib.Path) -> BertConfig | XLNetConfig:
       ValueError: config.json is missing, damaged, or of a network that we do not
         have.
     """
+    facts, _, kind = _read_facts(folder)
+    try:
+        found = _ARCHITECTURES[kind].config({**facts, "model_type": kind})
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from error
+    _check_size(folder, found)
+    return found
+
+
+def tokenizer_facts(folder: pathlib.Path) -> dict[str, str]:
+    """What the config.json of a folder says of the tokenizer: the type of the network, and a class.
+
+    Raises:
+      ValueError: as `read_config`, or the class is none of a tokenizer.
+    """
+    _, named, kind = _read_facts(folder)
+    if named.tokenizer_class is None:
+        return {"model_type": kind}
+    tokenizer_files.check_class(named.tokenizer_class, folder / CONFIG)
+    return {"model_type": kind, "tokenizer_class": named.tokenizer_class}
+
+
+def _read_facts(folder: pathlib.Path) -> tuple[dict[str, Any], _Names, str]:
+    """All of config.json, its names, and the type of the network, which we have."""
     file = folder / CONFIG
     if not file.is_file():
         raise ValueError(
@@ -94,25 +122,16 @@ def read_config(folder: pathlib.Path) -> BertConfig | XLNetConfig:
     kind = named.model_type or _by_class(facts, named)
     if kind not in _ARCHITECTURES:
         raise ValueError(
-            f'{file} describes a network of type "{kind}"; supported are '
+            f'{file} describes a network of type "{_plain(kind)}"; supported are '
             f"{', '.join(_ARCHITECTURES)}. Choose a checkpoint of one of these"
         )
-    try:
-        found = _ARCHITECTURES[kind].config({**facts, "model_type": kind})
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
-    _check_size(folder, found)
-    return found
-
-
-def tokenizer_facts(folder: pathlib.Path) -> dict[str, str]:
-    """What the config.json of a folder says of the tokenizer, after `read_config`."""
-    file = folder / CONFIG
-    named = json_file.read(file, _Names, advice=_ADVICE, extra="ignore", nan=True)
-    if named.tokenizer_class is not None:
-        tokenizer_files.check_class(named.tokenizer_class, file)
-    facts = {"model_type": named.model_type, "tokenizer_class": named.tokenizer_class}
-    return {key: value for key, value in facts.items() if value is not None}
+    if facts.get("auto_map"):
+        raise ValueError(
+            f"{file} describes a network with code of its own (auto_map), which is never "
+            f"run; choose another encoder, or where the network is a plain {kind} all the "
+            "same, delete the key"
+        )
+    return facts, named, kind
 
 
 def _check_size(folder: pathlib.Path, config: BertConfig | XLNetConfig) -> None:
@@ -124,7 +143,8 @@ def _check_size(folder: pathlib.Path, config: BertConfig | XLNetConfig) -> None:
     if size and config.least_parameters > size:
         raise ValueError(
             f"{folder / CONFIG} describes a network of {config.least_parameters} "
-            f"parameters or more, but the weights beside it have {size} bytes; {_ADVICE}"
+            f"parameters or more, but the weights beside it have {size} bytes: they are "
+            f"truncated, or of another network; copy both again from one place"
         )
 
 
@@ -208,12 +228,14 @@ def load(
         for name in found.arrays
         if name not in used and not any(re.fullmatch(r, name) for r in table.ignored)
     )
-    loaded = {
-        leaf: np.asarray(values[leaf], dtype=initial.dtype)
-        if leaf in values
-        else initial
-        for leaf, initial in leaves.items()
-    }
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        loaded = {
+            leaf: np.asarray(values[leaf], dtype=initial.dtype)
+            if leaf in values
+            else initial
+            for leaf, initial in leaves.items()
+        }
+    _check_finite(found.file, {leaf: loaded[leaf] for leaf in values})
     report = Report(str(found.file), len(values), missing, unused)
     return traverse_util.unflatten_dict(loaded, sep="/"), report
 
@@ -227,7 +249,7 @@ def _encoder_names(found: Weights, anchor: str) -> dict[str, str]:
         and ((prefix := name.removesuffix(anchor)) == "" or prefix[-1] in "./")
     ]
     if not prefixes:
-        some = ", ".join(list(found.arrays)[:3])
+        some = ", ".join(_plain(name) for name in list(found.arrays)[:3])
         raise ValueError(
             f"{found.file} has no {anchor}: these are not the weights of such an "
             f"encoder. It has {len(found.arrays)} arrays: {some}, ..."
@@ -269,6 +291,27 @@ def _cause(leaf: str, got: tuple[int, ...], expected: tuple[int, ...]) -> str:
                 if others.count(False) == 1 or not pattern:
                     return cause
     return "another architecture"
+
+
+def _check_finite(file: pathlib.Path, loaded: dict[str, np.ndarray]) -> None:
+    wrong = [leaf for leaf, array in loaded.items() if not np.isfinite(array).all()]
+    if wrong:
+        raise ValueError(
+            f"{file} has values that are no numbers (NaN or infinite) in "
+            f"{len(wrong)} arrays, such as {wrong[0]}: it is damaged, or its training "
+            "failed; copy it again, or choose another encoder"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names of a list that a file may have made of any length."""
+    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return ", ".join([*(_plain(name) for name in names[:_SHOWN]), *more])
+
+
+def _plain(name: str) -> str:
+    """A file's name for something, harmless to a terminal."""
+    return ascii(name[:120])[1:-1]
 
 
 def _check_missing(file: pathlib.Path, missing: tuple[str, ...]) -> None:

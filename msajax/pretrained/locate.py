@@ -40,7 +40,12 @@ def locate(source: str) -> pathlib.Path:
     Raises:
       ValueError: there is none; says which files to put where.
     """
-    folder = pathlib.Path(source).expanduser()
+    try:
+        folder = pathlib.Path(source).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{source}: there is no home folder of that user; {_help(source)}"
+        ) from error
     if folder.is_dir():
         return folder
     if (installed := _in_package(source)) is not None:
@@ -54,13 +59,22 @@ def parts(index: pathlib.Path) -> list[str]:
     """Names of the files that an .index.json lists.
 
     Raises:
-      ValueError: it is damaged, or lists files of another folder.
+      ValueError: it is damaged, or lists files of another folder or kind, or none.
     """
     read = json_file.read(index, _Index, advice="copy it again", extra="ignore")
     found = sorted(set(read.weight_map.values()))
+    suffix = pathlib.PurePath(index.name.removesuffix(".index.json")).suffix
     for part in found:
+        name = ascii(part[:120])
         if pathlib.PurePath(part).name != part:
-            raise ValueError(f"{index} lists {part}, which is not in its folder")
+            raise ValueError(f"{index} lists {name}, which is not in its folder")
+        if not part.endswith(suffix):
+            raise ValueError(
+                f"{index} lists {name}, which is no file of weights like *{suffix}; copy "
+                "it again"
+            )
+    if not found:
+        raise ValueError(f"{index} lists no file; copy it again")
     return found
 
 

@@ -63,7 +63,7 @@ def fingerprint(folder: pathlib.Path) -> str:
 
 
 def size(folder: pathlib.Path) -> int:
-    """Bytes of the weights in a folder; 0 where there are none, or not all."""
+    """Bytes of the weights in a folder; 0 where there are none, or not all of them whole."""
     try:
         return sum(path.stat().st_size for path in _files(folder))
     except ValueError:
@@ -80,17 +80,18 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
             f"{folder} has no weights; put one of these there: {', '.join(WEIGHTS)}"
         )
     file = folder / name
-    if not name.endswith(".index.json"):
-        return [file]
-    for part in (shards := parts(file)):
+    shards = parts(file) if name.endswith(".index.json") else []
+    for part in shards:
         if not (folder / part).is_file():
             raise ValueError(f"{file} lists {part}, which is not there; copy it too")
-    return [file, *(folder / part for part in shards)]
+    files = [file, *(folder / part for part in shards)]
+    for path in files:
+        if what := kinds.placeholder(path):
+            raise ValueError(f"{path} {what}")
+    return files
 
 
 def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
-    if what := kinds.placeholder(file):
-        raise ValueError(f"{file} {what}")
     readers = {
         ".safetensors": _read_safetensors,
         ".msgpack": _read_msgpack,
@@ -105,12 +106,16 @@ def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
 def _read_safetensors(file: pathlib.Path) -> dict[str, np.ndarray]:
     # The library's numpy reader does not know bfloat16.
     with decoding("safetensors file"):
-        return {
-            name: np.frombuffer(
-                tensor["data"], np.dtype(_DTYPES[tensor["dtype"]])
-            ).reshape(tensor["shape"])
-            for name, tensor in safetensors.deserialize(file.read_bytes())
-        }
+        arrays = {}
+        for name, tensor in safetensors.deserialize(file.read_bytes()):
+            if tensor["dtype"] not in _DTYPES:
+                raise DataError(
+                    f"{ascii(name[:120])} has numbers of type {tensor['dtype']}; read are "
+                    f"{', '.join(_DTYPES)}. Choose weights that are not quantised"
+                )
+            flat = np.frombuffer(tensor["data"], np.dtype(_DTYPES[tensor["dtype"]]))
+            arrays[name] = flat.reshape(tensor["shape"])
+        return arrays
 
 
 def _read_msgpack(file: pathlib.Path) -> dict[str, np.ndarray]:

@@ -59,6 +59,24 @@ def test_what_is_refused_is_named(text, expected):
     assert str(caught.value).endswith("; copy it")
 
 
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    low: int
+    high: int
+
+    def __post_init__(self):
+        if self.low > self.high:
+            raise ValueError(f"low is {self.low}, above high, which is {self.high}")
+
+
+def test_a_check_of_a_dataclass_speaks_for_itself():
+    with pytest.raises(DataError) as error:
+        json_file.parse(
+            '{"low": 2, "high": 1}', Checked, name="a.json", advice="mend it"
+        )
+    assert str(error.value) == "a.json: low is 2, above high, which is 1; mend it"
+
+
 def test_foreign_files_may_have_more_keys():
     assert parse('{"dims": [1, 2, 3], "x": 1}', extra="ignore").dims == (1, 2, 3)
 

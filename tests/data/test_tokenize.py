@@ -228,11 +228,7 @@ def fast(folder, **changes):
 def test_a_tokenizer_that_does_not_end(tmp_path, monkeypatch):
     monkeypatch.setattr(tokenize, "_run", RUN)
     grows = {"type": "Sequence", "normalizers": [GROWS] * 60}
-    folder = fast(tmp_path / "t", normalizer=grows)
-    kind = {
-        "tokenizer_class": "PreTrainedTokenizerFast"
-    }  # whose normalizer is the file's
-    (folder / "tokenizer_config.json").write_text(json.dumps(kind))
+    folder = generic(tmp_path / "t", normalizer=grows)
     start = time.monotonic()
     with pytest.raises(ValueError, match="takes more|ended its process"):
         pieces(["a a a"], folder)
@@ -246,6 +242,56 @@ def test_ids_that_are_none(tmp_path, number):
     folder = fast(tmp_path / "t", added_tokens=[token])
     with pytest.raises(ValueError, match="tokenizer.json.*added_tokens.0.id"):
         pieces(["fun"], folder)
+
+
+def generic(folder, **changes):
+    """As `fast`; all that its tokenizer.json says holds, and no class changes it."""
+    fast(folder, **changes)
+    facts = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts))
+    return folder
+
+
+def test_an_id_that_the_pieces_hold(tmp_path):
+    post = json.loads((fast(tmp_path / "t") / "tokenizer.json").read_text())
+    post = post["post_processor"]
+    post["special_tokens"]["[SEP]"]["ids"] = [2**32 - 1]
+    folder = generic(tmp_path / "t", post_processor=post)
+    with pytest.raises(ValueError, match=r"'\[SEP\]' the id 4294967295, but ids end"):
+        pieces(["fun"], folder)
+
+
+def test_a_tokenizer_without_special_tokens(tmp_path):
+    folder = generic(tmp_path / "t", post_processor=None)
+    assert pieces(["a fun"], folder)[0] == [words("a", "fun")[1:-1]]
+    with pytest.raises(DataError, match="are not those"):  # and ends with none
+        word_pieces(_with_pieces(SEP), folder, max_length=8)
+
+
+@pytest.mark.parametrize(
+    "facts,key",
+    [
+        ([], "content"),
+        ({"do_lower_case": "yes"}, "do_lower_case"),
+        ({"tokenizer_class": ["BertTokenizer"]}, "tokenizer_class"),
+        ({"cls_token": {"content": 3}}, "cls_token"),
+        ({"added_tokens_decoder": {"-1": {"content": "a"}}}, "added_tokens_decoder.-1"),
+        ({"added_tokens_decoder": {str(2**32): {"content": "a"}}}, "added_tokens_dec"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, facts, key):
+    folder = tokenizer(tmp_path / "t")
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=f"tokenizer_config.json.*{key}"):
+        pieces(["fun"], folder)
+
+
+def test_settings_lead_to_no_other_file(tmp_path):
+    other = tokenizer(tmp_path / "other", [*SPECIAL, "fun"])
+    names = ("vocab_file", "tokenizer_file", "gguf_file", "name_or_path")
+    leads = {name: str(other / "vocab.txt") for name in names}
+    folder = tokenizer(tmp_path / "t", fast_tokenizer_files=["../x.json"], **leads)
+    assert pieces(["fun"], folder)[0] == [words("fun")]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"model": 3}', "[" * 9999])

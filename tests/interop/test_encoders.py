@@ -44,7 +44,17 @@ def test_a_bert():
     assert (config.hidden_size, config.padding_position) == (12, None)
 
 
+@pytest.mark.parametrize("config,facts", [(bert.config, BERT), (xlnet.config, XLNET)])
+def test_messages_are_short(config, facts):
+    name = "hidden_act" if config is bert.config else "d_head"
+    with pytest.raises(ValueError, match=name) as error:
+        config(facts | {name: "x\x1b" * 9999})
+    assert len(str(error.value)) < 300 and str(error.value).isprintable()
+
+
 def test_a_roberta_counts_from_its_padding():
+    config = bert.config({**BERT, "model_type": "roberta", "pad_token_id": 0})
+    assert (config.padding_position, config.max_length) == (0, 9)
     config = bert.config({**BERT, "model_type": "roberta", "pad_token_id": 1})
     assert (config.padding_position, config.max_length) == (1, 8)
     assert bert.config({**BERT, "model_type": "bert"}).max_length == 10
@@ -64,6 +74,14 @@ def test_a_roberta_counts_from_its_padding():
             {"model_type": "roberta", "pad_token_id": None},
             r"pad_token_id \(None\)",
         ),
+        *(
+            (bert.config, BERT, {"model_type": "roberta", "pad_token_id": pad}, words)
+            for pad, words in (
+                *((True, r"pad_token_id \(True\)"), (-1, r"pad_token_id \(-1\)")),
+                (9, "max_position_embeddings is 10, .*pad_token_id 9"),
+            )
+        ),
+        (xlnet.config, XLNET, {"d_model": 9}, "d_model is 9, .*even width"),
         (xlnet.config, XLNET, {"attn_type": "uni"}, "attn_type='uni'"),
         (xlnet.config, XLNET, {"clamp_len": 100}, "clamp_len=100"),
         (xlnet.config, XLNET, {"d_head": 5}, "d_head=5"),

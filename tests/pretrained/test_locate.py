@@ -10,6 +10,11 @@ def test_a_folder(tmp_path):
     assert locate(str(tmp_path)) == tmp_path
 
 
+def test_a_home_that_is_not_there():
+    with pytest.raises(ValueError, match=r"~nobody-here/bert: there is no home folder"):
+        locate("~nobody-here/bert")
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"no folder .*gone; put config.json"):
         locate(str(tmp_path / "gone"))

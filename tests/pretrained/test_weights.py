@@ -77,6 +77,25 @@ def test_an_index_does_not_lead_elsewhere(tmp_path, part):
         weights.read(index(tmp_path, {"a.weight": part}))
 
 
+@pytest.mark.parametrize("part", ["config.json", "model.safetensors.index.json", ""])
+def test_an_index_lists_weights(tmp_path, part):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="no file of weights like .*safetensors"):
+        weights.read(index(tmp_path, {"a.weight": part}))
+    with pytest.raises(ValueError, match="index.json lists no file"):
+        weights.read(index(tmp_path, {}))
+
+
+def test_numbers_that_are_not_read(tmp_path):
+    header = b'{"x": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}'
+    content = len(header).to_bytes(8, "little") + header + b"\0\0"
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(
+        ValueError, match="'x' has numbers of type F8_E4M3; read are F64"
+    ):
+        weights.read(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"weight_map": 3}', "{}"])
 def test_a_damaged_index(tmp_path, content):
     (tmp_path / "model.safetensors.index.json").write_text(content)
