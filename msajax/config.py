@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import os
 import pathlib
 import re
 import sys
@@ -32,6 +33,9 @@ _FREE = (
     *("parallel.devices", "parallel.coordinator", "parallel.num_processes"),
     *("parallel.process_id", "checkpoint.seconds"),
 )
+
+# Keys that name a folder, which may be spelled in several ways.
+_PATHS = ("init_from", "text.encoder")
 
 # No system has as many; more would take minutes to build.
 _LAYERS, _SIZE = 1000, 2**16
@@ -142,9 +146,13 @@ def check(config: Config) -> None:
             )
         key, default = f"config.model.{name}", fields[name]
         value = config_values.coerce(key, config.model[name], default)
-        fixed = isinstance(default, tuple) and ... not in typing.get_args(hints[name])
+        kinds = typing.get_args(hints[name])
+        fixed = isinstance(default, tuple) and ... not in kinds
         if fixed and len(value) != len(default):
             raise ValueError(f"{key} is {value}; give {len(default)} values: {default}")
+        if isinstance(default, tuple):
+            like = (default or (kinds[0](),))[0]
+            value = tuple(config_values.coerce(key, item, like) for item in value)
         if "dropout" in name and not all(0 <= v < 1 for v in np.ravel(value)):
             raise ValueError(f"{key} is {value}; a dropout rate is at least 0, below 1")
         if "layers" in name and not all(0 <= v <= _LAYERS for v in np.ravel(value)):
@@ -281,7 +289,14 @@ def differences(new: Config, old: Config) -> list[str]:
     flat_new, flat_old = _identity(new), _identity(old)
     keys = sorted(flat_new.keys() | flat_old.keys())
     changed = [k for k in keys if flat_new.get(k) != flat_old.get(k)]
+    for key in _PATHS:
+        if key in changed and _same_file(flat_new[key], flat_old[key]):
+            changed.remove(key)
     return [f"{k}: {flat_old.get(k)!r} -> {flat_new.get(k)!r}" for k in changed]
+
+
+def _same_file(new: str, old: str) -> bool:
+    return os.path.exists(new) and os.path.exists(old) and os.path.samefile(new, old)
 
 
 def sha256(config: Config) -> str:

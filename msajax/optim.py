@@ -54,10 +54,17 @@ class Optimizer:
                 raise ValueError(
                     f'unknown optimizer {key} "{value}". Known: {", ".join(known)}'
                 )
-        for key in ("learning_rate", "weight_decay", "clip_norm", "clip_value"):
+        least_0 = ("learning_rate", "weight_decay", "clip_norm", "clip_value", "eps")
+        for key in (*least_0, "plateau_factor", "plateau_patience"):
             if not getattr(self, key) >= 0:
                 raise ValueError(
                     f"optimizer {key} is {getattr(self, key)}, but must be at least 0"
+                )
+        for key in ("b1", "b2"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(
+                    f"optimizer {key} is {getattr(self, key)}, but it is a share of the "
+                    "average before: give 0 or more and less than 1"
                 )
         if not 0 <= self.warmup < 1:
             raise ValueError(

@@ -185,6 +185,11 @@ def _load_saved(folder: pathlib.Path) -> _Saved:
     saved = json_file.read(folder / "spec.json", _Saved, advice=_ADVICE)
     for name in _NEEDED - {*saved.fields}:
         raise DataError(f'{folder / "spec.json"}: "fields" lacks "{name}"; {_ADVICE}')
+    if saved.label_range and not saved.label_range[0] < saved.label_range[1]:
+        raise DataError(
+            f'{folder / "spec.json"}: "label_range" is {saved.label_range}, but its first '
+            f"number is the lowest label; {_ADVICE}"
+        )
     for name in saved.fields:
         if name not in FIELDS:
             raise DataError(

@@ -41,6 +41,8 @@ def test_overrides_take_the_type_of_the_default():
         ("model.text_outt", "1", 'unknown key "text_outt" in config.model; did you mean "text_out"'),
         ("model.spec", "1", 'unknown key "spec" in config.model'),
         ("model.hidden_dims", "1,2", r"config.model.hidden_dims is \(1, 2\); give 3 values"),
+        ("model.hidden_dims", "1.5,2,3", "config.model.hidden_dims is 1.5 .float., but must be of type int"),
+        ("model.class_weights", "None,", "config.model.class_weights is None"),
         ("train", "1", "config.train is a group"),
         ("train.epochs", "many", "config.train.epochs is 'many' .str., but must be of type int"),
         ("train.epochs", "1.5", "config.train.epochs is 1.5 .float., but must be of type int"),
@@ -170,3 +172,15 @@ def test_configs_of_older_runs_have_the_newer_keys():
     values = json.loads(configs.to_json(load()))
     del values["epochs_scale"], values["data"]["unlabelled"]
     assert not configs.differences(configs.from_json(json.dumps(values)), load())
+
+
+def test_another_spelling_of_a_folder_is_no_other_run(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    first = load(init_from=str(tmp_path / "a"))
+    for same in ("a/", "b/../a", "link"):
+        assert not configs.differences(load(init_from=f"{tmp_path}/{same}"), first)
+    for other in (f"{tmp_path}/b", f"{tmp_path}/none", ""):
+        (changed,) = configs.differences(load(init_from=other), first)
+        assert changed.startswith("init_from")

@@ -73,6 +73,23 @@ def change(path, key, value):
             ("model.text_out", 10**9),
             ("model.hidden_dims", [0, 1, 1]),
         ),
+        *(
+            ("model.hidden_dims", value)
+            for value in (
+                [None, 1, 1],
+                ["x", 1, 1],
+                [[], 1, 1],
+                [{}, 1, 1],
+                [1.5, 1, 1],
+            )
+        ),
+        *(
+            ("model.hidden_dims", [1, 1, True]),
+            ("model.class_weights", ["x"]),
+            ("optimizer.b1", 10**30),
+            ("optimizer.eps", -1),
+            ("optimizer.plateau_patience", -1),
+        ),
         *(("precision", "float8"), ("deterministic", "yes"), ("init_from", None)),
     ],
 )
@@ -89,6 +106,7 @@ def test_a_wrong_value_in_the_config_is_named(folder, key, value):
         *(("dims", [1, 2]), ("dims", [0, 1, 2]), ("lengths", [-1, 1, 1])),
         *(("num_train", 1.5), ("num_train", 10**12), ("fields", ["texxt"])),
         *(("fields", []), ("fields", "text"), ("label_range", [1]), ("classes", [1])),
+        ("label_range", [1, -1]),
         *(("data_sha256", None), ("phase_data", []), ("other", 1)),
     ],
 )
