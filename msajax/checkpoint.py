@@ -120,7 +120,7 @@ class Checkpoints:
         items["book"] = ocp.args.JsonSave(dataclasses.asdict(book))  # pyright: ignore
         try:
             if processes.is_first():
-                self.clean()
+                clean(self._folder)
             home = self._home()
             self._handler.save(
                 home / part.name, args=ocp.args.Composite(**items), force=True
@@ -134,7 +134,7 @@ class Checkpoints:
                 self._prove(part, trees)
         except Exception as error:
             if processes.is_first():
-                self.clean()
+                clean(self._folder)
             # Orbax wraps a write that failed in errors of its own.
             free = shutil.disk_usage(self._folder.parent).free
             if "No space left" not in str(error) and free > 1 << 20:
@@ -149,13 +149,6 @@ class Checkpoints:
             durable.replace(part, self._folder / str(number))
             self._drop(self.numbers()[:-_KEEP])
         processes.barrier("saved")
-
-    def clean(self) -> None:
-        """Removes what saves that did not end have left: it would keep a full disk full."""
-        if self._folder.is_dir():
-            for path in self._folder.iterdir():
-                if _LEFT.fullmatch(path.name):
-                    shutil.rmtree(path, ignore_errors=True)
 
     def _home(self) -> pathlib.Path:
         """The folder by a name that Orbax can write to and read back: a link, where its own is none."""
@@ -271,6 +264,14 @@ class Checkpoints:
             f"{path} is a checkpoint of {what}: folders were renamed or copied. Put them "
             "back, or delete this one: the seed starts over"
         )
+
+
+def clean(folder: pathlib.Path) -> None:
+    """Removes what saves that did not end have left: it would keep a full disk full."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _LEFT.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _read_plain(path: pathlib.Path) -> tuple[_Manifest, Book]:

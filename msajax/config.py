@@ -20,8 +20,8 @@ from msajax import config_text, config_values, models
 from msajax.book import Phase
 from msajax.config_schema import SavedConfig
 from msajax.data import json_file
-from msajax.data import splits as split_rows
 from msajax.data.spec import DATASETS, MODALITIES, Spec, suggest
+from msajax.data.splits import check_shares
 from msajax.optim import Optimizer, check_regex
 
 # A ConfigDict; its attributes are the recipe's, which no type checker can know.
@@ -172,7 +172,7 @@ def check(config: Config) -> None:
             f"config.data.modalities is {config.data.modalities}; give some of "
             f"{', '.join(MODALITIES)}"
         )
-    split_rows.check(config.data.split, config.data.fraction)
+    check_shares(config.data.split, config.data.fraction)
     seeds = config.train.seeds
     if (
         not seeds

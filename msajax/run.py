@@ -243,11 +243,11 @@ def _report(
     if processes.is_first():
         workdir.write_json(setting.folder / "results.json", result)
         for name in splits:
-            path, split = (
-                setting.folder / f"predictions_{name}.csv",
-                corpus.splits[name],
+            path = setting.folder / f"predictions_{name}.csv"
+            found = preds[name]
+            output.write_predictions(
+                path, corpus.splits[name], found, setting.spec.classes
             )
-            output.write_predictions(path, split, preds[name], setting.spec.classes)
         _note(setting, [corpus.splits[name] for name in splits])
     _print(setting, result, ("test", "valid"))
     return 0 if len(books) == len(config.train.seeds) else 1

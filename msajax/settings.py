@@ -138,8 +138,7 @@ def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
     """What a corpus to train on is, checked against what the recipe expects."""
     need_splits(corpus, ("train", "valid", "test"))
     spec = loader.make_spec(corpus, **expected(config, corpus))
-    has_words = config.text.encoder or config.text.vocabulary
-    if "text" not in spec.fields and not has_words:
+    if "text" not in spec.fields and not _cuts_text(config):
         raise ValueError(
             "the data has word pieces of the text but no features; name the encoder that "
             "they were made for (config.text.encoder, with config.text.frozen=True for a "
@@ -148,13 +147,16 @@ def make_spec(config: configs.Config, corpus: Corpus) -> Spec:
     return spec
 
 
+def _cuts_text(config: configs.Config) -> bool:
+    """Whether the system reads the text in pieces: an encoder's, or words of the run's own."""
+    return bool(config.text.encoder or config.text.vocabulary)
+
+
 def expected(config: configs.Config, corpus: Corpus) -> dict[str, Any]:
     """What a recipe expects of a corpus: the arguments of `loader.make_spec`."""
     data = config.data
     dims, lengths = data.dims, data.lengths
-    if (
-        config.text.encoder or config.text.vocabulary
-    ):  # it fixes those of the text, not the recipe's features
+    if _cuts_text(config):  # it fixes those of the text, not the recipe's features
         arrays = corpus.splits["train"].arrays
         steps, *dim = arrays["text" if "text" in arrays else "text_ids"].shape[1:]
         dims = (*dim, *dims[1:]) if dim and dims else dims

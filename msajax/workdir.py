@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from msajax import checkpoint
 from msajax import config as configs
 from msajax.checkpoint import Checkpoints, Owner
 from msajax.data import json_file, parts
@@ -178,7 +179,7 @@ def checkpoints(
 def clean(folder: pathlib.Path) -> None:
     """Removes what saves that were killed left in a run's folder, which is locked."""
     for home in folder.glob("seed_*/checkpoints"):
-        Checkpoints(home).clean()
+        checkpoint.clean(home)
 
 
 def _load_saved(folder: pathlib.Path) -> _Saved:

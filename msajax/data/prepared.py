@@ -169,30 +169,30 @@ class StoredSequences:
 
 
 class _Chosen:
-    """Rows of several data sources that follow each other, in an order of their own."""
+    """Rows of arrays [N, L, D] or stored sequences that follow each other, in an order of their own."""
 
-    def __init__(self, sources: Sequence[Any], sizes: Sequence[int], rows: np.ndarray):
-        self._sources = sources
-        ends = np.cumsum(sizes)
-        self._source = np.searchsorted(ends, rows, side="right")
-        self._row = rows - np.concatenate([[0], ends])[self._source]
+    def __init__(self, parts: Sequence[Any], field: str, rows: np.ndarray):
+        self._parts, self._field = parts, field
+        ends = np.cumsum([len(part) for part in parts])
+        self._part = np.searchsorted(ends, rows, side="right")
+        self._row = rows - np.concatenate([[0], ends])[self._part]
 
     def __getitems__(self, index: Sequence[int]) -> list[dict[str, np.ndarray]]:
         wanted, found = np.asarray(index, int), {}
-        for i, source in enumerate(self._sources):
-            places = wanted[self._source[wanted] == i].tolist()
-            read = source.__getitems__(self._row[places].tolist()) if places else ()
-            found.update(zip(places, read, strict=True))
-        return [found[i] for i in index]
+        for i, part in enumerate(self._parts):
+            places = np.flatnonzero(self._part[wanted] == i)
+            if len(places):
+                values = part[self._row[wanted[places]]]
+                found.update(zip(places.tolist(), values, strict=True))
+        return [{self._field: found[i]} for i in range(len(wanted))]
 
 
-def choose(parts: Sequence[StoredSequences], rows: np.ndarray) -> StoredSequences:
-    """Rows of sequences that follow each other, of the longest one's steps; reads nothing."""
-    first = parts[0]
-    steps = max(part.shape[1] for part in parts)
-    chosen = _Chosen([p._rows for p in parts], [len(p) for p in parts], rows)
-    shape = (len(rows), steps, *first.shape[2:])
-    return StoredSequences(chosen, first._field, shape, first.dtype)
+def choose(parts: Sequence[Any], rows: np.ndarray) -> StoredSequences:
+    """Rows of sequences of equal steps that follow each other, in memory or stored; reads nothing."""
+    stored = next(part for part in parts if isinstance(part, StoredSequences))
+    chosen = _Chosen(parts, stored._field, rows)
+    shape = (len(rows), *stored.shape[1:])
+    return StoredSequences(chosen, stored._field, shape, stored.dtype)
 
 
 def _verify(folder: pathlib.Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data import prepared
+from msajax.data import loader, prepared
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
@@ -18,7 +18,7 @@ NAMES = ("train", "valid", "test")
 _OF_VIDEO = re.compile(r"(.+?)(?:\$_\$.*|\[[^\[\]]*\])", re.DOTALL)
 
 
-def check(shares: Sequence[float], fraction: float) -> None:
+def check_shares(shares: Sequence[float], fraction: float) -> None:
     """Refuses shares of the splits, () for the file's own, or a fraction, that are none.
 
     Raises:
@@ -52,7 +52,7 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
     Raises:
       DataError: shares that are none, or too few rows for them.
     """
-    check(shares, 1.0)
+    check_shares(shares, 1.0)
     old = list(corpus.splits.values())
     ids = np.concatenate([split.ids for split in old])
     sizes = [int(share * len(ids)) for share in shares]
@@ -75,7 +75,7 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
                 f"config.data.split={tuple(shares)} leaves no row for {name} of "
                 f"{len(ids)}; give a file with more videos, or other shares"
             )
-        arrays = {key: _rows([s.arrays[key] for s in old], rows) for key in keys}
+        arrays = {key: take([s.arrays[key] for s in old], rows) for key in keys}
         splits[name] = Split(ids[rows], texts[rows], arrays)
     counts = " / ".join(str(len(split)) for split in splits.values())
     videos = len({_video(i) for i in ids.tolist()})
@@ -90,14 +90,12 @@ def first(corpus: Corpus, fraction: float) -> Corpus:
     Raises:
       DataError: a fraction that is none.
     """
-    check((), fraction)
+    check_shares((), fraction)
     if fraction == 1 or "train" not in corpus.splits:
         return corpus
     train = corpus.splits["train"]
     count = max(1, round(fraction * len(train)))
-    arrays = {
-        key: _rows([array], np.arange(count)) for key, array in train.arrays.items()
-    }
+    arrays = {key: take([x], slice(count)) for key, x in train.arrays.items()}
     kept = Split(train.ids[:count], train.raw_text[:count], arrays)
     note = (
         f"trains on the first {count} of {len(train)} training rows "
@@ -131,16 +129,14 @@ def _places(ids: Sequence[str], sizes: Sequence[int], seed: int) -> np.ndarray:
     return place
 
 
-def _rows(parts: Sequence[Any], rows: np.ndarray) -> Any:
-    """Rows of arrays [N, ...] that follow each other, padded to the longest of them."""
-    if any(isinstance(part, prepared.StoredSequences) for part in parts):
-        return prepared.choose(parts, rows)
-    if parts[0].ndim > 1:
+def take(parts: Sequence[Any], rows: np.ndarray | slice = slice(None)) -> Any:
+    """Rows of arrays [N, ...] that follow each other, padded to the longest of them.
+
+    Sequences of a store stay there: where one part is of a store, so is the result.
+    """
+    if len(parts[0].shape) > 1:
         steps = max(part.shape[1] for part in parts)
-        parts = [_longer(part, steps) for part in parts]
+        parts = [loader.resize(part, steps) for part in parts]
+    if any(isinstance(part, prepared.StoredSequences) for part in parts):
+        return prepared.choose(parts, np.arange(sum(map(len, parts)))[rows])
     return np.concatenate(parts)[rows]
-
-
-def _longer(array: np.ndarray, steps: int) -> np.ndarray:
-    widths = [(0, 0), (0, steps - array.shape[1]), *[(0, 0)] * (array.ndim - 2)]
-    return np.pad(array, widths)

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data import loader
+from msajax.data import splits
 from msajax.data.columns import UNLABELLED
 from msajax.data.errors import DataError
-from msajax.data.prepared import StoredSequences
 from msajax.data.spec import Corpus, Split
 
 
@@ -111,28 +110,4 @@ def _one_after_the_other(key: str, first: Any, second: Any) -> Any:
             f"{key} has {second.shape[-1]} features per step in the rows without labels, "
             f'but {first.shape[-1]} in the split "train"'
         )
-    if len(first.shape) == 1:
-        return np.concatenate([first, second])
-    steps = max(first.shape[1], second.shape[1])
-    both = [loader.resize(array, steps) for array in (first, second)]
-    if not any(isinstance(array, StoredSequences) for array in both):
-        return np.concatenate(both)
-    shape = (len(first) + len(second), *both[0].shape[1:])
-    return StoredSequences(_Rows(key, both), key, shape, both[0].dtype)
-
-
-class _Rows:
-    """Rows of two arrays [N, L, D] or stored sequences, read as those of a store."""
-
-    def __init__(self, field: str, arrays: list[Any]):
-        self._field, self._arrays = field, arrays
-
-    def __getitems__(self, index: list[int]) -> list[dict[str, np.ndarray]]:
-        numbers, first = np.array(index, int), len(self._arrays[0])
-        behind = numbers >= first
-        found = np.zeros(
-            (len(numbers), *self._arrays[0].shape[1:]), self._arrays[0].dtype
-        )
-        found[~behind] = self._arrays[0][numbers[~behind]]
-        found[behind] = self._arrays[1][numbers[behind] - first]
-        return [{self._field: found[i]} for i in range(len(found))]
+    return splits.take([first, second])

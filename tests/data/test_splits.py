@@ -123,7 +123,7 @@ def test_rows_of_stores_stay_there():
         prepared.StoredSequences(source, "audio", (n, steps, 1), np.float32)
         for source, n, steps in zip(sources, (3, 2), (3, 4), strict=True)
     ]
-    chosen = prepared.choose(parts, np.array([4, 0, 3, 2]))
+    chosen = splits.take(parts, np.array([4, 0, 3, 2]))
     assert chosen.shape == (4, 4, 1) and not sources[0].read and not sources[1].read
     found = chosen[[0, 2, 2, 3]]
     np.testing.assert_array_equal(found[:, 0, 0], [4, 3, 3, 2])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from msajax.data import store, unlabelled
+from msajax.data import loader, store, unlabelled
 from msajax.data.errors import DataError
 from msajax.data.read import read
 from msajax.data.spec import Corpus
@@ -102,9 +102,7 @@ def test_rows_join_the_training_split(samples, write):
 def test_rows_of_other_lengths_are_padded(samples, write):
     source = read_mixed(samples, write)
     rows = source.splits["unlabelled"]
-    longer = {
-        k: unlabelled.loader.resize(rows.arrays[k], 9) for k in ("audio", "audio_mask")
-    }
+    longer = {k: loader.resize(rows.arrays[k], 9) for k in ("audio", "audio_mask")}
     rows.arrays.update(longer)
     arrays = unlabelled.join(source, rows).splits["train"].arrays
     assert arrays["audio"].shape[:2] == arrays["audio_mask"].shape == (8, 9)
