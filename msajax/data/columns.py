@@ -20,7 +20,9 @@ _ALIASES = {
 }
 _LISTED = 30  # names of keys in a message
 _LABELS_OF_A_ROW = 100  # else references could make one array many times
+_MASK = 3  # a step's mask and its place while it is moved, as float32
 _BYTE = 100  # bytes for each byte to decode
+_PIECE = 12  # bytes of a word piece while it is checked
 _OBJECT = 150  # bytes of an element as an object: its strings, its place in a dict
 
 
@@ -130,8 +132,13 @@ def numbers(values: Any, *, name: str) -> np.ndarray:
     for value in flat:
         if not isinstance(value, int | float | np.number):
             raise DataError(f"{name} holds {_shown(value)}, expected numbers")
-    with decoding(name):
+    try:
         return np.array(flat, np.float64)
+    except (TypeError, OverflowError) as error:
+        raise DataError(
+            f"{name} holds a number that is complex or larger than 1.8e308, expected "
+            "real numbers"
+        ) from error
 
 
 def labels(values: Any, *, name: str) -> np.ndarray:
@@ -161,8 +168,9 @@ def _stacked(rows: list | tuple, name: str) -> np.ndarray:
     """A row for each small array, list or number."""
     with decoding(name):
         for row in rows:  # references could make one list many times
-            if _count(row) > _LABELS_OF_A_ROW:
+            if (count := _count(row)) > _LABELS_OF_A_ROW:
                 raise DataError(f"{name} has rows of many values, expected numbers")
+            budget.spend(_OBJECT * count, f"{name}, {len(rows)} rows of several values")
         arrays = [np.asarray(row, object) for row in rows]
     if all(array.size == 1 for array in arrays):
         arrays = [array.reshape(()) for array in arrays]
@@ -216,8 +224,14 @@ def features(values: Any, *, name: str) -> np.ndarray:
         raise DataError(f"{name} is an array {list(values.shape)}: it has no features")
     spend_features(values.shape, name=name)
     if values.dtype.kind == "O":
-        with decoding(name):
+        budget.spend(8 * values.size, f"{name} {list(values.shape)}")
+        try:
             values = values.astype(np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(
+                f"{name} is an array of objects that are not all numbers, expected "
+                "numbers [N, L, D] or [N, D]"
+            ) from error
     return values if values.ndim == 3 else values[:, None, :]
 
 
@@ -227,8 +241,10 @@ def word_pieces(text_bert: Any) -> dict[str, np.ndarray]:
     Raises:
       DataError: another shape, or other numbers.
     """
+    values = features(text_bert, name="text_bert")
+    budget.spend(_PIECE * values.size, f"text_bert {list(values.shape)}")
     with np.errstate(all="ignore"):  # what is no whole number is refused below
-        values = features(text_bert, name="text_bert").astype(np.float64)
+        values = values.astype(np.float64)
     if values.shape[1] != 3:
         raise DataError(
             f"text_bert has the shape {list(values.shape)}, expected [N, 3, L]: word "
@@ -249,13 +265,15 @@ def word_pieces(text_bert: Any) -> dict[str, np.ndarray]:
 
 
 def spend_features(shape: tuple[int, ...], *, name: str) -> None:
-    """Takes the memory of features [N, L, D] and their mask, as they are cleaned, from the budget.
+    """Takes the memory of features [N, L, D] as float32, and of their mask, from the budget.
+
+    What the file's own arrays take is not in it.
 
     Raises:
       DataError: they are out of proportion to the file.
     """
     steps, width = math.prod(shape[:-1]), shape[-1]
-    budget.spend(8 * steps * (width + 1), f"{name} {list(shape)}")
+    budget.spend(4 * steps * (width + _MASK), f"{name} {list(shape)}")
 
 
 def _flat(values: Any, name: str) -> list[Any]:

@@ -1,8 +1,28 @@
 """The one error that a data file can cause."""
 
 import contextlib
+import struct
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
+
+# What exceptions of decoders mean for the file: type, a part of the text, plain words.
+# The texts themselves speak of the decoder's inside.
+_MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
+    (zipfile.BadZipFile, "CRC", "its content does not match its checksum"),
+    (
+        zipfile.BadZipFile,
+        "not a zip file",
+        "the table of contents at its end is missing, as in a file that was cut off",
+    ),
+    (zipfile.BadZipFile, "", "its table of contents is damaged"),
+    (zlib.error, "", "its compressed content cannot be unpacked"),
+    (EOFError, "", "it ends too early"),
+    (struct.error, "", "it ends too early"),
+    (RecursionError, "", "it is nested too deeply"),
+    (UnicodeDecodeError, "", "it has bytes that stand for no characters"),
+)
 
 
 class DataError(ValueError):
@@ -10,7 +30,7 @@ class DataError(ValueError):
 
 
 @contextlib.contextmanager
-def decoding(kind: str) -> Iterator[None]:
+def decoding(kind: str, *, advice: str = "copy or download it again") -> Iterator[None]:
     """Turn whatever a decoder raises on a damaged file into a `DataError`.
 
     Decoders of the standard library and of numpy answer damage with a dozen
@@ -19,6 +39,7 @@ def decoding(kind: str) -> Iterator[None]:
 
     Args:
       kind: what the file was taken for, for the message.
+      advice: what to do about a damaged one.
 
     Raises:
       DataError: in place of any exception.
@@ -35,7 +56,14 @@ def decoding(kind: str) -> Iterator[None]:
             "needs a machine with more memory"
         ) from error
     except Exception as error:
-        raise DataError(
-            f"truncated or damaged {kind} ({type(error).__name__}: "
-            f"{ascii(str(error)[:200])}); copy or download it again"
-        ) from error
+        meaning = _meaning(error)
+        what = f"truncated or damaged {kind}" + (f": {meaning}" if meaning else "")
+        raise DataError(f"{what}; {advice}") from error
+
+
+def _meaning(error: Exception) -> str:
+    """An exception in words for the owner of the file; '' for one that tells nothing of it."""
+    for kind, part, words in _MEANINGS:
+        if isinstance(error, kind) and part in str(error):
+            return words
+    return ""

@@ -8,6 +8,7 @@ Format: Rahman et al., "Integrating Multimodal Information in Large Pretrained
 Transformers", ACL 2020, and its repository.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,7 @@ def _stack(rows: list[np.ndarray], name: str) -> np.ndarray:
         raise DataError(f"{name} has other widths in other rows: {sorted(widths)}")
     shape = (len(rows), max([1, *map(len, rows)]), widths.pop())
     columns.spend_features(shape, name=name)
+    budget.spend(4 * math.prod(shape), f"{name} {list(shape)}")  # until it is cleaned
     stacked = np.zeros(shape, np.float32)
     with np.errstate(all="ignore"):  # what becomes inf is counted in cleaning
         for x, padded in zip(rows, stacked, strict=True):

@@ -14,11 +14,12 @@ are not read.
     np.savez("corpus.npz", id=ids, split=splits, label=labels, audio=audio)
 """
 
+import io
 import math
 import os
 import zipfile
 from collections.abc import Collection
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -29,11 +30,14 @@ from msajax.data.spec import MODALITIES, Corpus, Split
 
 _LABELS = ("label", *(f"label_{name}" for name in MODALITIES))
 _LENGTHS = tuple(f"{name}_length" for name in MODALITIES)
-# By the version of an array's file; version 3 is for records.
+# By the version of a .npy file: bytes of its header's length, numpy's reader of the
+# header. Version 3 differs in the names of a record's fields, which are not used.
 _HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+    (3, 0): (4, np.lib.format.read_array_header_2_0),
 }
+_HEADER = 10_000  # bytes; numpy refuses longer ones too, once it has read them
 _KEYS = (
     *("id", "split", "raw_text", *MODALITIES, "text_bert"),
     *(*_LENGTHS, *_LABELS, "labelled"),
@@ -123,14 +127,57 @@ def _array(key: str, file: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarr
             f"{key} of the npz is compressed by method {member.compress_type}, as numpy "
             "writes none; save the file with np.savez or np.savez_compressed"
         )
+    if member.flag_bits & 1:
+        raise DataError(
+            f"{key} of the npz is encrypted; save the file without a password"
+        )
     # What an array takes is known from its header, before any of it is unpacked.
-    with file.open(member) as content:
-        try:
-            version = np.lib.format.read_magic(content)
-        except ValueError:
-            raise DataError(f"{key} of the npz is no array") from None
-        shape, _, dtype = _HEADERS[version](content)
-    what = f"{key} of the npz, an array {list(shape)} of {dtype}"
+    what = f"{key} of the npz"
+    with decoding(what), file.open(member) as content:
+        shape, dtype = _claim(what, content)
+    what = f"{what}, an array {str(list(shape))[:80]} of {str(dtype)[:80]}"
     budget.spend(math.prod(shape) * dtype.itemsize, what)
-    with file.open(member) as content:
+    with decoding(what), file.open(member) as content:
         return np.lib.format.read_array(content, allow_pickle=False)
+
+
+def _claim(what: str, content: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and the type that a .npy file says its array has.
+
+    Raises:
+      DataError: a damaged header, or an array that numpy could only unpickle.
+    """
+    try:
+        version = np.lib.format.read_magic(content)
+    except ValueError:
+        raise DataError(f"{what} is no array") from None
+    if version not in _HEADERS:
+        raise DataError(
+            f"{what} is an array file of version {version[0]}.{version[1]}, expected 1.0, "
+            "2.0 or 3.0; save the file with np.savez"
+        )
+    width, parse = _HEADERS[version]
+    length = content.read(width)
+    # numpy would read a header of any size whole, and then look at its size.
+    if (size := int.from_bytes(length, "little")) > _HEADER:
+        raise DataError(
+            f"{what} has a header of {size:,} bytes, expected at most {_HEADER:,}: it is "
+            "damaged, or made to fill the memory; copy or download it again"
+        )
+    header = io.BytesIO(length + content.read(size))
+    try:
+        shape, _, dtype = parse(header)
+    except Exception as error:  # of numpy, or of Python's parser, even a MemoryError
+        raise DataError(
+            f"{what} is truncated or damaged: its header says no shape and type of an "
+            "array; copy or download it again"
+        ) from error
+    if dtype.hasobject:
+        raise DataError(
+            f"{what} is an array of Python objects, which numpy saves as a pickle that "
+            "would have to be run; save numbers as an array of numbers, and texts as "
+            "np.array(texts, str)"
+        )
+    if min(shape, default=0) < 0:
+        raise DataError(f"{what} is damaged: its header says a shape {str(shape)[:80]}")
+    return shape, dtype

@@ -1,11 +1,19 @@
 """The opcodes of a pickle, one at a time, and their arguments; nothing is run."""
 
 import codecs
+import os
 import pickletools
 from typing import Any, BinaryIO
 
 from msajax.data.errors import DataError
 
+# Bytes of an argument's length, by the way in which pickletools says that it has one.
+_WIDTHS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
@@ -13,8 +21,7 @@ def following(file: BinaryIO) -> tuple[str, Any]:
     """Name and argument of the opcode where the file stands; strings of Python 2 as bytes.
 
     Raises:
-      DataError: the end of the file, or no opcode. An argument that is damaged
-        raises whatever `pickletools` does.
+      DataError: the end of the file, no opcode, or an argument that is cut off or damaged.
     """
     code = file.read(1)
     if not code:
@@ -22,8 +29,37 @@ def following(file: BinaryIO) -> tuple[str, Any]:
     opcode = _OPCODES.get(code.decode("latin-1"))
     if opcode is None:
         raise DataError(f"no pickle, or a damaged one: {code!r} at {file.tell() - 1}")
-    reader = _STRINGS.get(opcode.name) or (opcode.arg and opcode.arg.reader)
-    return opcode.name, reader(file) if reader else None
+    if opcode.arg is None:
+        return opcode.name, None
+    reader = _STRINGS.get(opcode.name, opcode.arg.reader)
+    width = _WIDTHS.get(opcode.arg.n, 0)
+    try:
+        return opcode.name, reader(file)
+    except Exception as error:
+        place = file.tell()
+        if _is_cut(file, error, width):
+            value = "an array or a text" if width else "a value"
+            what = f"truncated pickle: it ends in the middle of {value}"
+        elif isinstance(error, MemoryError):
+            raise
+        else:
+            what = f"damaged pickle: the value before byte {place} cannot be decoded"
+        raise DataError(f"{what}; copy or download it again") from error
+
+
+def _is_cut(file: BinaryIO, error: Exception, width: int) -> bool:
+    """Whether the file ends in an argument that could not be read.
+
+    Args:
+      file: where reading ended.
+      error: that ended it.
+      width: bytes of the length that stands before the argument, or 0.
+    """
+    place, end = file.tell(), file.seek(0, os.SEEK_END)
+    if place == end or not width or isinstance(error, UnicodeDecodeError):
+        return place == end
+    file.seek(place - width)  # nothing but the length was read
+    return int.from_bytes(file.read(width), "little") > end - place
 
 
 def _quoted(file: BinaryIO) -> bytes:

@@ -92,7 +92,8 @@ def load(folder: str | os.PathLike, *, limit: float = math.inf) -> Corpus:
     """
     folder = pathlib.Path(folder)
     quiet = contextlib.redirect_stdout(io.StringIO())  # of what tfds says of TensorFlow
-    with decoding("store"), budget.of(folder.iterdir()), quiet:
+    damaged = decoding("store", advice=_ADVICE)
+    with damaged, budget.of(folder.iterdir()), quiet:
         _verify(folder)
         _check_content(folder)
         import tensorflow_datasets as tfds

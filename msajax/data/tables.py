@@ -6,9 +6,18 @@ import os
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from msajax.data import columns, decode
-from msajax.data.errors import DataError, decoding
+from msajax.data.errors import DataError
+
+# What the exceptions of the csv module mean: a part of the text, plain words.
+_MEANINGS = {
+    "field limit": f"a cell has more than {csv.field_size_limit():,} characters, as where "
+    "a quote is missing",
+    "unexpected end": 'a cell begins with a quote (") that is not closed',
+    "expected after": 'text follows the quote (") at the end of a cell',
+}
 
 
 def header(path: str | os.PathLike, encoding: str = "") -> list[str]:
@@ -43,8 +52,7 @@ def rows(
         text = decoder.file(file.read(), name=pathlib.Path(path).name)
     separator = _separator(_first_line(text))
     lines = io.StringIO(text, newline="")
-    with decoding("csv"):
-        table = list(csv.reader(lines, delimiter=separator, strict=True))
+    table = _cells(csv.reader(lines, delimiter=separator, strict=True))
     names = [name.strip() for name in table[0]] if table else []
     for name in needed:
         if name not in names:
@@ -76,6 +84,18 @@ def number(row: dict[str, str], column: str) -> float:
         raise DataError(
             f'{column} is "{row[column][:40]}", expected a number'
         ) from None
+
+
+def _cells(reader: Any) -> list[list[str]]:
+    try:
+        return list(reader)
+    except csv.Error as error:
+        found = [words for part, words in _MEANINGS.items() if part in str(error)]
+        raise DataError(
+            f"truncated or damaged csv: line {reader.line_num}"
+            f"{''.join(f': {words}' for words in found)}; correct it with a text editor, "
+            "or copy or download the file again"
+        ) from error
 
 
 def _first_line(text: str) -> str:

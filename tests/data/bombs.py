@@ -4,6 +4,7 @@ import io
 import pickle
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -53,6 +54,25 @@ def mmsa():
     for _ in range(60):
         nested = [nested, nested]
     yield "nested lists", pickle.dumps(_entry(1, id=nested, raw_text=nested))
+    nested = [0.0] * 10
+    for _ in range(9):
+        nested = [nested] * 10
+    yield (
+        "labels in lists of lists",
+        pickle.dumps(_entry(1, regression_labels=[nested])),
+    )
+    nested = []
+    for _ in range(60):
+        nested = (nested, nested)
+    yield "labels of no number", pickle.dumps(_entry(2, regression_labels=nested))
+    start, end = pickle.dumps(_entry(1, regression_labels=["here"]), 0).split(
+        b"Vhere\n"
+    )
+    deep = b"]" * 3000 + b"a" * 2999
+    yield "labels in deep lists", start + deep + end.split(b"\n", 1)[1]
+    for name, row in (("lists", [0] * 100), ("arrays", np.zeros(100))):
+        entry = _entry(0, id=["a"] * 190_000, regression_labels=[row] * 190_000)
+        yield f"labels that are {name} by reference", pickle.dumps(entry)
     nested = {}
     for _ in range(60):
         nested = {"train": nested, "test": nested}
@@ -238,9 +258,12 @@ def npz():
         "text": frames,
     }
     yield "frames", _zip(members)
+    yield "features up to the limit", _most_features()
     name = np.array(["x" * 5_000_000])
     name = _npy(name.dtype.str, name.shape, name.tobytes())
     yield "a long name of a split", _zip({"id": name, "split": name, "label": zeros})
+    yield "a long header", _long_header()
+    yield "a header of no value", _zip({"id": _npy_of_header(b"-" * 9000 + b"1")})
     yield "a claim", _zip({"id": _npy("<f4", (2**28,), bytes(40))})
     yield "a record", _zip({"id": _npy([("a", "<f4", (10**8,))], (1,), bytes(40))})
     yield "a wrapped size", _zip({"id": _npy("<f4", (2**62, 2**62), bytes(40))})
@@ -252,6 +275,40 @@ def npz():
     at = lying.index(b"PK\x01\x02") + 24
     lying[at : at + 4] = (100).to_bytes(4, "little")
     yield "a lying size", bytes(lying)
+
+
+def _most_features():
+    """Features padded at the front, almost as many as a file of less than 1 MB may hold."""
+    steps, width, rows = 3250, 20, 1000
+    row = bytes(steps * width - width) + b"\x01" * width
+    ids = np.arange(rows).astype("<U3")
+    return _zip(
+        {
+            "id": _npy(ids.dtype.str, ids.shape, ids.tobytes()),
+            "label": _npy("|i1", (rows,), bytes(rows)),
+            "audio": _npy("|i1", (rows, steps, width), row * rows),
+            "not read": np.random.default_rng(0).bytes(850_000),
+        }
+    )
+
+
+def _npy_of_header(header):
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+def _long_header():
+    """An array whose header takes 900 MB."""
+    # Blocks of deflate that stand alone, so that one is compressed and then repeated.
+    flate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    start = flate.compress(b"\x93NUMPY\x02\x00" + (9 * 10**8).to_bytes(4, "little"))
+    start += flate.flush(zlib.Z_FULL_FLUSH)
+    block = flate.compress(b" " * 10**6) + flate.flush(zlib.Z_FULL_FLUSH)
+    member = start + block * 900 + flate.flush()
+    content = bytearray(_zip({"id": member}, zipfile.ZIP_STORED))
+    for at in (0, content.index(b"PK\x01\x02") + 2):
+        content[at + 8] = zipfile.ZIP_DEFLATED
+        content[at + 22 : at + 26] = (12 + 9 * 10**8).to_bytes(4, "little")
+    return bytes(content)
 
 
 def _lzma():

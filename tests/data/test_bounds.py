@@ -54,18 +54,42 @@ def test_no_small_file_takes_a_gigabyte_or_twenty_seconds(measured):
             "one long row",
             "acoustic [2001, 100000, 1], the file's 567.4 kB would",
         ),
+        (
+            "mmsa",
+            "labels in lists of lists",
+            "regression_labels has rows of many values",
+        ),
+        ("mmsa", "labels of no number", "regression_labels has rows of many values"),
+        ("mmsa", "labels in deep lists", "regression_labels: it is nested too deeply"),
+        (
+            "mmsa",
+            "labels that are lists by reference",
+            "labels, 190000 rows of several",
+        ),
+        ("mmsa", "labels that are arrays by reference", "labels, 190000 rows of sever"),
+        (
+            "npz",
+            "a long header",
+            "id of the npz has a header of 900,000,000 bytes, exp",
+        ),
+        (
+            "npz",
+            "a header of no value",
+            "its header says no shape and type of an array",
+        ),
         ("npz", "ids of no width", "id, 1000000000 values, the file's 0.9 kB would"),
         ("npz", "many short ids", "would unfold to"),
         ("npz", "a modality of zeros", "audio [1, 40000000, 1], the file"),
         ("npz", "lzma", "compressed by method 14, as numpy writes none"),
         ("npz", "a long name of a split", 'unknown split "' + "x" * 40 + '". Known'),
         ("label_csv", "one long text", "text, 10001 rows of which one is 130000"),
-        ("label_csv", "an unknown column", "field larger than field limit"),
+        ("label_csv", "an unknown column", "line 1: a cell has more than 131,072 char"),
     ],
 )
 def test_what_a_bomb_is_called(format, name, message, measured):
     assert message in measured[format, name]["error"]
 
 
-def test_dialogues_of_one_line_are_read(measured):
+def test_what_is_within_the_bounds_is_read(measured):
     assert measured["meld", "dialogues of one line"]["error"] == ""
+    assert measured["npz", "features up to the limit"]["error"] == ""

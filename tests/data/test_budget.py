@@ -1,6 +1,6 @@
 import pytest
 
-from msajax.data import budget
+from msajax.data import budget, columns
 from msajax.data.errors import DataError
 
 
@@ -27,3 +27,29 @@ def test_without_a_file_there_is_no_limit(tmp_path):
     with pytest.raises(KeyError), budget.of([tmp_path / "a"]):
         raise KeyError
     budget.spend(2**100, "x")
+
+
+def test_a_larger_file_may_unfold_to_more(tmp_path):
+    for size, limit in (
+        (10**6 - 1, 2**27 + 256 * (10**6 - 1)),
+        (10**7, 2**27 + 512 * 10**7),
+    ):
+        with open(tmp_path / "a", "wb") as file:
+            file.truncate(size)
+        with budget.of([tmp_path / "a"]):
+            budget.spend(limit, "x")
+            with pytest.raises(DataError):
+                budget.spend(1, "x")
+
+
+@pytest.mark.parametrize("size", [3 * 10**5, 9 * 10**5, 2 * 10**6, 10**7])
+@pytest.mark.parametrize("itemsize, ratio", [(4, 150), (1, 60)])
+def test_frames_that_compress_well_are_within_the_budget(
+    size, itemsize, ratio, tmp_path
+):
+    with open(tmp_path / "a", "wb") as file:
+        file.truncate(size)
+    steps = size * ratio // itemsize // 20
+    with budget.of([tmp_path / "a"]):
+        budget.spend(size * ratio, "the array of the file")
+        columns.spend_features((1, steps, 20), name="audio")

@@ -49,7 +49,7 @@ def test_numbers():
     for values, shown in ((["1"], "'1'"), ([None], "a NoneType"), ([[1]], "a list")):
         with pytest.raises(DataError, match=f"x holds {shown}, expected numbers"):
             columns.numbers(values, name="x")
-    with pytest.raises(DataError, match="OverflowError"):
+    with pytest.raises(DataError, match="x holds a number that is complex or larger"):
         columns.numbers([10**400], name="x")
 
 
@@ -60,7 +60,7 @@ def test_features():
     assert columns.features(x.astype(object), name="x").dtype == np.float64
     with pytest.raises(DataError, match=r"array \[2, 0, 4\]: it has no features"):
         columns.features(x[:, :0], name="x")
-    with pytest.raises(DataError, match="could not convert string"):
+    with pytest.raises(DataError, match="x is an array of objects that are not all"):
         columns.features(np.array([["a", 1]], object), name="x")
 
 

@@ -4,6 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from msajax.data import npz
 from msajax.data.errors import DataError
 from msajax.data.read import read
 
@@ -81,7 +82,10 @@ def test_bad_arrays(samples, write):
     refused("split has 2 rows, but id has 10", split=np.array(["train", "test"]))
     refused(r"audio is an array \[10\] of float64, expected", audio=np.ones(10))
     refused(r"audio is an array \[10, 2\] of complex", audio=np.ones((10, 2), complex))
-    refused("Object arrays cannot be loaded", id=np.array(["a"] * 10, object))
+    refused(
+        r"id of the npz is an array of Python objects, .*np.array.texts, str",
+        id=np.array(["a"] * 10, object),
+    )
     refused(
         'label of "row3" is 3.5, but CMU-MOSI', label=np.array([0, 0, 0, 3.5] + [0] * 6)
     )
@@ -116,6 +120,61 @@ def test_bombs(write):
             read(write(claim), dataset="mosi")
     with pytest.raises(DataError, match="id of the npz is no array"):
         read(write(zipped({"id.npy": b"text"})), dataset="mosi")
+
+
+def test_claims_of_a_header(write):
+    def refused(content, match):
+        with pytest.raises(DataError, match=match):
+            read(write(zipped({"id.npy": content})), dataset="mosi")
+
+    for version in (1, 2, 3):
+        magic = b"\x93NUMPY" + bytes([version, 0])
+        size = (60_000).to_bytes(2 if version == 1 else 4, "little")
+        refused(
+            magic + size + b" " * 60_000, "header of 60,000 bytes, expected at most 10"
+        )
+        refused(
+            magic, "id of the npz is truncated or damaged: its header says no shape"
+        )
+    refused(b"\x93NUMPY\x09\x01", r"of version 9.1, expected 1.0, 2.0 or 3.0")
+    refused(
+        header((-2, -3)), r"id of the npz is damaged: its header says a shape \(-2, -3"
+    )
+    refused(header((9,)), r"damaged id of the npz, an array \[9\] of float32; copy")
+
+
+def test_headers_of_every_version_are_read(write):
+    for version, width in ((1, 2), (2, 4), (3, 4)):
+        text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }"
+        text = text.ljust(9_999) + b"\n"  # as long as it may be
+        start = b"\x93NUMPY" + bytes([version, 0]) + len(text).to_bytes(width, "little")
+        array = np.arange(3, dtype="<f4")
+        path = write(zipped({"x.npy": start + text + array.tobytes()}))
+        assert npz.load(path)["x"].tolist() == [0, 1, 2]
+
+
+def test_an_encrypted_npz(write):
+    content = bytearray(zipped({"id.npy": header((1,))}))
+    for at in (6, content.index(b"PK\x01\x02") + 8):
+        content[at] |= 1
+    with pytest.raises(DataError, match="id of the npz is encrypted"):
+        read(write(bytes(content)), dataset="mosi")
+
+
+@pytest.mark.parametrize(
+    "dtype, steps, filled, ratio", [(np.float32, 620, 3, 150), (np.int8, 800, 10, 60)]
+)
+def test_frames_that_are_mostly_padding(dtype, steps, filled, ratio, tmp_path):
+    rows, width = 2000, 20
+    audio = np.zeros((rows, steps, width), dtype)
+    values = np.random.default_rng(0).uniform(1, 100, (rows, filled, width))
+    audio[:, :filled] = values
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, id=np.arange(rows), label=np.zeros(rows), audio=audio)
+    assert audio.nbytes > ratio * path.stat().st_size
+    found = read(path, dataset="mosi").splits["all"].arrays
+    assert found["audio_mask"].sum(axis=1).tolist() == [filled] * rows
+    assert found["audio"].shape == audio.shape
 
 
 def test_mosi_vectors(shared):

@@ -1,11 +1,12 @@
 import collections
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
 
-from msajax.data import pickles
+from msajax.data import opcodes, pickles
 from msajax.data.errors import DataError
 
 DATA = {
@@ -208,8 +209,64 @@ def test_a_large_memo_index_and_deep_nesting_cost_nothing(write):
     assert deep == ()
 
 
-def test_every_truncation_is_refused(write):
-    content = pickle.dumps(DATA, protocol=4)
-    for size in range(0, len(content), 7):
-        with pytest.raises(DataError, match="truncated|damaged"):
+CUT = re.compile(
+    "truncated pickle: it (has no end|ends in the middle of (an array or a text|a value))"
+    "; copy or download it again"
+)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_every_truncation_is_refused_in_plain_words(protocol, write):
+    content = pickle.dumps(DATA, protocol=protocol)
+    for size in range(1, len(content), 23):
+        with pytest.raises(DataError) as error:
             pickles.load(write(content[:size]))
+        assert CUT.fullmatch(str(error.value)), error.value
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (
+            pickle.dumps(np.zeros((10, 2, 3)))[:300],
+            "ends in the middle of an array or a",
+        ),
+        (
+            b"\x80\x05\x96" + (2**45).to_bytes(8, "little") + b"a.",
+            "the middle of an arr",
+        ),
+        (
+            b"\x80\x05\x8e" + (2**63).to_bytes(8, "little") + b"a.",
+            "the middle of an arr",
+        ),
+        (b"\x80\x02\x8b\xff\xff\xff\x7f.", "the middle of an array or a text"),
+        (b"\x80\x02X\x02\0", "ends in the middle of an array or a text"),
+        (b"\x80\x02K", "ends in the middle of a value"),
+        (b"F9", "ends in the middle of a value"),
+        (
+            b"\x80\x04\x8c\x02\xff\xff.",
+            "damaged pickle: the value before byte 6 cannot be",
+        ),
+        (b"I9x\n.", "damaged pickle: the value before byte 4 cannot be decoded"),
+        (b"S'\\x'\n.", "damaged pickle: the value before byte 6 cannot be decoded"),
+        (b"\x80\x02h\x05.", "truncated or damaged pickle; copy or download"),
+        (b"\x80\x02R.", "truncated or damaged pickle; copy or download it again"),
+    ],
+)
+def test_damage_is_told_in_plain_words(content, told, write):
+    with pytest.raises(DataError, match=told) as error:
+        pickles.load(write(content))
+    assert not re.search("expected|bytes[148]|Error|codec", str(error.value))
+    assert str(error.value).endswith("; copy or download it again")
+
+
+def test_text_that_fills_the_memory_is_not_called_damage(write, monkeypatch):
+    def full(file):
+        file.read(4)
+        raise MemoryError
+
+    monkeypatch.setitem(opcodes._STRINGS, "BINUNICODE", full)
+    with pytest.raises(
+        DataError, match="the pickle asks for more memory than there is"
+    ):
+        pickles.load(write(b"\x80\x02X\x01\0\0\0a."))

@@ -45,8 +45,12 @@ def test_bad_tables(write):
         tables.rows(write(b"a\n1\n"), ["b"])
     with pytest.raises(DataError, match="row 3 has 1 cells, but the header has 2"):
         tables.rows(write(b"a,b\n1,2\n3\n"), [])
-    with pytest.raises(DataError, match="truncated or damaged csv"):
+    with pytest.raises(
+        DataError, match="damaged csv: line 2: a cell begins with a quo"
+    ):
         tables.rows(write(b'a,b\n1,"2\n'), [])
+    with pytest.raises(DataError, match="csv: line 3: text follows the quote"):
+        tables.rows(write(b'a,b\n1,2\n"1"2,3\n'), [])
     with pytest.raises(DataError, match="file has: none"):
         tables.rows(write(b""), ["a"])
     with pytest.raises(DataError, match='a is "x", expected a number'):
