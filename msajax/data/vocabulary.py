@@ -121,8 +121,12 @@ def read(folder: pathlib.Path) -> tuple[str, ...] | None:
         text = path.read_bytes().decode("utf-8", "surrogatepass")
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); {_ADVICE}") from error
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); {_ADVICE}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is damaged: it is no UTF-8 text; {_ADVICE}") from error
     words = tuple(text.split("\n"))
     if "" in words or len(set(words)) < len(words):
         raise DataError(f"{path} is damaged: a word is empty or twice; {_ADVICE}")

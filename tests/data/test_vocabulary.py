@@ -81,3 +81,7 @@ def test_the_file_of_a_run(tmp_path):
         (tmp_path / vocabulary.FILE).write_bytes(content)
         with pytest.raises(DataError, match="run the training command again"):
             vocabulary.read(tmp_path)
+    with pytest.raises(
+        DataError, match="is damaged: it is no UTF-8 text; delete it and run"
+    ):
+        vocabulary.read(tmp_path)
