@@ -59,7 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", help="file, MELD's folder or a prepared store")
-    parser.add_argument("--dataset", default="", help="default: by widths and rows")
+    parser.add_argument(
+        "--dataset", default="", help="default: by shape of labels, widths and rows"
+    )
     parser.add_argument(
         "--format", default="", help=f"default: by content; {', '.join(read.FORMATS)}"
     )
