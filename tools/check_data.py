@@ -1,6 +1,8 @@
 """Says what a file of features holds, what is expected of it, and which recipes it fits."""
 
 import argparse
+import dataclasses
+import functools
 import pathlib
 import sys
 from typing import Any
@@ -17,12 +19,27 @@ import numpy as np
 
 from msajax import config as configs
 from msajax import config_text, evaluate, settings, step
-from msajax.data import clean, columns, meld, misfit, mmsa, read, unlabelled
+from msajax.data import (
+    clean,
+    columns,
+    labels,
+    meld,
+    misfit,
+    mmsa,
+    prepared,
+    read,
+    unlabelled,
+)
 from msajax.data.errors import DataError
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _WIDTH = 90  # of a reason
+_OUT = "out of range"
+_UNLABELLED = (
+    "rows without labels alone: train on them beside a file that has labels, "
+    "--config.data.path=LABELLED --config.data.unlabelled={}"
+)
 _EXAMPLES = """examples:
   python tools/check_data.py unaligned_50.pkl
   python tools/check_data.py mine.npz --dataset mosei
@@ -30,14 +47,21 @@ _EXAMPLES = """examples:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the tool; the exit status is 1 for a file that training would refuse."""
+    """Runs the tool.
+
+    Returns:
+      The exit status: 0 where a recipe fits, and for rows without labels, which are
+      trained on beside others; 1 for a file that training would refuse.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", help="file, MELD's folder or a prepared store")
-    parser.add_argument("--dataset", default="", help="default: by widths and rows")
+    parser.add_argument(
+        "--dataset", default="", help="default: by shape of labels, widths and rows"
+    )
     parser.add_argument(
         "--format", default="", help=f"default: by content; {', '.join(read.FORMATS)}"
     )
@@ -49,9 +73,13 @@ def main(argv: list[str] | None = None) -> int:
         _describe(corpus)
         if not corpus.sha256:  # no prepared store, which was cleaned when written
             corpus = clean.clean(corpus)
+        corpus = unlabelled.drop(corpus)  # as training does
         for note in corpus.notes:
             print(f"note: {note}")
-        _recipes(corpus, pathlib.Path(args.configs))
+        if corpus.splits.keys() == {columns.UNLABELLED}:
+            print(_UNLABELLED.format(args.file))
+        else:
+            _recipes(corpus, pathlib.Path(args.configs))
     except (ValueError, OSError) as error:
         print(f"error: {args.file}: {error}")
         return 1
@@ -59,15 +87,36 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _load(path: str, dataset: str, format: str, encoding: str) -> Corpus:
-    """The rows of a file before cleaning; without a dataset, that of the same widths."""
+    """The rows of a file before cleaning; without a dataset, of the one that they look like."""
     read.check_names(dataset or "mosi", format, encoding)
-    if dataset or (format or read.find_format(path, encoding)) == "meld":
-        dataset = dataset or "meld"
-        return read.load(path, dataset=dataset, format=format, encoding=encoding)
-    # Widths and rows are the same whatever the labels mean.
-    corpus = read.load(
-        path, dataset="mosi", format=format, encoding=encoding, labels=False
-    )
+    load = functools.partial(read.load, path, format=format, encoding=encoding)
+    kind = format or read.find_format(path, encoding)
+    if dataset or kind == "meld":
+        return load(dataset=dataset or "meld")
+    if kind == "store":
+        return prepared.load(path)
+    # What is read is the same for all datasets, but for classes, which need their name.
+    try:
+        corpus = load(dataset="mosi")
+    except DataError:
+        corpus = None
+    if corpus:
+        return dataclasses.replace(corpus, dataset=_dataset(corpus))
+    # For an error that names the right dataset.
+    return load(dataset=_dataset(load(dataset="mosi", labels=False)))
+
+
+def _dataset(corpus: Corpus) -> str:
+    """The dataset by the labels' shape, else by the widths or rows of a published file.
+
+    Raises:
+      DataError: it can be several.
+    """
+    known: dict[str, np.ndarray] = {}
+    for split in corpus.splits.values():
+        known |= split.arrays
+    if "label" in known and (dataset := labels.dataset_of(known["label"])):
+        return dataset
     found = _sizes(corpus)
     rows = tuple(len(corpus.splits.get(name, ())) for name in columns.SPLITS)
     for name, file in mmsa.FILES.items():
@@ -76,9 +125,12 @@ def _load(path: str, dataset: str, format: str, encoding: str) -> Corpus:
         keys = found.keys() - {"text"} or found.keys()
         same = keys and all(found[key][1] == widths[key] for key in keys)
         if same or rows == file.rows:
-            return read.load(
-                path, dataset=_family(name), format=format, encoding=encoding
-            )
+            return _family(name)
+    if any(f"label_{name}" in known for name in MODALITIES):
+        raise DataError(
+            "it has labels of single modalities, as CH-SIMS and CH-SIMS v2 have; give "
+            "--dataset sims, or --dataset simsv2"
+        )
     raise DataError(f"of which dataset? give --dataset ({', '.join(DATASETS)})")
 
 
@@ -89,9 +141,9 @@ def _family(name: str) -> str:
 
 
 def _sizes(corpus: Corpus) -> dict[str, tuple[int, int]]:
-    """{modality: (L, D)} of the first split."""
-    arrays = next(iter(corpus.splits.values())).arrays
-    return {key: arrays[key].shape[1:] for key in MODALITIES if key in arrays}
+    """{modality: (L, D)} of the first split that has it."""
+    arrays = [split.arrays for split in reversed(corpus.splits.values())]
+    return {key: x[key].shape[1:] for x in arrays for key in MODALITIES if key in x}
 
 
 def _published(corpus: Corpus) -> str:
@@ -109,10 +161,11 @@ def _published(corpus: Corpus) -> str:
 
 
 def _describe(corpus: Corpus) -> None:
+    """Prints what is expected, and what there is: splits, features and labels."""
     name = _published(corpus)
     file = mmsa.FILES.get(name)
     print(f"{DATASETS[corpus.dataset].title}, compared with {name or 'no known file'}")
-    _line("", "expected", "found")
+    _line("", "expected", "found", differs=False)
     rows = file.rows if file else meld.ROWS if corpus.dataset == "meld" else ()
     expected: dict[str, int] = dict(zip(columns.SPLITS, rows, strict=False))
     for split in dict.fromkeys((*expected, *corpus.splits)):
@@ -128,13 +181,16 @@ def _describe(corpus: Corpus) -> None:
         arrays = [_known(s, key) for s in corpus.splits.values() if key in s.arrays]
         if arrays:
             found, more = _labels(arrays, low, high)
-            _line(key, f"{low:g} to {high:g}", found, more)
+            span = f"{low:g} to {high:g}"
+            _line(key, span, found, more, differs=more == _OUT)
 
 
 def _known(split: Split, key: str) -> np.ndarray:
     """The labels of the rows that have one."""
-    labelled = split.arrays.get("labelled", np.ones(len(split), bool))
-    return split.arrays[key][labelled]
+    labelled, values = split.arrays.get("labelled"), split.arrays[key]
+    # Other numbers of rows are refused by cleaning, later.
+    fits = labelled is not None and len(labelled) == len(values)
+    return values[labelled] if fits else values
 
 
 def _labels(arrays: list[np.ndarray], low: float, high: float) -> tuple[str, str]:
@@ -147,13 +203,14 @@ def _labels(arrays: list[np.ndarray], low: float, high: float) -> tuple[str, str
     if not len(values):
         return "none", ""
     fits = low <= values.min() and values.max() <= high
-    return f"{values.min():g} to {values.max():g}", "" if fits else "out of range"
+    return f"{values.min():g} to {values.max():g}", "" if fits else _OUT
 
 
 def _values(arrays: list[np.ndarray]) -> str:
     if not arrays:
         return ""
-    bad = sum(np.count_nonzero(~np.isfinite(x.astype(np.float64))) for x in arrays)
+    # Row by row: a file may fill half of the memory.
+    bad = sum(np.count_nonzero(~np.isfinite(row)) for x in arrays for row in x)
     return f"{arrays[0].dtype}, {bad} not finite"
 
 
@@ -162,13 +219,33 @@ def _range(dataset: str) -> tuple[float, float]:
     return known.label_range or (0, len(known.classes) - 1)
 
 
-def _line(key: str, expected: object, found: object, more: str = "") -> None:
-    differs = "" if expected in ("", "expected", found) or " to " in str(found) else "!"
-    print(f"{differs:1} {key:14} {expected!s:16} {found!s:16} {more}".rstrip())
+def _line(
+    key: str,
+    expected: object,
+    found: object,
+    more: str = "",
+    *,
+    differs: bool | None = None,
+) -> None:
+    if differs is None:
+        differs = expected not in ("", found)
+    mark = "!" if differs else " "
+    print(f"{mark} {key:18} {expected!s:16} {found!s:16} {more}".rstrip())
 
 
 def _recipes(corpus: Corpus, folder: pathlib.Path) -> None:
-    """Prints a line for each recipe of the dataset: whether it trains on the corpus, or why not."""
+    """Prints a line for each recipe of the dataset: whether it trains on the corpus, or why not.
+
+    Raises:
+      ValueError: none does.
+    """
+    if "all" in corpus.splits:
+        raise ValueError(
+            "its rows are not divided into train, valid and test: name their splits, or "
+            "train with --config.data.split=0.7,0.15,0.15; to predict needs no splits"
+        )
+    settings.need_splits(corpus, columns.SPLITS)
+    fits = False
     for path in sorted(folder.glob("[!_]*.py")):
         if path.name == "common.py":
             continue
@@ -177,15 +254,22 @@ def _recipes(corpus: Corpus, folder: pathlib.Path) -> None:
             continue
         configs.override(config, "data.dataset", corpus.dataset)
         reason = _refusal(config, corpus)
+        fits = fits or not reason
         print(f"does not fit {path.name}: {reason}" if reason else f"fits {path.name}")
+    if not fits:
+        raise ValueError(
+            f"no recipe of {DATASETS[corpus.dataset].title} in {folder} fits; training "
+            "names the options that make one fit (widths, steps, batches); a recipe of "
+            "another dataset trains on this one with "
+            f"--config.data.dataset={corpus.dataset}"
+        )
 
 
 def _refusal(config: configs.Config, corpus: Corpus) -> str:
     """In a few words why training would refuse a corpus; '' where it does not."""
     try:
         chosen = clean.select(corpus, config.data.modalities)
-        chosen = _with_text(config, unlabelled.drop(chosen))
-        settings.need_splits(chosen, columns.SPLITS)
+        chosen = _with_text(config, chosen)
         wrong = misfit.misfits(chosen, **settings.expected(config, chosen))
         if wrong:
             return "; ".join(_short(*found) for found in wrong)

@@ -206,9 +206,12 @@ def _labels(
     known = DATASETS[dataset]
     labelled = arrays.get("labelled", np.ones(len(ids), bool))
     name = f'{key} of the split "{split}"'
-    values, note = labels.one_per_row(arrays[key][labelled], name=name, dataset=dataset)
+    values, note, rows = labels.one_per_row(
+        arrays[key][labelled], name=name, dataset=dataset
+    )
     if note:
-        _note(log, note.replace(name, f"the {key}"), split)
+        where = f"{rows} rows of {split}" if rows else split
+        _note(log, note.replace(name, f"the {key}"), where)
     if known.classes and key == "label":
         dtype = np.int32
         fits = columns.are_whole(values) & (values < len(known.classes))

@@ -141,12 +141,14 @@ def numbers(values: Any, *, name: str) -> np.ndarray:
         ) from error
 
 
-def labels(values: Any, *, name: str) -> np.ndarray:
+def labels(values: Any, *, name: str, decoder: Decoder | None = None) -> np.ndarray:
     """Labels as numbers or strings in the file's own shape: [N, ...] float64 or str.
 
     Args:
-      values: a list of numbers, strings or small arrays, or an array [N, ...].
+      values: a list of numbers, strings or small arrays, or an array [N, ...]; NaN among
+        strings (an empty cell in pandas) is ''.
       name: of the column, for errors.
+      decoder: of byte strings.
 
     Raises:
       DataError: something else, or rows of other shapes.
@@ -159,9 +161,15 @@ def labels(values: Any, *, name: str) -> np.ndarray:
     shape = values.shape if isinstance(values, np.ndarray) else (len(flat),)
     if not shape:
         raise DataError(f"{name} is a single value, expected one for each row")
-    if flat and all(isinstance(value, str | bytes) for value in flat):
-        return strings(flat, name=name).reshape(shape)
+    if _are_names(flat):
+        return strings(flat, name=name, decoder=decoder).reshape(shape)
     return numbers(flat, name=name).reshape(shape)
+
+
+def _are_names(flat: list[Any]) -> bool:
+    names = sum(isinstance(value, str | bytes) for value in flat)
+    empty = sum(isinstance(value, float) and math.isnan(value) for value in flat)
+    return names > 0 and names + empty == len(flat)
 
 
 def _stacked(rows: list | tuple, name: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data.errors import DataError, decoding
+from msajax.data.errors import DataError, decoding, option
 
 # Byte order marks; that of UTF-16 begins that of UTF-32.
 _MARKS = (
@@ -214,13 +214,12 @@ def _refusal(whole: bytes, name: str, unit: str, encoding: str = "") -> DataErro
     if not found:
         return DataError(
             f"{wrong}; its encoding cannot be told: save it as UTF-8, or name the "
-            "encoding, --config.data.encoding=NAME, or of a tool --encoding NAME"
+            f"encoding, {option('encoding', 'NAME')}"
         )
     shown = ", or ".join(f'{codec}, which reads "{sample}"' for codec, sample in found)
-    best = found[0][0]
     return DataError(
         f"{wrong}; its encoding is likely {shown}. Name the right one: "
-        f"--config.data.encoding={best}, or of a tool --encoding {best}"
+        f"{option('encoding', found[0][0])}"
     )
 
 

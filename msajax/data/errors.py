@@ -1,4 +1,4 @@
-"""The one error that a data file can cause."""
+"""The one error that a data file can cause, and the parts of its messages."""
 
 import contextlib
 import struct
@@ -27,6 +27,11 @@ _MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
 
 class DataError(ValueError):
     """A data file that cannot be used: what was got, what was expected, what to do."""
+
+
+def option(name: str, value: str) -> str:
+    """How an option of the data is given, for messages: to training, and to our tools."""
+    return f"--config.data.{name}={value} (of a tool: --{name} {value})"
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 Columns `video_id, clip_id, text, label, mode` (the split), in CH-SIMS also
 `label_T, label_A, label_V`. The id of a row is `video_id$_$clip_id`, as in the
-MMSA pickles.
+MMSA pickles. Rows of the mode `unlabeled` (or `unlabelled`) have no labels: their
+cells of labels are not read.
 """
 
 import os
@@ -11,6 +12,7 @@ import numpy as np
 
 from msajax.data import columns, tables
 from msajax.data.decode import Decoder
+from msajax.data.errors import DataError
 from msajax.data.spec import DATASETS, Corpus, Split
 
 COLUMNS = ("video_id", "clip_id", "text")
@@ -38,33 +40,56 @@ def read(
       `mode` all rows are in the split 'all'.
 
     Raises:
-      DataError: a missing column or a cell that is no number.
+      DataError: a missing column, or a cell that is empty or no number.
     """
-    # A dataset of classes takes theirs, where the file names them.
-    by_name = (
-        labels
-        and DATASETS[dataset].classes
-        and "annotation" in tables.header(path, decoder.encoding)
-    )
-    needed = () if not labels else ("annotation",) if by_name else ("label",)
-    rows = tables.rows(path, (*COLUMNS, *needed), decoder=decoder)
-    groups: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        name = columns.split_name(row["mode"]) if "mode" in row else "all"
-        groups.setdefault(name, []).append(row)
+    groups: dict[str, list[tables.Row]] = {}
+    for row in tables.rows(path, COLUMNS, decoder=decoder):
+        groups.setdefault(_split_name(row), []).append(row)
     splits = {}
     for name, group in groups.items():
-        arrays = {
-            field: np.array([tables.number(row, column) for row in group])
-            for field, column in _LABELS.items()
-            if labels and not by_name and column in group[0]
-        }
-        if by_name:
-            names = [row["annotation"] for row in group]
-            arrays["label"] = columns.labels(names, name="annotation")
         ids = [f"{row['video_id']}$_${row['clip_id']}" for row in group]
         texts = [row["text"] for row in group]
+        labelled = labels and name != columns.UNLABELLED
         splits[name] = Split(
-            columns.strings(ids, name="id"), columns.strings(texts, name="text"), arrays
+            columns.strings(ids, name="id"),
+            columns.strings(texts, name="text"),
+            _labels(group, DATASETS[dataset].classes) if labelled else {},
         )
     return Corpus(dataset, splits)
+
+
+def _split_name(row: tables.Row) -> str:
+    try:
+        return columns.split_name(row["mode"]) if "mode" in row else "all"
+    except DataError as error:
+        raise DataError(f"{row.place}: {error}") from error
+
+
+def _labels(rows: list[tables.Row], classes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The labels of a split's rows by field.
+
+    Raises:
+      DataError: a cell that is empty, or no number.
+    """
+    # A dataset of classes takes theirs, where the file names them.
+    if classes and "annotation" in rows[0]:
+        _need_cells(rows, "annotation")
+        names = [row["annotation"] for row in rows]
+        return {"label": columns.labels(names, name="annotation")}
+    tables.need(rows[0], ["label"])
+    _need_cells(rows, "label")
+    return {
+        field: np.array([tables.number(row, column) for row in rows])
+        for field, column in _LABELS.items()
+        # Where labels of single modalities were not made, their columns are empty.
+        if any(row.get(column) for row in rows)
+    }
+
+
+def _need_cells(rows: list[tables.Row], column: str) -> None:
+    empty = [row.place for row in rows if not row[column]]
+    if empty:
+        raise DataError(
+            f"{column} is empty in {len(empty)} of {len(rows)} rows, the first is "
+            f'{empty[0]}; rows without a label have the mode "unlabelled"'
+        )

@@ -1,82 +1,141 @@
 """Labels in the shapes that files have them, as one number a row.
 
 Sentiment or a class in one column is taken as it is, names of classes as their
-numbers. CMU_MOSEI_Labels' [N, 1, 7] is the sentiment and six emotions, one-hot [N, C]
+numbers. CH-SIMS v2 names five classes, of which "Weakly Negative" is taken as negative
+and "Weakly Positive" as positive, as their scores are; a note counts these rows. CMU_MOSEI_Labels' [N, 1, 7] is the sentiment and six emotions, one-hot [N, C]
 and two-way one-hot [N, C, 2] (MulT's IEMOCAP) are classes where each row has exactly
 one. Several labels of a row at once (multi-label) are refused: there is no loss for them.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from msajax.data.errors import DataError
+from msajax.data.errors import DataError, option
 from msajax.data.spec import DATASETS, MOSEI_EMOTIONS, suggest
 
-# What a shape after the leading axis, without axes of one, says about a file.
-_MOSEI = ", ".join(f"mosei_{name}" for name in MOSEI_EMOTIONS)
+_EMOTIONS = [f"mosei_{name}" for name in MOSEI_EMOTIONS]
+# What a shape after the leading axis, without axes of one, says about a file: its
+# dataset, where there is one alone, and what it looks like.
 _LOOKS = {
-    (7,): "MOSEI's sentiment and six emotions: config.data.dataset=mosei takes the "
-    f"sentiment, {_MOSEI} whether one emotion is present",
-    (
-        6,
-    ): f"MOSEI's six emotions: config.data.dataset={_MOSEI} takes whether one of them "
-    "is present",
-    (4,): "four emotions of IEMOCAP: config.data.dataset=iemocap4",
-    (4, 2): "a two-way one-hot of four emotions (MulT's file of IEMOCAP): "
-    "config.data.dataset=iemocap4",
+    (7,): (
+        "mosei",
+        f"MOSEI's sentiment and six emotions: {option('dataset', 'mosei')} takes the "
+        f"sentiment, {', '.join(_EMOTIONS)} whether one emotion is present; or, one-hot, "
+        f"like MELD's emotions: {option('dataset', 'meld')}",
+    ),
+    (6,): (
+        "",
+        f"MOSEI's six emotions: {option('dataset', _EMOTIONS[0])} takes whether this one "
+        f"is present, {', '.join(_EMOTIONS[1:])} the others; or, one-hot, like IEMOCAP's: "
+        f"{option('dataset', 'iemocap')}",
+    ),
+    (4,): (
+        "iemocap4",
+        f"four emotions of IEMOCAP: {option('dataset', 'iemocap4')}",
+    ),
+    (4, 2): (
+        "iemocap4",
+        "a two-way one-hot of four emotions (MulT's file of IEMOCAP): "
+        f"{option('dataset', 'iemocap4')}",
+    ),
 }
+_WEAK = {"weakly negative": "negative", "weakly positive": "positive"}
 
 
-def one_per_row(
-    values: np.ndarray, *, name: str, dataset: str
-) -> tuple[np.ndarray, str]:
-    """One label a row, and a note on how it was read.
+class Labels(NamedTuple):
+    """Labels [N] float64, and how they were read.
+
+    Attributes:
+      values: one number a row.
+      note: '' where the file has them so.
+      rows: that the note is about, 0 for all.
+    """
+
+    values: np.ndarray
+    note: str = ""
+    rows: int = 0
+
+
+def dataset_of(values: np.ndarray) -> str:
+    """The dataset that alone has labels of a shape [N, ...], '' where several have."""
+    return _LOOKS.get(_shape(values), ("", ""))[0]
+
+
+def one_per_row(values: np.ndarray, *, name: str, dataset: str) -> Labels:
+    """One label a row.
 
     Args:
       values: [N, ...] numbers or strings, as the file has them.
       name: of the column, for errors.
       dataset: name in `DATASETS`.
 
-    Returns:
-      [N] float64, and '' where the file has one number a row.
-
     Raises:
       DataError: another shape, or rows with several classes or none.
     """
     classes = DATASETS[dataset].classes
-    given = values.shape
-    shape = tuple(size for size in given[1:] if size != 1)
-    values = values.reshape(len(values), *shape)
-    if values.dtype.kind == "U":
-        if shape:
-            raise _refused(name, given)
-        return _of_names(values, classes, name), ""
+    shape = _shape(values)
+    given, values = values.shape, values.reshape(len(values), *shape)
     if not shape:
-        return values, ""
+        named = values.dtype.kind == "U"
+        return _of_names(values, dataset, name) if named else Labels(values)
+    if values.dtype.kind == "U":
+        raise DataError(
+            f"{name} is an array {list(given)} of names, expected one a row"
+        )
     column = _mosei_column(dataset)
     if column is not None and (shape == (7,) or (shape == (6,) and column)):
         return _of_emotions(values, column, name)
-    if (
-        classes
-        and shape in ((len(classes),), (len(classes), 2))
-        and _is_one_hot(values)
-    ):
+    one_hot = _is_one_hot(values)
+    if one_hot and classes and shape[0] == len(classes):
         return _of_one_hot(values, classes, name)
-    raise _refused(name, given)
+    raise DataError(
+        f"{name} is an array {list(given)}, expected one number a row, [N]; "
+        + _looks(shape, dataset, one_hot=one_hot)
+    )
 
 
-def _of_names(values: np.ndarray, classes: tuple[str, ...], name: str) -> np.ndarray:
+def _shape(values: np.ndarray) -> tuple[int, ...]:
+    return tuple(size for size in values.shape[1:] if size != 1)
+
+
+def _of_names(values: np.ndarray, dataset: str, name: str) -> Labels:
+    classes = DATASETS[dataset].classes
+    given: list[str] = values.tolist()
+    found = [text.strip().lower() for text in given]
     if not classes:
+        same = [
+            key
+            for key, known in DATASETS.items()
+            if known.classes and {*found} <= {*known.classes, *_WEAK}
+        ]
+        first = "".join(given[:1])[:40]
         raise DataError(
-            f"{name} holds {ascii(str(values[0])[:40])}, expected numbers; names of "
-            "classes are for a dataset that has classes, as config.data.dataset=mosi_classes"
+            f"{name} holds {ascii(first)}, expected numbers; names of classes are for a "
+            "dataset that has them, as "
+            f"{option('dataset', _advised(same or ['mosi_classes'], dataset))}"
         )
-    found = [text.strip().lower() for text in values.tolist()]
-    for text in dict.fromkeys(found):
+    # Where a dataset has no class of this kind, the name is unknown.
+    weak = _WEAK if {*_WEAK.values()} <= {*classes} else {}
+    taken = [weak.get(text, text) for text in found]
+    for text in dict.fromkeys(taken):
         if text not in classes:
-            known = suggest(text[:40], classes)
-            raise DataError(f'{name} has an unknown class "{text[:40]}"{known}')
-    numbers = {text: i for i, text in enumerate(classes)}
-    return np.array([numbers[text] for text in found], np.float64)
+            what = f'the unknown class "{text[:40]}"' if text else "no class"
+            raise DataError(
+                f"{name} has {what} in {taken.count(text)} of {len(taken)} rows"
+                f"{suggest(text[:40], classes)}"
+            )
+    numbers = np.array([classes.index(text) for text in taken], np.float64)
+    rows = sum(text in weak for text in found)
+    names = " and ".join(f'"{text}"' for text in weak)
+    note = f"{name} is {names}, taken as {' and '.join(weak.values())}"
+    return Labels(numbers, note if rows else "", rows)
+
+
+def _advised(fitting: list[str], dataset: str) -> str:
+    """Of the datasets of classes that fit, that of the same files as a dataset, else the first."""
+    same = f"{dataset}_classes"
+    return same if same in fitting else fitting[0]
 
 
 def _mosei_column(dataset: str) -> int | None:
@@ -86,29 +145,28 @@ def _mosei_column(dataset: str) -> int | None:
     return columns.get(dataset)
 
 
-def _of_emotions(values: np.ndarray, column: int, name: str) -> tuple[np.ndarray, str]:
+def _of_emotions(values: np.ndarray, column: int, name: str) -> Labels:
     """[N, 7], or [N, 6] without the sentiment, -> one of the columns, emotions as 0 or 1."""
     width = values.shape[1]
     taken = values[:, column - (width == 6)]
     if column == 0:
-        return taken, f"{name} is the sentiment, the first of 7 columns"
+        return Labels(taken, f"{name} is the sentiment, the first of 7 columns")
     if not np.isfinite(taken).all():
         raise DataError(f"{name} has emotions that are not finite")
     emotion = MOSEI_EMOTIONS[column - 1]
-    return (taken > 0).astype(np.float64), (
-        f'{name} is the emotion "{emotion}" of {width} columns, present above 0'
-    )
+    note = f'{name} is the emotion "{emotion}" of {width} columns, present above 0'
+    return Labels((taken > 0).astype(np.float64), note)
 
 
 def _is_one_hot(values: np.ndarray) -> bool:
-    """Whether [N, C] is zeros and ones, or [N, C, 2] pairs of one zero and one one."""
+    """Whether it is [N, C] of zeros and ones, or [N, C, 2], pairs of one zero and one one."""
+    if values.shape[2:] not in ((), (2,)):
+        return False
     pairs = values.ndim == 2 or (values.sum(axis=2) == 1).all()
     return bool(pairs and np.isin(values, (0, 1)).all())
 
 
-def _of_one_hot(
-    values: np.ndarray, classes: tuple[str, ...], name: str
-) -> tuple[np.ndarray, str]:
+def _of_one_hot(values: np.ndarray, classes: tuple[str, ...], name: str) -> Labels:
     hot = values if values.ndim == 2 else values[:, :, 1]
     wrong = np.count_nonzero(hot.sum(axis=1) != 1)
     if wrong:
@@ -117,18 +175,33 @@ def _of_one_hot(
             "have several classes or none; several labels of a row (multi-label) are not "
             "supported: leave these rows out of the file"
         )
-    order = ", ".join(classes)
-    return hot.argmax(axis=1).astype(np.float64), f"{name} is one-hot, taken as {order}"
+    note = f"{name} is one-hot, taken as {', '.join(classes)}"
+    return Labels(hot.argmax(axis=1).astype(np.float64), note)
 
 
-def _refused(name: str, given: tuple[int, ...]) -> DataError:
-    shape = tuple(size for size in given[1:] if size != 1)
-    looks = _LOOKS.get(shape, "")
-    if not looks and shape[-1:] == (2,):
-        looks = "two-way one-hots of several labels, which are not supported at once"
-    if not looks:
-        looks = "several labels a row, of which one can be trained on: give that one"
-    return DataError(
-        f"{name} is an array {list(given)}, expected one number a row, [N]; this looks "
-        f"like {looks}"
+def _looks(shape: tuple[int, ...], dataset: str, *, one_hot: bool) -> str:
+    """What labels of a shape look like, for a dataset that does not take them."""
+    known, looks = _LOOKS.get(shape, ("", ""))
+    if known == dataset:
+        return (
+            f"{DATASETS[dataset].title} takes one-hot ones too, but these are other "
+            "numbers than 0 and 1: save the class of each row as one number"
+        )
+    if looks:
+        return f"this looks like {looks}"
+    same = [name for name, d in DATASETS.items() if len(d.classes) == shape[0]]
+    if one_hot and same:
+        best = _advised(same, dataset)
+        return (
+            f"this looks like a one-hot of {', '.join(DATASETS[best].classes)}: "
+            f"{option('dataset', best)}"
+        )
+    if shape[-1] == 2 and len(shape) > 1:
+        return (
+            "this looks like two-way one-hots of several labels, which are not supported "
+            "at once"
+        )
+    return (
+        "this looks like several labels a row, of which one can be trained on: give that "
+        "one"
     )

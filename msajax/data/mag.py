@@ -73,7 +73,7 @@ def _split(name: str, rows: list | tuple, decoder: Decoder, *, labels: bool) -> 
     arrays["audio"] = _stack(acoustics, "acoustic")
     arrays["vision"] = _stack(visuals, "visual")
     if labels:
-        arrays["label"] = columns.labels(targets, name="label")
+        arrays["label"] = columns.labels(targets, name="label", decoder=decoder)
     raw_text = columns.strings(texts, name="words", decoder=decoder)
     ids = columns.strings(ids, name="segment", decoder=decoder)
     return Split(ids, raw_text, arrays)

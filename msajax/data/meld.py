@@ -14,7 +14,7 @@ import numpy as np
 
 from msajax.data import columns, tables
 from msajax.data.decode import Decoder
-from msajax.data.errors import DataError
+from msajax.data.errors import DataError, option
 from msajax.data.spec import DATASETS, Corpus, Split, suggest
 
 ROWS = (9989, 1109, 2610)  # train, valid, test, as distributed
@@ -55,7 +55,7 @@ def read(
     if labels and not classes:
         raise DataError(
             f'the dataset "{dataset}" has no classes, but MELD\'s csv holds emotions; '
-            'read it as dataset "meld"'
+            f"set {option('dataset', 'meld')}"
         )
     needed = (*COLUMNS, "Emotion") if labels else COLUMNS
     speakers: dict[str, int] = {}
@@ -64,12 +64,12 @@ def read(
         rows = tables.rows(file, needed, decoder=decoder)
         splits[name] = _split(name, rows, speakers)
         if labels:
-            emotions = [_emotion(row["Emotion"], classes) for row in rows]
+            emotions = [_emotion(row, classes) for row in rows]
             splits[name].arrays["label"] = np.array(emotions, np.int32)
     return Corpus(dataset, splits)
 
 
-def _split(name: str, rows: list[dict[str, str]], speakers: dict[str, int]) -> Split:
+def _split(name: str, rows: list[tables.Row], speakers: dict[str, int]) -> Split:
     dialogue = np.array([_whole(row, "Dialogue_ID") for row in rows], np.int32)
     number = np.array([_whole(row, "Utterance_ID") for row in rows], np.int32)
     order = np.lexsort((number, dialogue))
@@ -84,14 +84,18 @@ def _split(name: str, rows: list[dict[str, str]], speakers: dict[str, int]) -> S
     return Split(np.array(ids, str), columns.strings(texts, name="Utterance"), arrays)
 
 
-def _whole(row: dict[str, str], column: str) -> int:
+def _whole(row: tables.Row, column: str) -> int:
     value = tables.number(row, column)
     if not columns.are_whole(np.array(value)):
-        raise DataError(f'{column} is "{row[column][:40]}", expected a whole number')
+        raise DataError(
+            f'{row.place}: {column} is "{row[column][:40]}", expected a whole number'
+        )
     return int(value)
 
 
-def _emotion(name: str, classes: tuple[str, ...]) -> int:
+def _emotion(row: tables.Row, classes: tuple[str, ...]) -> int:
+    name = row["Emotion"]
     if name.lower() not in classes:
-        raise DataError(f'unknown emotion "{name[:40]}"{suggest(name, classes)}')
+        known = suggest(name, classes)
+        raise DataError(f'{row.place}: unknown emotion "{name[:40]}"{known}')
     return classes.index(name.lower())

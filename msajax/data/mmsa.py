@@ -4,9 +4,9 @@ A dict of splits, each a dict of arrays over N rows: `id`, `raw_text`, `text`
 [N, Lt, 768] BERT features, `text_bert` [N, 3, Lt] (word pieces, mask, segments),
 `audio`, `vision` [N, L, D], `regression_labels` (CH-SIMS: also `_T`, `_A`, `_V`),
 `classification_labels` (0 negative, 1 neutral, 2 positive) or `annotations` (the
-same by name), and in unaligned files `audio_lengths`, `vision_lengths`. Of CH-SIMS v2
-`train_mix` holds the rows of `train` and rows without labels, whose `mask` is 0, and a
-split `unlabeled` only such.
+same by name, see `labels`), and in unaligned files `audio_lengths`, `vision_lengths`.
+Of CH-SIMS v2 `train_mix` holds the rows of `train` and rows without labels, whose
+`mask` is 0, and a split `unlabeled` only such.
 
 Format: Mao et al., "M-SENA: An Integrated Platform for Multimodal Sentiment
 Analysis", ACL 2022 demos, and its MMSA repository.
@@ -19,7 +19,7 @@ import numpy as np
 
 from msajax.data import columns
 from msajax.data.decode import Decoder
-from msajax.data.errors import DataError
+from msajax.data.errors import DataError, option
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
 
 _LABELS = {
@@ -74,6 +74,8 @@ def convert(
     for name, entry in entries.items():
         keys = _label_keys(name, entry, dataset) if labels else {}
         splits[name] = _split(name, entry, decoder, keys)
+        if DATASETS[dataset].classes and _LABELS["label"] in keys.values():
+            _refuse_scores(splits[name].arrays["label"], dataset)
     if _MIXED in splits:
         mask = columns.numbers(columns.get(entries[_MIXED], "mask"), name="mask")
         notes = (*notes, *_take_apart(splits, mask > 0))
@@ -95,18 +97,42 @@ def _label_keys(split: str, entry: Any, dataset: str) -> dict[str, str]:
             same = f"{dataset}_classes"
             raise DataError(
                 f'the key "{_LABELS["label"]}" is missing; the file has {known[0]}: to '
-                "train on these classes, set config.data.dataset="
-                f"{same if same in DATASETS else 'mosi_classes'}"
+                "train on these classes, set "
+                f"{option('dataset', same if same in DATASETS else 'mosi_classes')}"
             )
         columns.get(entry, _LABELS["label"], split=split)
         return {field: key for field, key in _LABELS.items() if key in entry}
-    if not known and _LABELS["label"] in entry:
-        raise DataError(
-            f"{DATASETS[dataset].title} is a dataset of classes, but the file has "
-            f"{_LABELS['label']} alone, without {' or '.join(_CLASSES)}; set "
-            "config.data.dataset to a dataset of scores (mosi, mosei, sims, simsv2)"
+    scores = (_LABELS["label"],) if _LABELS["label"] in entry else ()
+    return {"label": (*known, *scores, _CLASSES[0])[0]}
+
+
+def _refuse_scores(values: np.ndarray, dataset: str) -> None:
+    """Refuses `regression_labels` of one number a row for a dataset of classes.
+
+    Whole ones can be classes, or scores that were rounded. Names, one-hots and MOSEI's
+    emotions say themselves what they are.
+
+    Raises:
+      DataError: says how to save classes, and which dataset takes scores.
+    """
+    if values.dtype.kind == "U" or values.size != len(values):
+        return
+    known = DATASETS[dataset]
+    finite = values[np.isfinite(values)]
+    span = f"from {finite.min():g} to {finite.max():g}" if len(finite) else "not finite"
+    family = dataset.partition("_")[0]
+    family = family if family in DATASETS and not DATASETS[family].classes else "mosi"
+    advice = f"set {option('dataset', family)}, or another of mosi, mosei, sims, simsv2"
+    if len(finite) and columns.are_whole(finite).all():
+        names = ", ".join(f"{i} {name}" for i, name in enumerate(known.classes))
+        advice = (
+            f"if these whole numbers are classes, save them as {_CLASSES[0]} ({names}); "
+            f"if they are scores, {advice}"
         )
-    return {"label": known[0] if known else _CLASSES[0]}
+    raise DataError(
+        f"{known.title} is a dataset of classes, but the file has {_LABELS['label']} "
+        f"without {' or '.join(_CLASSES)}, numbers {span}; {advice}"
+    )
 
 
 def _take_apart(splits: dict[str, Split], labelled: np.ndarray) -> tuple[str, ...]:
@@ -151,7 +177,7 @@ def _split(split: str, entry: Any, decoder: Decoder, labels: dict[str, str]) -> 
     if "text_bert" in entry:
         arrays |= columns.word_pieces(entry["text_bert"])
     for name, key in labels.items():
-        arrays[name] = columns.labels(entry[key], name=key)
+        arrays[name] = columns.labels(entry[key], name=key, decoder=decoder)
     raw_text = entry.get("raw_text", [""] * len(ids))
     texts = columns.strings(raw_text, name="raw_text", decoder=decoder)
     return Split(ids, texts, arrays)

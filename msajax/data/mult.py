@@ -60,7 +60,9 @@ def _split(
     }
     rows = len(next(iter(arrays.values())))
     if labels:
-        arrays["label"] = columns.labels(entry["labels"], name="labels")
+        arrays["label"] = columns.labels(
+            entry["labels"], name="labels", decoder=decoder
+        )
     if "id" in entry:
         parts = columns.strings(entry["id"], name="id", decoder=decoder).tolist()
         size = max(len(parts) // max(rows, 1), 1)  # strings to an id

@@ -69,7 +69,7 @@ def read(
     for key in (k for k in _LENGTHS if k in entry):
         arrays[key] = columns.numbers(entry[key], name=key)
     for key in (k for k in _LABELS if labels and k in entry):
-        arrays[key] = columns.labels(entry[key], name=key)
+        arrays[key] = columns.labels(entry[key], name=key, decoder=decoder)
     if "text_bert" in entry:
         arrays |= columns.word_pieces(entry["text_bert"])
     if labels and "labelled" in entry:

@@ -5,7 +5,7 @@ import io
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from msajax.data import columns, decode
@@ -18,6 +18,18 @@ _MEANINGS = {
     "unexpected end": 'a cell begins with a quote (") that is not closed',
     "expected after": 'text follows the quote (") at the end of a cell',
 }
+
+
+class Row(dict[str, str]):
+    """The cells of a row by column.
+
+    Attributes:
+      place: of the row, for errors; the header is row 1.
+    """
+
+    def __init__(self, place: str, cells: Iterable[tuple[str, str]]):
+        super().__init__(cells)
+        self.place = place
 
 
 def header(path: str | os.PathLike, encoding: str = "") -> list[str]:
@@ -33,7 +45,7 @@ def rows(
     needed: Sequence[str],
     *,
     decoder: decode.Decoder | None = None,
-) -> list[dict[str, str]]:
+) -> list[Row]:
     """The rows of a csv file.
 
     Args:
@@ -42,37 +54,46 @@ def rows(
       decoder: of its text.
 
     Returns:
-      One dict a row, of stripped strings.
+      One dict a row, of stripped strings; empty lines are no rows.
 
     Raises:
       DataError: a missing column, or a row with too few or too many cells.
     """
     decoder = decoder or decode.Decoder()
-    with open(path, "rb") as file:
-        text = decoder.file(file.read(), name=pathlib.Path(path).name)
+    file = pathlib.Path(path)
+    text = decoder.file(file.read_bytes(), name=file.name)
     separator = _separator(_first_line(text))
     lines = io.StringIO(text, newline="")
     table = _cells(csv.reader(lines, delimiter=separator, strict=True))
     names = [name.strip() for name in table[0]] if table else []
+    need(names, needed)
+    found = []
+    for number, cells in enumerate(table[1:], 2):
+        place = f"row {number} of {file.name}"
+        if cells and len(cells) != len(names):
+            raise DataError(
+                f"{place} has {len(cells)} cells, but the header has {len(names)}"
+            )
+        if cells:
+            stripped = (cell.strip() for cell in cells)
+            found.append(Row(place, zip(names, stripped, strict=True)))
+    return found
+
+
+def need(names: Collection[str], needed: Iterable[str]) -> None:
+    """Refuses a file without the columns that must be there.
+
+    Raises:
+      DataError: the first that is missing; names those that there are.
+    """
     for name in needed:
         if name not in names:
             raise DataError(
                 f'the column "{name}" is missing; the file has: {columns.listed(names)}'
             )
-    found = []
-    for number, cells in enumerate(table[1:], 2):
-        if cells and len(cells) != len(names):
-            raise DataError(
-                f"row {number} has {len(cells)} cells, but the header has {len(names)}"
-            )
-        if cells:
-            found.append(
-                dict(zip(names, (cell.strip() for cell in cells), strict=True))
-            )
-    return found
 
 
-def number(row: dict[str, str], column: str) -> float:
+def number(row: Row, column: str) -> float:
     """A cell as a number.
 
     Raises:
@@ -82,7 +103,7 @@ def number(row: dict[str, str], column: str) -> float:
         return float(row[column])
     except ValueError:
         raise DataError(
-            f'{column} is "{row[column][:40]}", expected a number'
+            f'{row.place}: {column} is "{row[column][:40]}", expected a number'
         ) from None
 
 

@@ -53,6 +53,16 @@ def test_numbers():
         columns.numbers([10**400], name="x")
 
 
+def test_names_with_empty_cells():
+    values = ["Neutral", float("nan"), b"Sad"]
+    for given in (values, np.array(values, object), np.array(values, object)[:, None]):
+        found = columns.labels(given, name="x")
+        assert found.reshape(-1).tolist() == ["Neutral", "", "Sad"]
+    assert columns.labels([float("nan")] * 2, name="x").dtype == np.float64
+    found = columns.labels(["我不喜欢".encode("gbk")], name="x", decoder=Decoder("gbk"))
+    assert found.tolist() == ["我不喜欢"]
+
+
 def test_features():
     x = np.ones((2, 3, 4), np.int8)
     assert columns.features(x, name="x") is x

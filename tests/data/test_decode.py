@@ -47,7 +47,7 @@ def test_another_encoding_is_refused_by_name_and_read_where_it_is_named(encoding
     text = TEXTS[encoding]
     content = text.encode(encoding)
     match = rf"x is no UTF-8 text; its encoding is likely {encoding}, which reads .*"
-    match += rf"--config.data.encoding={encoding}, or of a tool --encoding {encoding}$"
+    match += rf"--config.data.encoding={encoding} \(of a tool: --encoding {encoding}\)$"
     with pytest.raises(DataError, match=match) as error:
         decoded(content)
     if encoding not in ("cp1252", "utf-16-be"):

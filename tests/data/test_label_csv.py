@@ -2,6 +2,7 @@ import collections
 
 import pytest
 
+from msajax.data import unlabelled
 from msajax.data.errors import DataError
 from msajax.data.read import read
 
@@ -57,11 +58,62 @@ def test_to_predict_neither_label_nor_mode_is_needed(write):
         read(path, dataset="mosi")
 
 
-def test_bad_cells(samples, write):
+HEADER = "video_id,clip_id,text,label,label_T,label_A,label_V,annotation,mode"
+
+
+def sims_csv(*rows):
+    """CH-SIMS' label.csv of {mode: cells of labels} rows."""
+    lines = [f"v,{i},good,{cells},{mode}" for i, (mode, cells) in enumerate(rows)]
+    return "\n".join([HEADER, *lines]).encode()
+
+
+def test_rows_of_the_mode_unlabeled_have_no_labels(write):
+    known = [("train", "-0.4,0,0.2,0,Negative"), ("valid", "0,0,0,0,Neutral")]
+    without = [("unlabeled", ",,,,"), (" Unlabelled", "?,,1,,x")]
+    for rows in ([*known, *without], [*without, *known]):
+        path = write(sims_csv(*rows))
+        for dataset in ("simsv2", "simsv2_classes"):
+            corpus = read(path, dataset=dataset)
+            assert list(corpus.splits) == ["train", "valid", "unlabelled"]
+            rest = corpus.splits["unlabelled"]
+            assert len(rest) == 2 and not rest.arrays["label"].any()
+            corpus = unlabelled.join(corpus, rest)
+            found = corpus.splits["train"].arrays
+            assert found["labelled"].tolist() == [True, False, False]
+            first = pytest.approx(-0.4) if dataset == "simsv2" else 0
+            assert found["label"].tolist() == [first, 0, 0]
+    alone = read(write(b"video_id,clip_id,text,mode\nv,1,x,unlabeled"), dataset="sims")
+    assert list(alone.splits) == ["unlabelled"]
+
+
+def test_an_empty_label_is_refused_by_its_row(write):
+    rows = [("train", "0,0,0,0,Neutral")] * 2 + [("train", ",0,0,0,")] * 2
+    message = "is empty in 2 of 4 rows, the first is row 4 of file.pkl; rows without"
+    with pytest.raises(DataError, match=f"label {message} a label have the mode"):
+        read(write(sims_csv(*rows)), dataset="sims")
+    with pytest.raises(DataError, match=f"annotation {message}"):
+        read(write(sims_csv(*rows)), dataset="sims_classes")
+
+
+def test_labels_of_single_modalities_that_were_not_made(write):
+    rows = [("train", "-0.4,,,,Negative"), ("train", "0,,,,Neutral")]
+    arrays = read(write(sims_csv(*rows)), dataset="mosi").splits["train"].arrays
+    assert list(arrays) == ["label"]
+    rows[1] = ("train", "0,1,,,Neutral")
+    with pytest.raises(
+        DataError, match='row 2 of file.pkl: label_T is "", expected a num'
+    ):
+        read(write(sims_csv(*rows)), dataset="sims")
+
+
+def test_bad_cells_are_named_by_their_row(samples, write):
     good = samples.label_csv()
-    with pytest.raises(DataError, match='label is "x", expected a number'):
+    with pytest.raises(
+        DataError, match='row 3 of file.pkl: label is "x", expected a number'
+    ):
         read(write(good.replace(b"-0.8", b"x")), dataset="mosi")
-    with pytest.raises(DataError, match='unknown split "trian"; did you mean "train"'):
+    message = 'row 2 of file.pkl: unknown split "trian"; did you mean "train"'
+    with pytest.raises(DataError, match=message):
         read(write(good.replace(b",train\r", b",trian\r")), dataset="mosi")
 
 

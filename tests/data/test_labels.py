@@ -72,6 +72,8 @@ def test_other_shapes_are_named_and_what_they_look_like(file, dataset, samples, 
     )
     refused(np.ones((4, 5)), r"an array \[4, 5\].*one number a row.*several labels")
     refused(two_way(classes=9), r"an array \[4, 9, 2\].*two-way.*not supported")
+    advised = f"{dataset if dataset == 'mosi' else 'mosi'}_classes"
+    refused(np.eye(3)[[0, 1, 2, 1]], f"one-hot of neg.*=.*dataset {advised}\\)$")
 
 
 @files
@@ -128,10 +130,62 @@ def test_names_of_classes(samples, write):
     names = np.array([" Happy", "sad", "NEUTRAL", "excited"])
     corpus = read(write(as_npz(samples, names)), dataset="iemocap")
     assert corpus.splits["train"].arrays["label"].tolist() == [0, 1, 2, 4]
-    with pytest.raises(DataError, match='unknown class "excited". Known: angry, happy'):
+    with pytest.raises(DataError, match='class "excited" in 1 of 4 rows. Known: angry'):
         read(write(as_npz(samples, names)), dataset="iemocap4")
-    with pytest.raises(DataError, match="label.* holds ' Happy', expected numbers"):
+    message = r"label.* holds ' Happy', expected numbers.*=iemocap \(of a tool: --data"
+    with pytest.raises(DataError, match=message):
         read(write(as_npz(samples, names)), dataset="mosi")
+    with pytest.raises(DataError, match="dataset=sims_classes"):
+        labels.one_per_row(np.array(["Neutral"]), name="x", dataset="sims")
+    with pytest.raises(DataError, match=r"x has no class in 1 of 2 rows. Known"):
+        labels.one_per_row(np.array(["", "sad"]), name="x", dataset="iemocap")
+
+
+def test_the_five_classes_of_ch_sims_v2(samples, write):
+    rows = ["Weakly Negative", "Negative", " weakly positive", "Neutral"]
+    data = as_mmsa(samples, np.zeros(4))
+    for entry in data.values():
+        entry["annotations"] = rows[: len(entry["id"])]
+        del entry["classification_labels"]
+    corpus = read(write(data), dataset="simsv2_classes")
+    assert corpus.splits["train"].arrays["label"].tolist() == [0, 0, 2, 1]
+    assert corpus.notes == (
+        'the label is "weakly negative" and "weakly positive", taken as negative and '
+        "positive: 2 rows of train, 2 rows of valid, 2 rows of test",
+    )
+    with pytest.raises(DataError, match='unknown class "weakly negative" in 1 of 4'):
+        labels.one_per_row(np.array(rows), name="x", dataset="iemocap")
+
+
+@pytest.mark.parametrize("dataset", ["mosi", "iemocap4"])
+def test_advice_does_not_name_the_dataset_that_is_set(dataset):
+    message = r"=iemocap4" if dataset == "mosi" else "0 and 1: save the class of each"
+    for values in (np.full((3, 4), 0.3), np.zeros((3, 4, 2))):
+        with pytest.raises(DataError, match=message):
+            labels.one_per_row(values, name="x", dataset=dataset)
+    with pytest.raises(DataError, match=r"\[3, 4\] of names, expected one a row"):
+        labels.one_per_row(np.full((3, 4), "sad"), name="x", dataset=dataset)
+
+
+def as_gbk(names):
+    return [name.encode("gbk") for name in names]
+
+
+@pytest.mark.parametrize("file", [as_mmsa, as_mult, as_mag, as_npz])
+def test_names_of_classes_in_a_named_encoding(file, samples, write):
+    # The names that the datasets have are ASCII; what is wrong must be readable.
+    names = as_gbk(["消极的情绪", "消极的情绪", "积极的情绪", "中性的情绪"])
+    values = np.array(names) if file is as_npz else names
+    path = write(file(samples, values))
+    if file is as_mmsa:
+        data = as_mmsa(samples, values)
+        for entry in data.values():
+            del entry["classification_labels"], entry["annotations"]
+        path = write(data)
+    with pytest.raises(DataError, match='the unknown class "消极的情绪" in 2 of'):
+        read(path, dataset="sims_classes", encoding="gbk")
+    with pytest.raises(DataError, match="is no UTF-8 text; its encoding is likely gbk"):
+        read(path, dataset="sims_classes")
 
 
 def classes_of(data, *, keep=("classification_labels", "annotations")):
@@ -157,6 +211,38 @@ def test_classes_of_an_mmsa_file(dataset, samples, write):
     corpus = read(named, dataset=f"{dataset}_classes")
     assert corpus.splits["train"].arrays["label"].tolist() == [2, 0, 1, 2]
     assert DATASETS[f"{dataset}_classes"].classes[2] == "positive"
+
+
+def scores_alone(samples, values):
+    data = as_mmsa(samples, values)
+    for entry in data.values():
+        del entry["classification_labels"], entry["annotations"]
+    return data
+
+
+def test_regression_labels_under_a_dataset_of_classes(samples, write):
+    """Whole numbers can be classes or scores; other shapes say what they are."""
+
+    def refused(values, dataset, message):
+        with pytest.raises(DataError, match=message):
+            read(write(scores_alone(samples, np.array(values))), dataset=dataset)
+
+    whole = r"numbers from 0 to 5; if .* save them as classification_labels \(0 happy, "
+    refused([0, 5, 2, 1], "iemocap", whole + ".*if they are scores, set")
+    refused(
+        [0.5, -2, 2, 1], "iemocap", r"from -2 to 2; set --config.data.dataset=mosi "
+    )
+    refused(
+        [0.5, 0, 0, 1], "simsv2_classes", r"to 1; set --config.data.dataset=simsv2 "
+    )
+    refused([np.nan] * 4, "mosei_sad", r"not finite; set --config.data.dataset=mosei ")
+    for values, dataset, expected in (
+        (two_way(), "iemocap4", HOT.tolist()),
+        (EMOTIONS[:, None], "mosei_happy", [0, 1, 0, 1]),
+        (np.array(["sad", "happy", "sad", "sad"]), "iemocap", [1, 0, 1, 1]),
+    ):
+        corpus = read(write(scores_alone(samples, values)), dataset=dataset)
+        assert corpus.splits["train"].arrays["label"].tolist() == expected
 
 
 def test_classes_that_a_file_lacks(samples, write):

@@ -43,7 +43,9 @@ def test_windows_bytes_between_utf_8(write):
 def test_bad_tables(write):
     with pytest.raises(DataError, match='the column "b" is missing; the file has: a$'):
         tables.rows(write(b"a\n1\n"), ["b"])
-    with pytest.raises(DataError, match="row 3 has 1 cells, but the header has 2"):
+    with pytest.raises(
+        DataError, match="row 3 of file.pkl has 1 cells, but the header"
+    ):
         tables.rows(write(b"a,b\n1,2\n3\n"), [])
     with pytest.raises(
         DataError, match="damaged csv: line 2: a cell begins with a quo"
@@ -53,5 +55,8 @@ def test_bad_tables(write):
         tables.rows(write(b'a,b\n1,2\n"1"2,3\n'), [])
     with pytest.raises(DataError, match="file has: none"):
         tables.rows(write(b""), ["a"])
-    with pytest.raises(DataError, match='a is "x", expected a number'):
-        tables.number({"a": "x"}, "a")
+    (_, row) = tables.rows(write(b"a\n1\n\n\nx\n"), [], decoder=Decoder())
+    with pytest.raises(
+        DataError, match='row 5 of file.pkl: a is "x", expected a number'
+    ):
+        tables.number(row, "a")

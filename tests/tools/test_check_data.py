@@ -2,10 +2,13 @@ import pathlib
 import pickle
 import re
 import runpy
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
+
+from msajax.data import store
 
 _TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "check_data.py"
 _CONFIG = """
@@ -40,6 +43,8 @@ def configs(tmp_path):
     write("tfn_mosi", dims=(768, 74, 20), lengths=(50, 50, 50))
     write("lmf_mosi", dims=(768, 5, 20), lengths=(50, 30, 50))
     write("mult_sims", dataset="sims")
+    for dataset in ("mosei", "sims", "simsv2", "meld"):
+        write(f"text_{dataset}", system="text_only", dataset=dataset, encoder="none")
     write("large_mosi", batch_size=4, select="mae")
     write("text_mosi", system="text_only", encoder="none-of-that-name")
     write("frozen_mosi", encoder="none-of-that-name", frozen=True, dims=(1, 5, 20))
@@ -80,6 +85,7 @@ def test_expected_against_found(tool, source, configs, capsys):
         ["audio", shape, shape, "float64, 2 not finite"],
         False,
     )
+    assert out.count("note: ") == 1
     assert line(out, "label") == (["label", "-3 to 3", "-2 to 2.5"], False)
     assert "note: non-finite values set to 0: 2 in train audio" in out
 
@@ -140,11 +146,11 @@ def test_datasets_of_classes_share_the_recipes(tool, source, configs, capsys):
         entry["annotations"] = ["Neutral"] * len(entry.pop("regression_labels"))
     source.write_bytes(pickle.dumps(data))
     assert tool([str(source), "--configs", configs]) == 1
-    assert "config.data.dataset=mosi_classes" in capsys.readouterr().out
+    assert "of a tool: --dataset mosi_classes)" in capsys.readouterr().out
     options = ("--dataset", "mosi_classes", "--configs", configs)
     assert tool([str(source), *options]) == 0
     out = capsys.readouterr().out
-    assert line(out, "label")[0] == ["label", "0 to 2", "[N]", "by name"]
+    assert line(out, "label") == (["label", "0 to 2", "[N]", "by name"], False)
     assert recipes(out)["any_mosi"] == ""
     assert recipes(out)["large_mosi"] == "3 rows, under a batch of 4"
 
@@ -155,8 +161,100 @@ def test_a_file_without_labelled_rows(tool, source, configs, capsys):
     source.write_bytes(pickle.dumps({"unlabeled": entry}))
     assert tool([str(source), "--configs", configs]) == 0
     out = capsys.readouterr().out
-    assert line(out, "rows of unlabelled")[0] == ["rows of unlabelled", "3"]
-    assert recipes(out)["any_mosi"].startswith('the data has no split "train"')
+    assert re.search("^  rows of unlabelled +3$", out, re.MULTILINE)
+    assert not recipes(out)
+    assert out.endswith(
+        f"--config.data.path=LABELLED --config.data.unlabelled={source}\n"
+    )
+    assert out.count("without labels") == 1
+
+
+def test_rows_without_labels_are_noted_once(tool, source, configs, capsys):
+    data = pickle.loads(source.read_bytes())
+    data["unlabeled"] = data["test"] | {"id": ["x", "y"]}
+    source.write_bytes(pickle.dumps(data))
+    assert tool([str(source), "--configs", configs]) == 0
+    out = capsys.readouterr().out
+    assert out.count("note: left out: 2 rows without labels") == 1
+    assert recipes(out)["any_mosi"] == ""
+
+
+def test_the_exit_status_is_1_where_no_recipe_fits(tool, source, configs, capsys):
+    for dataset, folder in (("mosi", f"{configs}/none"), ("demo", configs)):
+        assert tool([str(source), "--dataset", dataset, "--configs", folder]) == 1
+        assert f"with --config.data.dataset={dataset}" in capsys.readouterr().out
+    data = pickle.loads(source.read_bytes())
+    source.write_bytes(pickle.dumps({k: v for k, v in data.items() if k != "valid"}))
+    assert tool([str(source), "--configs", configs]) == 1
+    assert 'no split "valid". Known: test, train' in capsys.readouterr().out
+
+
+def test_a_file_is_read_once(tool, source, configs, monkeypatch):
+    read, calls = tool.__globals__["read"], []
+    load = read.load
+    monkeypatch.setattr(read, "load", lambda *a, **k: calls.append(k) or load(*a, **k))
+    assert tool([str(source), "--configs", configs]) == 0
+    assert len(calls) == 1
+
+
+def test_features_are_counted_without_a_copy(tool):
+    x = np.ones((300, 500, 8), np.float32)
+    x[7, 3, :2] = np.nan, -np.inf
+    tracemalloc.start()
+    try:
+        assert tool.__globals__["_values"]([x, x]) == "float32, 4 not finite"
+        assert tracemalloc.get_traced_memory()[1] < x.nbytes / 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_labels_say_the_dataset_before_widths(tool, source, configs, capsys):
+    """MulT's IEMOCAP has the widths of MOSEI."""
+    hot = np.eye(4)[[1, 3, 0]]
+    for shape in (hot, np.stack([1 - hot, hot], axis=-1)):
+        data = pickle.loads(source.read_bytes())
+        for name, entry in data.items():
+            entry["audio"] = np.zeros((len(entry["id"]), 50, 74))
+            entry["labels"] = shape[: len(entry.pop("id"))]
+            data[name] = {k: v for k, v in entry.items() if k != "regression_labels"}
+        path = source.with_name("iemocap.pkl")
+        path.write_bytes(pickle.dumps(data))
+        assert tool([str(path), "--configs", configs]) == 1  # there is no such recipe
+        out = capsys.readouterr().out
+        assert out.startswith("IEMOCAP (four emotions), ")
+        assert "one-hot, taken as neutral, happy, sad, angry" in out
+
+
+def test_labels_of_single_modalities_hint_at_ch_sims(tool, configs, tmp_path, capsys):
+    path = tmp_path / "label.csv"
+    header = "video_id,clip_id,text,label,label_T,label_A,label_V,mode"
+    splits = ("train", "train", "train", "valid", "test")
+    rows = [f"v,{i},well,0,1,0,1,{name}" for i, name in enumerate(splits)]
+    path.write_text("\n".join([header, *rows]))
+    assert tool([str(path), "--configs", configs]) == 1
+    assert "--dataset sims, or --dataset simsv2" in capsys.readouterr().out
+    for dataset in ("sims", "simsv2"):
+        assert tool([str(path), "--dataset", dataset, "--configs", configs]) == 0
+
+
+def test_a_prepared_store_names_its_dataset(tool, source, configs, tmp_path, capsys):
+    folder = store.prepare(source, dataset="mosei", name="x", root=tmp_path / "root")
+    assert tool([str(folder), "--configs", configs]) == 1
+    assert capsys.readouterr().out.startswith("CMU-MOSEI, ")
+
+
+def test_files_that_do_not_match_are_refused_not_a_crash(
+    tool, source, configs, tmp_path, capsys
+):
+    data = pickle.loads(source.read_bytes())
+    data["train"]["regression_labels"] = np.zeros(2)
+    source.write_bytes(pickle.dumps(data))
+    assert tool([str(source), "--configs", configs]) == 1
+    assert 'of the split "train" has 2 rows, but' in capsys.readouterr().out
+    path = tmp_path / "label.csv"
+    path.write_text("video_id,clip_id,text,label\n")
+    assert tool([str(path), "--dataset", "sims", "--configs", configs]) == 1
+    assert "the file has no rows" in capsys.readouterr().out
 
 
 def test_a_file_that_training_refuses(tool, source, configs, capsys):
@@ -166,16 +264,15 @@ def test_a_file_that_training_refuses(tool, source, configs, capsys):
     assert tool([str(source), "--dataset", "mosi", "--configs", configs]) == 1
     out = capsys.readouterr().out
     label = ["label", "-3 to 3", "-2 to 5", "out of range"]
-    assert line(out, "label")[0] == label
+    assert line(out, "label") == (label, True)
     assert 'label of "test0" is 5, but CMU-MOSI has labels from -3 to 3' in out
 
 
 def test_a_named_encoding(tool, configs, tmp_path, capsys):
     path = tmp_path / "label.csv"
-    lines = [
-        "video_id,clip_id,text,label",
-        *(f"v,{i},我不想嫁给李茶,0" for i in range(4)),
-    ]
+    splits = ("train", "train", "train", "valid", "test")
+    rows = [f"v,{i},我不想嫁给李茶,0,{name}" for i, name in enumerate(splits)]
+    lines = ["video_id,clip_id,text,label,mode", *rows]
     path.write_bytes("\n".join(lines).encode("gbk"))
     args = [str(path), "--dataset", "sims", "--configs", configs]
     assert tool(args) == 1
@@ -190,13 +287,16 @@ def test_a_file_of_no_known_dataset(tool, configs, tmp_path, capsys):
     np.savez(path, id=np.array(["a"]), label=np.zeros(1), audio=np.ones((1, 9)))
     assert tool([str(path)]) == 1
     assert "of which dataset? give --dataset (mosi, " in capsys.readouterr().out
-    assert tool([str(path), "--dataset", "mosi", "--configs", configs]) == 0
+    assert tool([str(path), "--dataset", "mosi", "--configs", configs]) == 1
     out = capsys.readouterr().out
+    assert "not divided into train, valid and test" in out and not recipes(out)
     assert line(out, "rows of train") == (["rows of train", "1284", "missing"], True)
     assert line(out, "audio")[0][2] == "[N, 1, 9]"
 
 
-def test_the_real_files(tool, shared, configs, capsys):
+def test_the_real_files(tool, shared, configs, capsys, monkeypatch):
+    # Whether a recipe fits is tested above.
+    monkeypatch.setitem(tool.__globals__, "_refusal", lambda *_: "")
     for name in ("mosi/MOSI-label.csv", "mosei/MOSEI-label.csv", "meld"):
         assert tool([str(shared / "data" / name), "--configs", configs]) == 0
         out = capsys.readouterr().out
