@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -81,15 +82,39 @@ def manifest_is(text):
 
 
 def manifest_says(**changes):
+    """With the checksum that belongs to it."""
+
     def damage(folder):
         path = folder / "manifest.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        values = json.loads(path.read_text()) | changes | {"own": None}
+        text = json.dumps(values, sort_keys=True)
+        values["own"] = zlib.crc32(text.encode())
+        path.write_text(json.dumps(values))
 
     return damage
 
 
+def lose_names(folder, *, older=False, kept=1):
+    """The manifest forgets files, which stay, and is JSON all the same."""
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text())
+    values["files"] = dict([*values["files"].items()][:kept])
+    if older:
+        del values["own"]
+    path.write_text(json.dumps(values))
+
+
+def lose_names_of_an_older_one(folder):
+    lose_names(folder, older=True, kept=-1)
+
+
+def another_place(folder):
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"seed": -1', '"seed": 7'))
+
+
 def book_is(text):
-    """With the checksum that belongs to it."""
+    """With the checksums that belong to it."""
 
     def damage(folder):
         (folder / "book" / "metadata").write_text(text)
@@ -103,6 +128,7 @@ def book_is(text):
     "damage",
     [
         *(damage_truncate, damage_flip, damage_missing, damage_book),
+        *(lose_names, lose_names_of_an_older_one, another_place),
         *(manifest_is(text) for text in ("", "[]", "null", "3", "{}", "[" * 9999)),
         *(manifest_says(files=x) for x in ({}, [], {"a": "b"}, {"a": float("nan")})),
         *(manifest_says(shapes=None), manifest_says(place=[0, 0, 9, 9])),
@@ -198,6 +224,20 @@ def test_checkpoints_of_before_they_had_owners_are_read(saved, tmp_path):
     path.write_text(json.dumps({k: manifest[k] for k in ("files", "shapes")}))
     again = Checkpoints(tmp_path / "c", owner=Owner(5, "cc"))
     assert again.restore(like)[0].epoch == 3
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_files_of_other_programs_are_no_damage(saved, tmp_path, older):
+    home = tmp_path / "c" / "3"
+    path = home / "manifest.json"
+    manifest = json.loads(path.read_text())
+    if older:
+        path.write_text(json.dumps({k: v for k, v in manifest.items() if k != "own"}))
+    (home / "notes.txt").write_text("mine")
+    (home / "state" / ".DS_Store").write_text("of a file browser")
+    if not older:
+        (home / "state" / "copy").write_text("of whatever program")
+    assert saved[0].restore(like)[0].epoch == 3 and not saved[1]
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(saved, monkeypatch):
