@@ -55,12 +55,12 @@ def read_corpus(
       config: of the run.
       folder: its workdir.
       path: of another file, whose rows are taken as they are.
-      labels: read them, and leave rows without them out, as of the config's own corpus.
+      labels: read them.
       with_unlabelled: keep rows without labels where labels are wanted.
       words: the run's vocabulary, where its folder does not hold it yet.
     """
     corpus = _read(config, path, labels=labels)
-    if (labels or path is None) and not with_unlabelled:
+    if labels and not with_unlabelled:
         corpus = unlabelled.drop(corpus)
     if path is None:
         if config.data.split:

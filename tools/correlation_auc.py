@@ -4,8 +4,8 @@
 
 For each pair of modalities the area under the ROC curve of its coefficient, when either of
 the two is another clip's, drawn at random: 0.5 is chance. Clips are those of the test split of
---data, which is divided as the run's own data where that is (config.data.split); of a run on
-the demo corpus without it, the same clips as they are where all fit (config.data.weak=0).
+--data; where the run divided its data (config.data.split), --data is that file and is divided
+likewise. Of a run on the demo corpus without it, clips that all fit.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def clips(folder: pathlib.Path, file: str | None) -> Split:
     # that of the file, which `predict` reads; weak clips would count as matched.
     data.path, data.weak = file or "", 0.0
     text.encoder, text.vocabulary = "", False
-    corpus = settings.read_corpus(config, folder, labels=False)
+    corpus = settings.read_corpus(config, folder, labels=bool(data.split))
     if not {"test", "all"} & corpus.splits.keys():
         raise ValueError(f'{file} has no split "test", only {", ".join(corpus.splits)}')
     return corpus.splits.get("test") or corpus.splits["all"]

@@ -61,13 +61,14 @@ def test_rows_of_the_training_are_not_measured(tmp_path):
 
 
 def test_clips_are_those_that_the_run_measures(tmp_path, monkeypatch):
-    """Of a file with rows without labels, which a run does not divide."""
+    """Of a file with rows without labels, which no run divides."""
     own = demo.generate(3, num=(40, 10, 10), weak=0.5).splits
-    arrays = {key: [] for key in ("id", "split", "label", *MODALITIES)}
+    arrays = {k: [] for k in ("id", "split", "label", "labelled", *MODALITIES)}
     for name, split in own.items():
         stands = "unlabelled" if name == "valid" else name
         arrays["id"] += split.ids.tolist()
         arrays["split"] += [stands] * len(split)
+        arrays["labelled"] += [i % 4 != 0 or name == "test" for i in range(len(split))]
         for key in ("label", *MODALITIES):
             arrays[key] += [*split.arrays[key]]
     np.savez(tmp_path / "clips.npz", **arrays)
@@ -80,8 +81,13 @@ def test_clips_are_those_that_the_run_measures(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text(configs.to_json(config))
     measured = settings.read_corpus(config, tmp_path).splits["test"]
     found = correlation_auc.clips(tmp_path, config.data.path)
-    assert found.ids.tolist() == measured.ids.tolist() and len(found) > 10
-    assert not any(i.startswith("valid") for i in found.ids)
+    assert found.ids.tolist() == measured.ids.tolist() and len(found) == 10
+    without = {
+        i
+        for i, known in zip(arrays["id"], arrays["labelled"], strict=True)
+        if not known
+    }
+    assert not any(i.startswith("valid") or i in without for i in found.ids.tolist())
     assert correlation_auc.present(found) == ["text", "audio"]
 
 
