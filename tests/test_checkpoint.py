@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import re
+import shutil
 import zlib
 
 import jax
@@ -29,6 +31,14 @@ def saved(tmp_path):
     for i in (1, 2, 3):
         checkpoints.save(Book(epoch=i), state=tree(i))
     return checkpoints, found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a checkpoint."""
+    home = tmp_path_factory.mktemp("made")
+    Checkpoints(home).save(Book(epoch=1), state=tree(1))
+    return home / "1"
 
 
 def arrays_of(folder: pathlib.Path):
@@ -94,25 +104,6 @@ def manifest_says(**changes):
     return damage
 
 
-def lose_names(folder, *, older=False, kept=1):
-    """The manifest forgets files, which stay, and is JSON all the same."""
-    path = folder / "manifest.json"
-    values = json.loads(path.read_text())
-    values["files"] = dict([*values["files"].items()][:kept])
-    if older:
-        del values["own"]
-    path.write_text(json.dumps(values))
-
-
-def lose_names_of_an_older_one(folder):
-    lose_names(folder, older=True, kept=-1)
-
-
-def another_place(folder):
-    path = folder / "manifest.json"
-    path.write_text(path.read_text().replace('"seed": -1', '"seed": 7'))
-
-
 def book_is(text):
     """With the checksums that belong to it."""
 
@@ -128,7 +119,6 @@ def book_is(text):
     "damage",
     [
         *(damage_truncate, damage_flip, damage_missing, damage_book),
-        *(lose_names, lose_names_of_an_older_one, another_place),
         *(manifest_is(text) for text in ("", "[]", "null", "3", "{}", "[" * 9999)),
         *(manifest_says(files=x) for x in ({}, [], {"a": "b"}, {"a": float("nan")})),
         *(manifest_says(shapes=None), manifest_says(place=[0, 0, 9, 9])),
@@ -226,18 +216,41 @@ def test_checkpoints_of_before_they_had_owners_are_read(saved, tmp_path):
     assert again.restore(like)[0].epoch == 3
 
 
+def lose_names(manifest):
+    manifest["files"] = dict([*manifest["files"].items()][:-1])
+
+
+def no_change(_):
+    pass
+
+
 @pytest.mark.parametrize("older", [False, True])
-def test_files_of_other_programs_are_no_damage(saved, tmp_path, older):
-    home = tmp_path / "c" / "3"
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        (
+            lose_names,
+            "its manifest was changed|state/.* is missing, changed or not listed",
+        ),
+        (lambda manifest: manifest["owner"].update(seed=7), "its manifest was changed"),
+        (no_change, ""),
+    ],
+)
+def test_a_manifest_that_was_changed(made, tmp_path, change, message, older):
+    """Files of other programs are no damage, but in the folder of an older one's item."""
+    home = shutil.copytree(made, tmp_path / "1")
     path = home / "manifest.json"
     manifest = json.loads(path.read_text())
+    change(manifest)
     if older:
-        path.write_text(json.dumps({k: v for k, v in manifest.items() if k != "own"}))
+        del manifest["own"]
+        message = "" if change is not lose_names else message
+    path.write_text(json.dumps(manifest))
     (home / "notes.txt").write_text("mine")
     (home / "state" / ".DS_Store").write_text("of a file browser")
     if not older:
         (home / "state" / "copy").write_text("of whatever program")
-    assert saved[0].restore(like)[0].epoch == 3 and not saved[1]
+    assert re.fullmatch(message, checkpoint._damage(home))
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(saved, monkeypatch):
