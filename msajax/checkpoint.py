@@ -52,19 +52,26 @@ class Owner:
 
 @dataclasses.dataclass(frozen=True)
 class _Manifest:
-    """What a checkpoint says of itself; older ones lack owner and place.
+    """What a checkpoint says of itself; older ones lack the keys with a default.
 
     Attributes:
       files: checksums, as Orbax does not notice a flipped bit.
       shapes: of the arrays, by item and path.
       owner: whose it is.
       place: where the book stands.
+      own: checksum of all of this: a list that lost some files is JSON all the same.
     """
 
     files: dict[str, int]
     shapes: dict[str, dict[str, str]]
     owner: Owner | None = None
     place: Place | None = None
+    own: int | None = None
+
+    def checksum(self) -> int:
+        """What `own` has to be."""
+        values = dataclasses.asdict(self) | {"own": None}
+        return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
 class Checkpoints:
@@ -128,6 +135,7 @@ class Checkpoints:
             if processes.is_first():
                 shapes = {name: _shapes(tree) for name, tree in trees.items()}
                 made = _Manifest(_checksums(part), shapes, self._owner, book.place)
+                made = dataclasses.replace(made, own=made.checksum())
                 text = json.dumps(dataclasses.asdict(made))
                 (part / _MANIFEST).write_text(text, "utf-8")
             if not self._proved:
@@ -321,11 +329,15 @@ def _checksums(folder: pathlib.Path) -> dict[str, int]:
 def _damage(folder: pathlib.Path) -> str:
     """What is wrong with the files of a checkpoint; '' where they are as written."""
     try:
-        wanted = _read_plain(folder)[0].files
-        found = _checksums(folder)
+        manifest = _read_plain(folder)[0]
+        wanted, found = manifest.files, _checksums(folder)
     except (OSError, DataError) as error:
         return str(error)
+    if manifest.own not in (None, manifest.checksum()):
+        return "its manifest was changed"
     if not wanted:
         return "its manifest lists no files"
     wrong = [name for name in wanted if found.get(name) != wanted[name]]
-    return f"{wrong[0]} is missing or changed" if wrong else ""
+    if manifest.own is None:  # it may have lost names; hidden files are not Orbax's
+        wrong += [n for n in found if n not in wanted and re.search("/[^./][^/]*$", n)]
+    return f"{wrong[0]} is missing, changed or not listed" if wrong else ""

@@ -37,6 +37,9 @@ _FREE = (
 # Keys that name a folder, which may be spelled in several ways.
 _PATHS = ("init_from", "text.encoder")
 
+# config.data.unlabelled: the rows without labels of the data file itself.
+OWN_ROWS = "train_mix"
+
 # No system has as many; more would take minutes to build.
 _LAYERS, _SIZE = 1000, 2**16
 
@@ -285,14 +288,26 @@ def from_json(text: str | bytes, *, name: str = "config.json") -> Config:
 
 
 def differences(new: Config, old: Config) -> list[str]:
-    """'key: old -> new' for every value that makes two configs different runs."""
-    flat_new, flat_old = _identity(new), _identity(old)
+    """'key: old -> new' for every value that makes two configs different runs.
+
+    Which files they train on does not: of these the content counts, see `workdir.claim`.
+    """
+    flat_new, flat_old = (_without_files(_identity(config)) for config in (new, old))
     keys = sorted(flat_new.keys() | flat_old.keys())
     changed = [k for k in keys if flat_new.get(k) != flat_old.get(k)]
     for key in _PATHS:
         if key in changed and _same_file(flat_new[key], flat_old[key]):
             changed.remove(key)
     return [f"{k}: {flat_old.get(k)!r} -> {flat_new.get(k)!r}" for k in changed]
+
+
+def _without_files(flat: dict[str, Any]) -> dict[str, Any]:
+    own = flat["data.unlabelled"] in ("", OWN_ROWS)
+    phases = [
+        {**p, "data": "a file"} if p.get("data", "train") != "train" else p
+        for p in flat["phases"]
+    ]
+    return flat | {"phases": phases} | ({} if own else {"data.unlabelled": "a file"})
 
 
 def _same_file(new: str, old: str) -> bool:

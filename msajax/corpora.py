@@ -11,8 +11,6 @@ from msajax.data import columns, unlabelled
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
-_OWN = "train_mix"  # config.data.unlabelled: the rows of the data file itself
-
 
 def training_corpus(
     config: configs.Config, folder: pathlib.Path
@@ -33,9 +31,11 @@ def training_corpus(
             "config.data.split and config.data.unlabelled are both set; leave one out: only "
             "rows with labels can be divided"
         )
-    corpus = settings.read_corpus(config, folder, with_unlabelled=wanted == _OWN)
+    corpus = settings.read_corpus(
+        config, folder, with_unlabelled=wanted == configs.OWN_ROWS
+    )
     settings.need_splits(corpus, ("train", "valid", "test"))
-    if wanted == _OWN:
+    if wanted == configs.OWN_ROWS:
         return unlabelled.join(corpus, corpus.splits.get(columns.UNLABELLED)), {}
     other = settings.read_corpus(
         config, folder, wanted, labels=False, words=corpus.vocabulary

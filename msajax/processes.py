@@ -56,11 +56,13 @@ def joined(
     if num_processes == 1 or not (num_processes or launched):
         yield
         return
-    if coordinator and (process_id if num_processes else _rank()) == 0:
-        _check_free(int(coordinator.rpartition(":")[2]))
-    meeting = coordinator or "the address that the launcher gives"
+    address, rank = coordinator, process_id if num_processes else _rank()
+    if not coordinator:
+        address, rank = _launchers_address(patience)
+    if rank == 0:
+        _check_free(address)
     print(
-        f"joining the other processes of this run at {meeting}; if they do not come in "
+        f"joining the other processes of this run at {address}; if they do not come in "
         f"{patience} s, jax ends this one",
         file=sys.stderr,
     )
@@ -277,17 +279,38 @@ def _rank() -> int:
     return int(next(filter(None, map(os.environ.get, _RANKS)), 0))
 
 
-def _check_free(port: int) -> None:
+def _launchers_address(patience: int) -> tuple[str, int]:
+    """Where the launcher lets the processes meet, and the number of this one."""
+    given = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    try:  # JAX has no public name for what `initialize` asks
+        from jax._src.clusters import ClusterEnv
+
+        address, _, rank, _ = ClusterEnv.auto_detect_unset_distributed_params(
+            given, None, None, None, None, patience
+        )
+    except (ImportError, AttributeError, TypeError):  # of another version
+        return "an address that the launcher gives", -1
+    if address is None or rank is None:
+        raise ValueError(
+            "this launcher does not tell where process 0 is; give config.parallel."
+            "coordinator=HOST:PORT, the machine of process 0 and a free port there"
+        )
+    return address, rank
+
+
+def _check_free(address: str) -> None:
     """Refuses a port that another program has: JAX's runtime would end without a word."""
+    port = int(address.rpartition(":")[2])
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     try:
         socket.create_server(("", port), family=family, dualstack_ipv6=dual).close()
     except OSError as error:
         raise ValueError(
-            f"config.parallel.coordinator names port {port}, which process 0 cannot open "
-            f"({os.strerror(error.errno or 0)}); give another port to all processes, or "
-            "end the program that has it (an earlier run?)"
+            f"the processes are to meet at {address}, but process 0 cannot open port {port} "
+            f"({os.strerror(error.errno or 0)}); give another one to all of them by "
+            "config.parallel.coordinator=HOST:PORT, or end the program that has it (an "
+            "earlier run?)"
         ) from error
 
 

@@ -254,7 +254,7 @@ def phase_corpora(
     Raises:
       ValueError: one cannot be read, or has no split to train on.
     """
-    paths = {phase.data for phase in configs.phases(config)} - {"train"}
+    paths = sorted({phase.data for phase in configs.phases(config)} - {"train"})
     read = functools.partial(read_corpus, config, folder, labels=False, words=words)
     found = {path: read(path) for path in paths}
     for path, corpus in found.items():

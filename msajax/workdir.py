@@ -83,7 +83,7 @@ def claim(
       config: of the run; the seeds that the folder holds join its own.
       spec: of the data.
       data_sha256: of the data.
-      phase_data: {file: sha256} of the phases' own data.
+      phase_data: {file: sha256} of the other files that it trains on.
       write_files: False only checks and joins: of several processes one writes.
 
     Raises:
@@ -92,13 +92,14 @@ def claim(
     new = _Saved(
         **dataclasses.asdict(spec),
         data_sha256=data_sha256,
-        phase_data=dict(phase_data or {}),
+        phase_data=_by_use(config, phase_data or {}),
         recipe_sha256=configs.sha256(config),
     )
     if config.data.path and pathlib.Path(config.data.path).exists():
         config.data.path = str(pathlib.Path(config.data.path).resolve())
     if (folder / "config.json").exists() and (folder / "spec.json").exists():
         before, old = load_config(folder), _load_saved(folder)
+        old = dataclasses.replace(old, phase_data=_by_use(before, old.phase_data))
         # Seeds are added, so that the results hold all of them.
         seeds = dict.fromkeys((*before.train.seeds, *config.train.seeds))
         config.train.seeds = tuple(seeds)
@@ -114,18 +115,38 @@ def claim(
                 "--workdir, or delete this one"
             )
     if write_files:
-        write(folder / "config.json", configs.to_json(config))
         text = json.dumps(dataclasses.asdict(new), indent=2)
+        # First: the hashes of an older one go by the file names in its config.
         write(folder / "spec.json", text + "\n")
+        write(folder / "config.json", configs.to_json(config))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Saved(Spec):
-    """spec.json: the spec and where it comes from; older ones lack the keys with a default."""
+    """spec.json: the spec and where it comes from; older ones lack the keys with a default.
+
+    Attributes:
+      data_sha256: of the data file.
+      phase_data: {use: sha256} of the other files; {file: sha256} in older ones.
+      recipe_sha256: of the version that made the folder.
+    """
 
     data_sha256: str
     phase_data: dict[str, str] = dataclasses.field(default_factory=dict)
     recipe_sha256: str = ""
+
+
+def _by_use(config: configs.Config, hashes: Mapping[str, str]) -> dict[str, str]:
+    """The hashes of a config's files by what each is for: names have several spellings."""
+    files = {
+        f"phase {phase.name}": phase.data
+        for phase in configs.phases(config)
+        if phase.data != "train"
+    }
+    if config.data.unlabelled not in ("", configs.OWN_ROWS):
+        files["config.data.unlabelled"] = config.data.unlabelled
+    found = {use: hashes.get(use, hashes.get(file)) for use, file in files.items()}
+    return {use: sha256 for use, sha256 in found.items() if sha256}
 
 
 def _differences(new: _Saved, old: _Saved) -> list[str]:
@@ -135,8 +156,12 @@ def _differences(new: _Saved, old: _Saved) -> list[str]:
     before, after = pairs["fields"]
     pairs["fields"] = tuple(sorted(before)), tuple(sorted(after))
     changed = [key for key, (before, after) in pairs.items() if before != after]
-    if {"data_sha256", "phase_data"} & {*changed}:
+    if "data_sha256" in changed:
         return ["other content of the data file"]
+    if "phase_data" in changed:
+        before, after = pairs["phase_data"]
+        uses = sorted(use for use, _ in before.items() ^ after.items())
+        return [f"other content of the file of {use}" for use in dict.fromkeys(uses)]
     return [f"data.{key}: {pairs[key][0]} -> {pairs[key][1]}" for key in changed]
 
 

@@ -2,6 +2,9 @@
 
 import json
 import pathlib
+import re
+import shutil
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +31,14 @@ def saved(tmp_path):
     for i in (1, 2, 3):
         checkpoints.save(Book(epoch=i), state=tree(i))
     return checkpoints, found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a checkpoint."""
+    home = tmp_path_factory.mktemp("made")
+    Checkpoints(home).save(Book(epoch=1), state=tree(1))
+    return home / "1"
 
 
 def arrays_of(folder: pathlib.Path):
@@ -81,15 +92,20 @@ def manifest_is(text):
 
 
 def manifest_says(**changes):
+    """With the checksum that belongs to it."""
+
     def damage(folder):
         path = folder / "manifest.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        values = json.loads(path.read_text()) | changes | {"own": None}
+        text = json.dumps(values, sort_keys=True)
+        values["own"] = zlib.crc32(text.encode())
+        path.write_text(json.dumps(values))
 
     return damage
 
 
 def book_is(text):
-    """With the checksum that belongs to it."""
+    """With the checksums that belong to it."""
 
     def damage(folder):
         (folder / "book" / "metadata").write_text(text)
@@ -198,6 +214,43 @@ def test_checkpoints_of_before_they_had_owners_are_read(saved, tmp_path):
     path.write_text(json.dumps({k: manifest[k] for k in ("files", "shapes")}))
     again = Checkpoints(tmp_path / "c", owner=Owner(5, "cc"))
     assert again.restore(like)[0].epoch == 3
+
+
+def lose_names(manifest):
+    manifest["files"] = dict([*manifest["files"].items()][:-1])
+
+
+def no_change(_):
+    pass
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        (
+            lose_names,
+            "its manifest was changed|state/.* is missing, changed or not listed",
+        ),
+        (lambda manifest: manifest["owner"].update(seed=7), "its manifest was changed"),
+        (no_change, ""),
+    ],
+)
+def test_a_manifest_that_was_changed(made, tmp_path, change, message, older):
+    """Files of other programs are no damage, but in the folder of an older one's item."""
+    home = shutil.copytree(made, tmp_path / "1")
+    path = home / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    if older:
+        del manifest["own"]
+        message = "" if change is not lose_names else message
+    path.write_text(json.dumps(manifest))
+    (home / "notes.txt").write_text("mine")
+    (home / "state" / ".DS_Store").write_text("of a file browser")
+    if not older:
+        (home / "state" / "copy").write_text("of whatever program")
+    assert re.fullmatch(message, checkpoint._damage(home))
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(saved, monkeypatch):

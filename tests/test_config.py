@@ -184,3 +184,20 @@ def test_another_spelling_of_a_folder_is_no_other_run(tmp_path):
     for other in (f"{tmp_path}/b", f"{tmp_path}/none", ""):
         (changed,) = configs.differences(load(init_from=other), first)
         assert changed.startswith("init_from")
+
+
+def test_which_file_is_trained_on_is_no_other_run():
+    """Its content is: see `workdir.claim`."""
+    phases = {
+        rows: f"({{'data': '{rows}'}},)" for rows in ("train", "x.pkl", "./x.pkl")
+    }
+    first = load(data__unlabelled="x.pkl", phases=phases["x.pkl"])
+    for unlabelled in ("./x.pkl", "moved/x.pkl"):
+        same = load(data__unlabelled=unlabelled, phases=phases["./x.pkl"])
+        assert not configs.differences(same, first)
+    (changed,) = configs.differences(load(phases=phases["x.pkl"]), first)
+    assert changed == "data.unlabelled: 'a file' -> ''"
+    other = load(data__unlabelled="train_mix", phases=phases["train"])
+    rows, phase = configs.differences(other, first)
+    assert rows == "data.unlabelled: 'a file' -> 'train_mix'"
+    assert phase.startswith("phases: ") and "'a file'" in phase

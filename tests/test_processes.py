@@ -1,5 +1,6 @@
 """Several processes as one run: the same results, one writer, an end together, another number of them."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -176,9 +177,76 @@ def test_a_port_that_is_taken(monkeypatch, env):
     count = 0 if env else 2
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(ValueError, match=f"names port {port}, which process 0 can"):
+        with pytest.raises(ValueError, match=f"process 0 cannot open port {port}"):
             with processes.joined(f"localhost:{port}", count, 0):
                 pass
+
+
+def launched_by(name, job, rank):
+    """The variables by which jax knows a launcher, with an address that the job's number gives."""
+    if name == "srun":
+        return {
+            **{"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "node[01-03]"},
+            **{"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2"},
+            **{"SLURM_PROCID": str(rank), "SLURM_LOCALID": "0"},
+        }
+    uri = f"{job << 12}.0;tcp://10.0.0.1,10.0.0.2:34911"
+    world = {"SIZE": "2", "RANK": str(rank), "LOCAL_RANK": "0"}
+    named = {f"OMPI_COMM_WORLD_{key}": value for key, value in world.items()}
+    return named | {"OMPI_MCA_orte_hnp_uri": uri}
+
+
+def servers():
+    """Two of the ports from which jax chooses, from 61440 on, held open."""
+    found = []
+    for port in range(2**16 - 2**12, 2**16):
+        with contextlib.suppress(OSError):
+            found.append(socket.create_server(("", port)))
+        if len(found) == 2:
+            return found
+    raise AssertionError("no free ports")
+
+
+class Joining(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name,host", [("srun", "node01"), ("mpirun", "10.0.0.1")])
+def test_a_launchers_port_that_is_taken(monkeypatch, name, host):
+    def initialize(*_, **__):
+        raise Joining
+
+    def join(rank, port):
+        for key, value in launched_by(name, port - 2**16 + 2**12, rank).items():
+            monkeypatch.setenv(key, value)
+        with processes.joined():
+            pass
+
+    monkeypatch.setattr("jax.distributed.initialize", initialize)
+    taken, free = servers()
+    ports = [server.getsockname()[1] for server in (taken, free)]
+    free.close()
+    with taken:
+        message = f"at {host}:{ports[0]}, but process 0 cannot open port {ports[0]}"
+        with pytest.raises(ValueError, match=message):
+            join(0, ports[0])
+        for rank, port in ((1, ports[0]), (0, ports[1])):
+            with pytest.raises(Joining):
+                join(rank, port)
+        monkeypatch.setenv("JAX_COORDINATOR_PORT", str(ports[0]))
+        with pytest.raises(ValueError, match=message):
+            join(0, ports[1])
+
+
+def test_a_launcher_that_jax_does_not_know(monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    for name in ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(
+        ValueError, match="does not tell where process 0 is; give config"
+    ):
+        with processes.joined():
+            pass
 
 
 def test_mpirun_that_does_not_tell_where_to_meet(monkeypatch):

@@ -176,3 +176,71 @@ def test_systems_keep_the_defaults_that_they_were_trained_with(tmp_path):
             values["model"].pop(name, None)
         older = configs.from_json(json.dumps(values))
         assert fields.items() <= dict(older.model).items()
+
+
+FILES = {"a.npz": "1", "b.npz": "2"}
+
+
+def on_files(unlabelled="a.npz", phase="b.npz"):
+    phases = f"({{'name': 'first', 'data': '{phase}'}}, {{'name': 'second'}})"
+    return load(("data.unlabelled", unlabelled), ("phases", phases))
+
+
+@pytest.fixture
+def on_others(tmp_path):
+    """A run on files besides its data file, and its spec.json."""
+    workdir.claim(tmp_path, on_files(), SPEC, "data", FILES)
+    return tmp_path / "spec.json"
+
+
+SPELLINGS = {"./a.npz": "1", "/moved/b.npz": "2"}
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_other_spellings_of_files_are_the_same_run(on_others, older):
+    known = json.loads(on_others.read_text())["phase_data"]
+    assert known == {"config.data.unlabelled": "1", "phase first": "2"}
+    if older:  # which had their names as keys
+        change(on_others, "phase_data", FILES)
+    again = on_files("./a.npz", "/moved/b.npz")
+    for files in (SPELLINGS, {**SPELLINGS, "c.npz": "3"}):
+        workdir.claim(on_others.parent, again, SPEC, "data", files)
+        assert json.loads(on_others.read_text())["phase_data"] == known
+    assert workdir.load_config(on_others.parent).data.unlabelled == "./a.npz"
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    "files,use",
+    [
+        ({**FILES, "a.npz": "3"}, "config.data.unlabelled"),
+        ({**FILES, "b.npz": "3"}, "phase first"),
+    ],
+)
+def test_other_content_of_files_is_another_run(on_others, older, files, use):
+    if older:
+        change(on_others, "phase_data", FILES)
+    message = f"with other content of the file of {use}. Take"
+    with pytest.raises(ValueError, match=message):
+        workdir.claim(on_others.parent, on_files(), SPEC, "data", files)
+    swapped = {"a.npz": "2", "b.npz": "1"}
+    with pytest.raises(
+        ValueError, match="the file of config.* the file of phase first"
+    ):
+        workdir.claim(on_others.parent, on_files(), SPEC, "data", swapped)
+
+
+def test_a_claim_that_was_killed_halfway_is_repeated(on_others, monkeypatch):
+    change(on_others, "phase_data", FILES)
+    again, write = on_files("./a.npz", "/moved/b.npz"), workdir.write
+
+    def one(path, text):
+        write(path, text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workdir, "write", one)
+    with pytest.raises(KeyboardInterrupt):
+        workdir.claim(on_others.parent, again, SPEC, "data", SPELLINGS)
+    monkeypatch.undo()
+    for config, files in ((on_files(), FILES), (again, SPELLINGS)):
+        workdir.claim(on_others.parent, config, SPEC, "data", files)

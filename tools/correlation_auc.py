@@ -4,7 +4,8 @@
 
 For each pair of modalities the area under the ROC curve of its coefficient, when either of
 the two is another clip's, drawn at random: 0.5 is chance. Clips are those of the test split of
---data; of a run on the demo corpus without it, clips that all fit.
+--data; where the run divided its data (config.data.split), --data is that file and is divided
+likewise. Of a run on the demo corpus without it, clips that all fit.
 """
 
 import argparse
@@ -21,8 +22,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from msajax import main as program
-from msajax import workdir
-from msajax.data import demo, read, splits
+from msajax import settings, workdir
 from msajax.data.spec import MODALITIES, Split
 
 
@@ -38,21 +38,19 @@ def clips(folder: pathlib.Path, file: str | None) -> Split:
     Raises:
       ValueError: no file for a run on another dataset, or one without such a split.
     """
-    data = workdir.load_config(folder).data
+    config = workdir.load_config(folder)
+    data, text = config.data, config.text
     if file is None and (data.dataset != "demo" or data.path):
         raise ValueError(
             f"{folder} is a run on {data.dataset}; name its file by --data"
         )
-    options = {"dataset": data.dataset, "encoding": data.encoding}
-    corpus = (
-        demo.generate(data.seed)
-        if file is None
-        else read.read(file, labels=False, **options)
-    )
+    # The rows as the run takes them, so that none of its training counts. Their text is
+    # that of the file, which `predict` reads; weak clips would count as matched.
+    data.path, data.weak = file or "", 0.0
+    text.encoder, text.vocabulary = "", False
+    corpus = settings.read_corpus(config, folder, labels=bool(data.split))
     if not {"test", "all"} & corpus.splits.keys():
         raise ValueError(f'{file} has no split "test", only {", ".join(corpus.splits)}')
-    if data.split and "test" in corpus.splits:  # else rows of the training would count
-        corpus = splits.divide(corpus, data.split, seed=data.seed)
     return corpus.splits.get("test") or corpus.splits["all"]
 
 

@@ -38,7 +38,7 @@ def check_shares(shares: Sequence[float], fraction: float) -> None:
 
 
 def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
-    """All rows of a corpus, divided anew into train, valid and test.
+    """All rows with labels of a corpus, divided anew into train, valid and test.
 
     Clips of one video, which their ids name, stay together: they share speaker, room
     and topic. Videos are taken in the order of a hash of seed and name, so the
@@ -53,7 +53,7 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
       DataError: shares that are none, or too few rows for them.
     """
     check_shares(shares, 1.0)
-    old = list(corpus.splits.values())
+    old = [_labelled(split) for split in corpus.splits.values()]
     ids = np.concatenate([split.ids for split in old])
     sizes = [int(share * len(ids)) for share in shares]
     rest = len(ids) - sum(sizes)
@@ -81,7 +81,18 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
     videos = len({_video(i) for i in ids.tolist()})
     whole = f", whole videos of {videos}" if videos < len(ids) else ""
     note = f"all {len(ids)} rows divided anew: {counts}{whole} (config.data.split)"
+    if without := sum(map(len, corpus.splits.values())) - len(ids):
+        note = f"left out: {without} rows without labels; {note}"
     return Corpus(corpus.dataset, splits, (*corpus.notes, note), corpus.sha256)
+
+
+def _labelled(split: Split) -> Split:
+    """The rows of a split that have labels: another one could neither validate nor test."""
+    known = split.arrays.get("labelled")
+    if known is None or known.all():
+        return split
+    arrays = {key: take([x], known) for key, x in split.arrays.items()}
+    return Split(split.ids[known], split.raw_text[known], arrays)
 
 
 def first(corpus: Corpus, fraction: float) -> Corpus:

@@ -130,3 +130,20 @@ def test_rows_of_stores_stay_there():
     np.testing.assert_array_equal((found > 0).sum((1, 2)), [2, 4, 4, 3])
     assert sources[0].read == [2] and sources[1].read == [1, 0, 0]
     np.testing.assert_array_equal(chosen.with_length(1)[:][:, 0, 0], [4, 0, 3, 2])
+
+
+def test_rows_without_labels_are_not_divided():
+    """Scored against the zero that stands for their label, they would spoil the figures."""
+    ids = videos("{}[{}]", [3] * 40)
+    given = corpus(ids, [60, 90])
+    known = np.arange(60) % 3 != 0
+    given.splits["train"].arrays["labelled"] = known
+    for name, count in (("valid", 30), ("test", 30)):
+        given.splits[name].arrays["labelled"] = np.ones(count, bool)
+    made = splits.divide(given, SHARES, seed=0)
+    found = set.union(*members(made).values())
+    assert found == set(ids) - set(np.array(ids)[:60][~known].tolist())
+    assert all(split.arrays["labelled"].all() for split in made.splits.values())
+    assert made.notes[-1].startswith(
+        "left out: 20 rows without labels; all 100 rows div"
+    )

@@ -60,6 +60,48 @@ def test_rows_of_the_training_are_not_measured(tmp_path):
     assert any(i.startswith("train") for i in found)
 
 
+def test_clips_are_those_that_the_run_measures(tmp_path, monkeypatch):
+    """Of a file with rows without labels, which no run divides."""
+    own = demo.generate(3, num=(40, 10, 10), weak=0.5).splits
+    arrays = {k: [] for k in ("id", "split", "label", "labelled", *MODALITIES)}
+    for name, split in own.items():
+        stands = "unlabelled" if name == "valid" else name
+        arrays["id"] += split.ids.tolist()
+        arrays["split"] += [stands] * len(split)
+        arrays["labelled"] += [i % 4 != 0 or name == "test" for i in range(len(split))]
+        for key in ("label", *MODALITIES):
+            arrays[key] += [*split.arrays[key]]
+    np.savez(tmp_path / "clips.npz", **arrays)
+    pairs = [
+        ("data.path", str(tmp_path / "clips.npz")),
+        ("data.split", "0.5,0.25,0.25"),
+    ]
+    pairs += [("data.modalities", "('text','audio')")]
+    config = configs.load("configs/demo.py:cormult", pairs)
+    (tmp_path / "config.json").write_text(configs.to_json(config))
+    measured = settings.read_corpus(config, tmp_path).splits["test"]
+    found = correlation_auc.clips(tmp_path, config.data.path)
+    assert found.ids.tolist() == measured.ids.tolist() and len(found) == 10
+    without = {
+        i
+        for i, known in zip(arrays["id"], arrays["labelled"], strict=True)
+        if not known
+    }
+    assert not any(i.startswith("valid") or i in without for i in found.ids.tolist())
+    assert correlation_auc.present(found) == ["text", "audio"]
+
+
+def test_the_clips_of_a_weak_corpus_fit(tmp_path):
+    config = configs.load("configs/demo.py:cormult", [("data.weak", "0.5")])
+    (tmp_path / "config.json").write_text(configs.to_json(config))
+    found = correlation_auc.clips(tmp_path, None)
+    weak = settings.read_corpus(config, tmp_path).splits["test"]
+    assert found.ids.tolist() == weak.ids.tolist()
+    fitting = demo.generate(config.data.seed).splits["test"].arrays["audio"]
+    np.testing.assert_array_equal(found.arrays["audio"], fitting)
+    assert (found.arrays["audio"] != weak.arrays["audio"]).any()
+
+
 def test_what_cannot_be_measured(folder, capsys, monkeypatch):
     monkeypatch.setattr(correlation_auc, "coefficients", lambda *args: {})
     assert correlation_auc.main(["--workdir", str(folder)]) == 1
