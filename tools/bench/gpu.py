@@ -123,10 +123,12 @@ class Process:
 
     def result(self, failed: str = "") -> dict[str, Any]:
         """The line of the results; `failed` says why it was stopped."""
-        self._stdout.seek(0)
-        self._stderr.seek(0)
-        lines = self._stdout.read().decode(errors="replace").splitlines()
-        told = self._stderr.read().decode(errors="replace").strip()
+        read = []
+        for file in (self._stdout, self._stderr):
+            with file:
+                file.seek(0)
+                read.append(file.read().decode(errors="replace").strip())
+        lines, told = read[0].splitlines(), read[1]
         made = dataclasses.asdict(self.job) | {"seconds": time.monotonic() - self.began}
         status = self._process.returncode
         if not failed and status == 0 and lines:
