@@ -9,7 +9,8 @@ from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.nn.bert import BertConfig
 from msajax.nn.xlnet import XLNetConfig
 
-# Of the sizes that people fine-tune, all-MiniLM-L6's and BERT's base; random weights.
+# Of the sizes that people fine-tune, all-MiniLM-L6's and BERT's base, and one to try a
+# command; random weights.
 ENCODERS: dict[str, dict[type, Any]] = {
     "minilm": {
         BertConfig: BertConfig(
@@ -18,6 +19,18 @@ ENCODERS: dict[str, dict[type, Any]] = {
         XLNetConfig: XLNetConfig(d_model=384, n_layer=6, d_inner=1536),
     },
     "base": {BertConfig: BertConfig(), XLNetConfig: XLNetConfig()},
+    "tiny": {
+        BertConfig: BertConfig(
+            vocab_size=50,
+            hidden_size=8,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=9,
+        ),
+        XLNetConfig: XLNetConfig(
+            vocab_size=50, d_model=8, n_layer=2, n_head=2, d_inner=9
+        ),
+    },
 }
 
 

@@ -173,6 +173,37 @@ class _TextOnly(nn.Module):
         return {"M": self.head(self.dropout(text))}
 
 
+class LighterMSGMBA(nn.Module):
+    """What MSG/MBA stands on: `BertModel`, LSTMs of audio and vision, and a head.
+
+    There is no public code of the system. Its gates, the adjustment of attention and
+    the loss of its shifts are left out, so this does less work than ours.
+    """
+
+    reads = ("text_ids", "text_mask", "text_type", "audio", "vision")
+
+    def __init__(self, ours: Any):
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(**dataclasses.asdict(ours.encoder))
+        self.encoder = BertModel(config, add_pooling_layer=False)
+        dims = ours.spec.dims[1:]
+        self.lstms = nn.ModuleList([nn.LSTM(d, d, batch_first=True) for d in dims])
+        self.fusion = nn.Linear(config.hidden_size + sum(dims), ours.fusion_dim)
+        self.dropout = nn.Dropout(ours.dropout)
+        self.head = nn.Linear(ours.fusion_dim, 1)
+
+    def forward(self, ids, mask, segments, *others):
+        """From word pieces, audio and vision to a dict with 'M', [B, 1]."""
+        encoded = self.encoder(ids, attention_mask=mask, token_type_ids=segments)
+        read = [lstm(x)[0] for lstm, x in zip(self.lstms, others, strict=True)]
+        # The last steps of audio and vision: their gradient needs all steps, as in ours.
+        first = [encoded.last_hidden_state[:, 0], *(x[:, -1] for x in read)]
+        fused = torch.relu(self.fusion(torch.cat(first, dim=-1)))
+        return {"M": self.head(self.dropout(fused))}
+
+
 class Torch:
     """One side of the benchmark: a PyTorch module on arrays that lie on the device.
 
@@ -207,6 +238,7 @@ class Torch:
         self._forward: Callable = torch.compile(module) if compiled else module
         pieces = ("text_ids", "text_mask", "text_type")
         names = pieces if "text_ids" in arrays else MODALITIES
+        names = getattr(module, "reads", names)
         inputs = {name: torch.from_numpy(arrays[name]) for name in names}
         if averaged:
             for name in ("audio", "vision"):
