@@ -79,6 +79,8 @@ class Ours:
             lambda: lower(self.state, *chunk, *self._rest).compile()
         )
         self.memory = _peak(compiled.memory_analysis())
+        # Called by name the loop would be compiled again; buckets need one for each shape.
+        self._loop = compiled if len(parts) == 1 else self._program.loop
 
     def _batches(self) -> loader.Batches:
         """The batches of an epoch, drawn as the trainer draws them."""
@@ -99,7 +101,7 @@ class Ours:
     def _run(self, chunks: Iterable[feed.Chunk]) -> None:
         before = None
         for chunk in chunks:
-            self.state, metrics = self._program.loop(self.state, *chunk, *self._rest)
+            self.state, metrics = self._loop(self.state, *chunk, *self._rest)
             if before is not None:  # one dispatch may wait while another runs
                 jax.block_until_ready(before)
             before = metrics

@@ -7,6 +7,8 @@ import hashlib
 import os
 import pathlib
 import statistics
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,6 +102,7 @@ def measure(job: Job, *, lock: str, seconds: float, quick: bool) -> dict[str, An
     rows = 4 * phase.batch_size if quick else 1284 - 1284 % phase.batch_size
     size = "tiny" if quick else "base"
     spec, arrays, encoder = example(job.system, shape, rows, size)
+    _tell("compiling")
     model = configs.build(config, spec, encoder)
     if job.side == "jax":
         parts = loader.parts(arrays, 1, cut=False)
@@ -116,7 +119,9 @@ def measure(job: Job, *, lock: str, seconds: float, quick: bool) -> dict[str, An
             side, found = _torch(
                 job, (spec, arrays, phase), settings, half, tf32, compiled
             )
+    _tell(f"compiled in {side.compile_seconds:.0f} s")
     with _turn(lock, alone=True):
+        _tell("alone on the device")
         steps = steps_in(side.train, seconds)
         spent = [timed(lambda: side.train(steps))[0] for _ in range(_ROUNDS)]
         if job.traced:
@@ -130,6 +135,11 @@ def measure(job: Job, *, lock: str, seconds: float, quick: bool) -> dict[str, An
         "compile_seconds": side.compile_seconds,
         "memory_bytes": side.memory,
     }
+
+
+def _tell(text: str) -> None:
+    """Where the job is: the end of stderr says what one that was stopped had done."""
+    print(f"{time.strftime('%X')} {text}", file=sys.stderr, flush=True)
 
 
 def _peak() -> dict[str, Any]:

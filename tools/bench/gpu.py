@@ -134,6 +134,8 @@ class Process:
         if not failed and status == 0 and lines:
             return made | json.loads(lines[-1])
         last = told.splitlines()[-1] if told else "no message"
+        if failed and told:
+            failed = f"{failed} ({last})"
         failed = failed or f"exit status {status}: {last}"
         return made | {"failed": failed, "stderr": told[-3000:]}
 
