@@ -17,6 +17,7 @@ from annotated_types import Ge
 
 from msajax.nn.attention import attend
 from msajax.nn.dropout import Dropout
+from msajax.nn.embedding import Embed
 from msajax.nn.encoder import (
     ACTIVATIONS,
     INIT,
@@ -163,11 +164,7 @@ class _Embeddings(nn.Module):
         config = self.config
 
         def embed(rows: int, name: str, index: jax.Array) -> jax.Array:
-            width = config.hidden_size
-            table = nn.Embed(
-                rows, width, dtype=self.dtype, embedding_init=INIT, name=name
-            )
-            return table(index)
+            return Embed(rows, config.hidden_size, self.dtype, INIT, name=name)(index)
 
         positions = jnp.arange(ids.shape[1])[None]
         if config.padding_position is not None:

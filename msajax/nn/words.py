@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msajax.nn.embedding import take
+
 PADDING, FIRST = 0, 2  # 1 is any unknown word
 
 
@@ -25,7 +27,7 @@ class WordEmbedding(nn.Module):
     def __call__(self, ids: jax.Array) -> jax.Array:
         """Looks up the vectors."""
         table = self.param("embedding", _normal, (self.size, self.dim))
-        return jnp.where((ids > PADDING)[..., None], table[ids], 0)
+        return jnp.where((ids > PADDING)[..., None], take(table, ids), 0)
 
 
 def _normal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:

@@ -17,6 +17,7 @@ import numpy as np
 
 from msajax.nn.attention import masked_softmax
 from msajax.nn.dropout import Dropout
+from msajax.nn.embedding import Embed
 from msajax.nn.encoder import (
     ACTIVATIONS,
     INIT,
@@ -112,14 +113,8 @@ class XLNet(nn.Module):
         """
         config = self.config
         dropout = Dropout(config.dropout, deterministic=not train)
-        words = nn.Embed(
-            config.vocab_size,
-            config.d_model,
-            dtype=self.dtype,
-            embedding_init=INIT,
-            name="word_embedding",
-        )
-        x = words(ids)
+        table = (config.vocab_size, config.d_model, self.dtype, INIT)
+        x = Embed(*table, name="word_embedding")(ids)
         distances = jnp.asarray(_distance_vectors(ids.shape[1], config.d_model))
 
         def make_layer(**named):
