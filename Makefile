@@ -11,11 +11,12 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := .venv/installed
 
-.PHONY: help demo test lint format
+.PHONY: help demo test test-all lint format
 
 help:
 	@echo "make demo    train on the embedded demo corpus and print the result table"
 	@echo "make test    lint, check types, run the test suite"
+	@echo "make test-all  the same with the tests that take long: before a change of what they test"
 	@echo "make lint    ruff (lint and format) and pyright"
 	@echo "make format  let ruff fix and format the code"
 	@echo "Each sets up .venv first, once: the packages of requirements.lock, and msajax."
@@ -25,6 +26,9 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST)
+
+test-all: lint
+	$(BIN)/python -m pytest $(PYTEST) -m ""
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -1,1 +1,1 @@
-"""Recipes: one file per system and dataset."""
+"""Recipes: one file per system."""

@@ -1,19 +1,19 @@
-"""The command line: train a recipe, evaluate its checkpoints, score a file."""
+"""The command line: train a recipe, evaluate its checkpoints, score a file, import weights."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from msajax import program
+from msajax.run import program
 
 _EXAMPLES = """\
 examples:
   # the embedded demo corpus: no download, half a minute
-  python -m msajax.main --config configs/demo.py --workdir runs/demo
+  python -m msajax.main --config lf_dnn:demo --workdir runs/demo
 
   # MulT on your MOSI pickle, three seeds, another width
-  python -m msajax.main --config configs/mult_mosi.py --workdir runs/mult \\
+  python -m msajax.main --config mult:mosi --workdir runs/mult \\
       --config.data.path=unaligned_50.pkl --config.train.seeds=1,2,3 --config.model.dim=60
 
   # the same checkpoints on another split, or on another file
@@ -23,7 +23,10 @@ examples:
   # scores for a file without labels
   python -m msajax.main --workdir runs/mult --mode predict --data clips.npz --output scores.csv
 
-A run that was stopped goes on with the same command, to the same results.
+  # weights that MMSA trained, as a workdir
+  python -m msajax.main --config mult:mosi --mode import --weights mult-mosi.pth --workdir runs/mmsa
+
+Rerun the command of a run that was stopped to resume it; the results are bit-identical.
 """
 
 
@@ -37,19 +40,23 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--config", metavar="FILE", help="recipe, for example configs/mult_mosi.py")
-    add("--workdir", metavar="DIR", required=True, help="folder of the run")
-    add("--mode", choices=("train", "evaluate", "predict"), default="train")
+    add("--config", metavar="RECIPE", help="mult:mosi, or a file: configs/mult.py:mosi")
+    add("--workdir", metavar="DIR", help="folder of the run")
+    add("--mode", choices=("train", "evaluate", "predict", "import"), default="train")
     add("--data", metavar="FILE", help="evaluate, predict: another data file")
     add("--split", default="test", help="evaluate: train, valid or test (default)")
     add("--output", metavar="CSV", help="evaluate, predict: where the predictions go")
+    add("--weights", metavar="FILE", help="import: .pth, .safetensors or .npz")
+    add("--help-config", action="store_true", help="print every value of the recipe")
     add("--traceback", action="store_true", help="show where an error came from")
     parser.add_argument_group("--config.KEY=VALUE", "any value of the recipe")
     args, rest = parser.parse_known_args(argv)
-    for name in ("config", "workdir", "data", "split", "output"):
+    for name in ("config", "workdir", "data", "split", "output", "weights"):
         if getattr(args, name) == "":
             parser.error(f"--{name} is empty; give a value")
-    if not _is_utf8(args.workdir):
+    if args.workdir is None and not args.help_config:
+        parser.error("the following arguments are required: --workdir")
+    if args.workdir is not None and not _is_utf8(args.workdir):
         parser.error(
             f"--workdir {ascii(args.workdir)} is no UTF-8, in which checkpoints are "
             "named; take another name, or a locale such as LC_ALL=C.UTF-8"
@@ -62,8 +69,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
         if not equals and not rest:
             parser.error(f"{key} needs a value: {key}=VALUE")
         pairs.append((key.removeprefix("--config."), value if equals else rest.pop(0)))
-    if args.mode == "train" and not args.config:
-        parser.error("--mode train needs --config FILE, for example configs/demo.py")
+    if (args.mode in ("train", "import") or args.help_config) and not args.config:
+        what = "--help-config" if args.help_config else f"--mode {args.mode}"
+        parser.error(f"{what} needs --config RECIPE, for example lf_dnn:demo")
+    if args.mode == "import" and not args.weights:
+        parser.error("--mode import needs --weights FILE, what PyTorch has saved")
+    if args.weights and args.mode != "import":
+        parser.error("--weights is for --mode import")
     if args.mode == "predict" and not args.data:
         parser.error("--mode predict needs --data FILE, the file to score")
     return args, pairs
@@ -81,9 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     args, pairs = parse(sys.argv[1:] if argv is None else argv)
     try:
-        from msajax import run  # jax takes a second or two to import
+        from msajax.run import modes  # jax takes a second or two to import
 
-        return run.MODES[args.mode](args, pairs)
+        if args.help_config:
+            return modes.help_config(args.config, pairs)
+        return modes.MODES[args.mode](args, pairs)
     except (ValueError, OSError) as error:
         if args.traceback:
             raise

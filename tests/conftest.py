@@ -1,6 +1,8 @@
 """Strict tests: four virtual CPU devices, rank promotion raises, warnings are errors."""
 
+import functools
 import gc
+import hashlib
 import os
 import pathlib
 
@@ -19,9 +21,14 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
+pytest_plugins = ["tests.weights.torch_files"]  # the fixture torch_save
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# A cache for each pytest-xdist worker: jax warns of an entry that another process writes.
-CACHE = ROOT / ".cache" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+# Kept from run to run, for all checkouts with the same packages. Processes share it: jax warns
+# of an entry that another one is writing (pyproject.toml lets it), and compiles by itself.
+LOCK = hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest()[:16]
+HOME = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+CACHE = pathlib.Path(HOME) / "msajax" / "tests" / LOCK
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
@@ -46,6 +53,16 @@ def few_programs():
         gc.collect()
 
 
+@pytest.fixture
+def quick_random(monkeypatch):
+    """Trainings draw their numbers by `random_bits`, and so compile in less time."""
+    from tests import random_bits
+
+    for name in ("key", "wrap_key_data"):
+        made = functools.partial(getattr(jax.random, name), impl=random_bits.IMPL)
+        monkeypatch.setattr(jax.random, name, made)
+
+
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """Folder with the real data and the golden numbers; not part of the project."""
@@ -58,7 +75,7 @@ def shared() -> pathlib.Path:
 @pytest.fixture
 def tokenizer_in_process(monkeypatch):
     """Runs tokenizers in the process of the tests, where they share one import of transformers."""
-    from msajax.data import tokenize, tokenizer_process
+    from msajax.encoders import tokenize, tokenizer_process
 
     def run(job: pathlib.Path) -> str:
         tokenizer_process.make(job)

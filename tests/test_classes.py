@@ -8,7 +8,7 @@ import pytest
 
 from msajax import main
 from msajax.data.spec import DATASETS
-from tests import encoders
+from tests import small_encoders
 
 pytestmark = pytest.mark.usefixtures("tokenizer_in_process")
 
@@ -66,13 +66,13 @@ def meld(tmp_path_factory):
     """A folder with MELD's files and an encoder for them, and a run of two seeds."""
     folder = tmp_path_factory.mktemp("meld")
     write_meld(folder)
-    encoders.bert(folder / "bert", [" ".join(WORDS)])
-    config = f"configs/text_only_meld.py:{folder / 'bert'}"
+    small_encoders.bert(folder / "bert", [" ".join(WORDS)])
     options = (
+        f"--config.text.encoder={folder / 'bert'}",
         *(f"--config.data.path={folder}", "--config.text.max_length=8"),
         *("--config.data.buckets=2", "--config.train.seeds=1,2"),
     )
-    assert run(folder / "run", *options, config=config) == 0
+    assert run(folder / "run", *options, config="text_only:meld") == 0
     return folder
 
 
@@ -149,7 +149,7 @@ def test_alr_learns_emotions_from_a_file_of_features(tmp_path):
         '--config.optimizer.groups=((".*",{}),)',
     )
     folder = tmp_path / "run"
-    assert run(folder, *options, config="configs/alr_iemocap.py") == 0
+    assert run(folder, *options, config="alr:iemocap") == 0
     result = json.loads((folder / "results.json").read_text())
     assert result["checkpoint"] == "best epoch by validation weighted_f1"
     assert result["test"]["accuracy"]["mean"] > 0.8
@@ -158,9 +158,9 @@ def test_alr_learns_emotions_from_a_file_of_features(tmp_path):
 
 
 def test_weights_for_other_classes_are_refused(meld, tmp_path, capsys):
-    config = f"configs/text_only_meld.py:{meld / 'bert'}"
     options = (f"--config.data.path={meld}", "--config.text.max_length=8")
+    options += (f"--config.text.encoder={meld / 'bert'}",)
     weights = "--config.model.class_weights=1,2"
-    assert run(tmp_path / "w", *options, weights, config=config) == 1
+    assert run(tmp_path / "w", *options, weights, config="text_only:meld") == 1
     assert "for each of the 7 classes of the data: neutral" in capsys.readouterr().err
     assert not (tmp_path / "w" / "config.json").exists()

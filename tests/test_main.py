@@ -14,11 +14,11 @@ import time
 import numpy as np
 import pytest
 
-from msajax import main, workdir
-from msajax import run as main_run
+from msajax import main
 from msajax.data import demo
+from msajax.run import modes, workdir
 
-RECIPE = "configs/demo.py:lf_dnn"
+RECIPE = "lf_dnn:demo"
 SHORT = (
     "--config.train.seeds=1,2",
     "--config.train.epochs=3",
@@ -295,7 +295,7 @@ def test_errors_of_the_system_are_told_in_a_line(monkeypatch, capsys, error, mes
     def fail(*_):
         raise error
 
-    monkeypatch.setitem(main_run.MODES, "train", fail)
+    monkeypatch.setitem(modes.MODES, "train", fail)
     assert run("w") == 1
     told = capsys.readouterr().err
     assert told.startswith(f"error: {message}") and told.count("\n") == 1
@@ -335,7 +335,7 @@ def test_a_loss_that_is_not_finite_is_reported(tmp_path, capsys):
 @pytest.mark.parametrize(
     "argv,message",
     [
-        (["--workdir", "x"], "--mode train needs --config FILE"),
+        (["--workdir", "x"], "--mode train needs --config RECIPE"),
         (["--workdir", "x", "--mode", "predict"], "--mode predict needs --data FILE"),
         (["--workdir", "x", "--confg", "y"], "unknown argument --confg"),
         (["--workdir", "x", "--config", "y", "--config.a"], "--config.a needs a value"),

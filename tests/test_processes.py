@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from msajax import main, processes
+from tests.conftest import CACHE
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # SGD without dropout: results do not hang on the number of devices but for rounding.
 ARGS = (
-    *("--config", "configs/demo.py:lf_dnn", "--config.optimizer.name=sgd"),
+    *("--config", "lf_dnn:demo", "--config.optimizer.name=sgd"),
     *("--config.optimizer.learning_rate=0.01", "--config.train.seeds=1,2"),
     *("--config.train.seeds_at_once=2", "--config.train.patience=0"),
     *("--config.train.batch_size=64", "--config.model.hidden_dims=8,8,8"),
@@ -44,7 +45,7 @@ def start(folder, *args, how=None):
         env = os.environ | env
         env["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
         del env["NPROC"]  # users have none
-        env["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "processes")
+        env["JAX_COMPILATION_CACHE_DIR"] = str(CACHE.with_name("processes"))
         env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
         command = [sys.executable, "-m", "msajax.main", *ARGS, *args, *told]
         command += ["--workdir", str(folder), "--config.parallel.devices=2"]
@@ -104,6 +105,36 @@ def one(tmp_path_factory):
     return folder
 
 
+def epochs(folder):
+    return len((folder / "seed_1" / "log.jsonl").read_text().splitlines())
+
+
+def test_two_processes_stop_together_and_one_goes_on_to_the_same_results(one, tmp_path):
+    """A signal to one, then a kill of one."""
+    folder, args = tmp_path / "two", (EPOCHS, "--config.checkpoint.seconds=0.0")
+    started = start(folder, *args)
+    until_epoch(folder, 2, started)
+    started[1].send_signal(signal.SIGTERM)
+    first, second = map(ended, started)
+    assert (first[0], second[0]) == (143, 143), first[2] + second[2]
+    assert "saved in" in first[1] and "saved in" not in second[1]
+    done = epochs(folder)
+    assert 2 <= done < 12
+    saved = json.loads((folder / "config.json").read_text())["parallel"]
+    assert saved["coordinator"] == "" and saved["num_processes"] == 0
+    first, second = start(folder, *args)
+    until_epoch(folder, done + 1, [first, second])
+    second.kill()
+    ended(second)
+    code, out, err = ended(first, timeout=60)
+    assert code == 1 and f"goes on after epoch {done}" in out
+    assert "another process of this run has stopped" in err
+    alone(folder, *args)
+    assert_same_results(folder, one)
+    assert epochs(folder) == 12
+
+
+@pytest.mark.slow
 def test_a_signal_to_one_is_heard_by_all_and_they_go_on_to_the_same_results(
     one, tmp_path
 ):
@@ -114,7 +145,7 @@ def test_a_signal_to_one_is_heard_by_all_and_they_go_on_to_the_same_results(
     first, second = map(ended, started)
     assert (first[0], second[0]) == (143, 143), first[2] + second[2]
     assert "saved in" in first[1]
-    done = len((tmp_path / "two/seed_1/log.jsonl").read_text().splitlines())
+    done = epochs(tmp_path / "two")
     assert 2 <= done < 12
     first, second = map(ended, start(tmp_path / "two", *args))
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
@@ -122,11 +153,12 @@ def test_a_signal_to_one_is_heard_by_all_and_they_go_on_to_the_same_results(
     assert_same_results(tmp_path / "two", one)
     # One process speaks and writes, and the folder forgets where they met.
     assert "MAE" in first[1] and "MAE" not in second[1]
-    assert len((tmp_path / "two/seed_1/log.jsonl").read_text().splitlines()) == 12
+    assert epochs(tmp_path / "two") == 12
     saved = json.loads((tmp_path / "two/config.json").read_text())["parallel"]
     assert saved["coordinator"] == "" and saved["num_processes"] == 0
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_one_process_goes_on(one, tmp_path):
     args = (EPOCHS, "--config.checkpoint.seconds=0.0")
     first, second = start(tmp_path / "two", *args)

@@ -7,15 +7,16 @@ import jax
 import numpy as np
 import pytest
 
-from msajax import evaluate, feed, main, models, parallel, step
-from msajax.book import Phase
+from msajax import main, models, parallel
 from msajax.data import loader, read
 from msajax.data.spec import DATASETS
-from msajax.optim import Optimizer
+from msajax.train import evaluate, feed, step
+from msajax.train.optim import Optimizer
+from msajax.train.plan import Phase
 
 
 def test_lf_dnn_learns_mosi(shared, tmp_path):
-    args = ["--config", "configs/poria.py:lf_dnn", "--workdir", str(tmp_path / "run")]
+    args = ["--config", "lf_dnn:poria", "--workdir", str(tmp_path / "run")]
     args += [f"--config.data.path={shared / 'data/mosi/mosi_poria.npz'}"]
     args += ["--config.train.seeds=1", "--config.parallel.devices=1"]
     assert main.main(args) == 0

@@ -1,5 +1,6 @@
 """Systems and data small enough to train in a test."""
 
+import functools
 import math
 
 import flax.linen as nn
@@ -7,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax import checkpoint, feed, parallel, step, train
+from msajax import parallel
 from msajax.data import loader
 from msajax.data.spec import DATASETS, Corpus, Spec, Split
+from msajax.encoders.bert import BertConfig
+from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
-from msajax.nn.bert import BertConfig
-from msajax.nn.xlnet import XLNetConfig
+from msajax.train import checkpoint, feed, fit, step
 
 SPEC = Spec(dims=(3, 4, 5), lengths=(5, 7, 6), num_train=22)
 # Encoders of the two tokens that `Spec.example` makes; without dropout of their own.
@@ -72,6 +74,11 @@ class Toy(Model, kw_only=True):
         pred = self.teacher_pred(batch, train=train)["pred"]
         return self.task_loss(pred, batch), {"epoch": progress["epoch"] * 1.0}
 
+    def spread_loss(self, batch, *, train, progress):
+        """A loss of the teacher that reads no labels."""
+        pred = self.teacher_pred(batch, train=train)["pred"]
+        return parallel.batch_mean((pred - 1) ** 2, where=batch["valid"]), {}
+
 
 def examples(spec, rows, *, seed, label=lambda batch: batch["label"]):
     """A corpus of a spec's examples: so many rows of train, valid and test, labels a function of them."""
@@ -95,19 +102,24 @@ def corpus(seed=0):
     return examples(SPEC, (22, 8, 8), seed=10 * seed, label=label)
 
 
-def on_devices(devices, *, spec=SPEC, given=None, resident=True, buckets=1):
-    """A corpus (ours, or one of another spec) on devices, as `train.fit` takes it."""
-    given = given or corpus()
+@functools.cache
+def ours(devices, **options):
+    """Our corpus on devices, the same one for all who ask."""
+    return on_devices(devices, given=corpus(), **options)
+
+
+def on_devices(devices, *, given, spec=SPEC, resident=True, buckets=1):
+    """A corpus of a spec on devices, as `train.fit` takes it."""
     splits = {k: loader.pad(v, spec) for k, v in given.splits.items()}
     sources = {
         k: feed.source(loader.parts(v, buckets), devices, resident=resident)
         for k, v in splits.items()
     }
     labels = {k: v["label"] for k, v in splits.items()}
-    return train.Data(DATASETS["demo"], sources, labels)
+    return fit.Data(DATASETS["demo"], sources, labels)
 
 
-def fit(
+def train(
     system,
     phases,
     data,
@@ -132,22 +144,13 @@ def fit(
 
     devices = data.splits["train"].devices
     programs = [
-        step.Program(
-            system,
-            phase,
-            data.dataset,
-            data.splits[phase.data],
-            cycles=cycles,
-            seeds=len(folders),
-            precision=precision,
+        _program(
+            system, p, data, cycles=cycles, seeds=len(folders), precision=precision
         )
-        for phase in phases
+        for p in phases
     ]
     checkpoints = [checkpoint.Checkpoints(folder) for folder in folders.values()]
-    for program in programs:
-        program.loop = _guarded(program.loop)
-        program.forward = _guarded(program.forward)
-    books = train.fit(
+    books = fit.fit(
         system,
         programs,
         data,
@@ -162,6 +165,21 @@ def fit(
     found = [folder.restore(lambda _: {"best": like}) for folder in checkpoints]
     bests = [f[1].get("best") if f else None for f in found]
     return list(zip(books, bests, strict=True))
+
+
+_PROGRAMS: dict[tuple, tuple[step.Program, feed.Source]] = {}
+
+
+def _program(system, phase, data, **options):
+    """A phase's program, compiled once for all trainings of a test file that take it."""
+    source = data.of(phase)
+    key = system, repr(phase), id(source), tuple(options.items())
+    if key not in _PROGRAMS:
+        program = step.Program(system, phase, data.dataset, source, **options)
+        program.loop = _guarded(program.loop)
+        program.forward = _guarded(program.forward)
+        _PROGRAMS[key] = program, source  # which keeps its id
+    return _PROGRAMS[key][0]
 
 
 def _guarded(run):

@@ -5,37 +5,32 @@ import dataclasses
 import functools
 import pathlib
 import sys
+import textwrap
 from typing import Any
 
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from msajax import program
+from msajax.run import program
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     program.start()
 
 import numpy as np
 
-from msajax import config as configs
-from msajax import config_text, evaluate, settings, step
-from msajax.data import (
-    clean,
-    columns,
-    labels,
-    meld,
-    misfit,
-    mmsa,
-    prepared,
-    read,
-    unlabelled,
-)
+from msajax.data import clean, misfit, prepared, read, unlabelled
 from msajax.data.errors import DataError
-from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
+from msajax.data.formats import columns, labels, meld
+from msajax.data.spec import DATASETS, FILES, MODALITIES, Corpus, File, Split
+from msajax.run import corpora, model_options, recipe, text
+from msajax.run.options import Options, build
+from msajax.train import evaluate, step
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
 _WIDTH = 90  # of a reason
 _OUT = "out of range"
+_FEW = "rows, under a batch of"
+_LARGEST_CLASS = 5  # of IEMOCAP; scores are fractions, or go below 0
+_WORDS = "words"  # text without features
 _UNLABELLED = (
     "rows without labels alone: train on them beside a file that has labels, "
     "--config.data.path=LABELLED --config.data.unlabelled={}"
@@ -66,20 +61,21 @@ def main(argv: list[str] | None = None) -> int:
         "--format", default="", help=f"default: by content; {', '.join(read.FORMATS)}"
     )
     parser.add_argument("--encoding", default="", help="of text that is not UTF-8: gbk")
-    parser.add_argument("--configs", default=str(_ROOT / "configs"), help="recipes")
     args = parser.parse_args(argv)
+    if not args.file.strip():
+        parser.error("the path of the file is empty; give that of a file or a folder")
     try:
         corpus = _load(args.file, args.dataset, args.format, args.encoding)
         _describe(corpus)
         if not corpus.sha256:  # no prepared store, which was cleaned when written
             corpus = clean.clean(corpus)
-        corpus = unlabelled.drop(corpus)  # as training does
+        corpus = unlabelled.drop(corpus, advise=True)  # as training does
         for note in corpus.notes:
             print(f"note: {note}")
         if corpus.splits.keys() == {columns.UNLABELLED}:
             print(_UNLABELLED.format(args.file))
         else:
-            _recipes(corpus, pathlib.Path(args.configs))
+            _recipes(corpus)
     except (ValueError, OSError) as error:
         print(f"error: {args.file}: {error}")
         return 1
@@ -98,12 +94,16 @@ def _load(path: str, dataset: str, format: str, encoding: str) -> Corpus:
     # What is read is the same for all datasets, but for classes, which need their name.
     try:
         corpus = load(dataset="mosi")
-    except DataError:
-        corpus = None
-    if corpus:
+    except DataError as error:
+        refused = error
+    else:
         return dataclasses.replace(corpus, dataset=_dataset(corpus))
-    # For an error that names the right dataset.
-    return load(dataset=_dataset(load(dataset="mosi", labels=False)))
+    corpus = load(dataset="mosi", labels=False)
+    try:
+        dataset = _dataset(corpus)
+    except DataError:  # then what is wrong with the labels says more
+        raise refused from None
+    return load(dataset=dataset)  # for an error that names the right dataset
 
 
 def _dataset(corpus: Corpus) -> str:
@@ -115,23 +115,66 @@ def _dataset(corpus: Corpus) -> str:
     known: dict[str, np.ndarray] = {}
     for split in corpus.splits.values():
         known |= split.arrays
-    if "label" in known and (dataset := labels.dataset_of(known["label"])):
+    label = _all_labels(corpus)
+    if dataset := labels.dataset_of(label):
         return dataset
-    found = _sizes(corpus)
+    named = labels.having(label) if label.dtype.kind == "U" else []
+    # Those of the sentiment are the same in all files.
+    if named and not any(name.endswith("_classes") for name in named):
+        if len(named) == 1:
+            return named[0]
+        raise DataError(
+            f"of which dataset? its names of classes are those of {' and '.join(named)}; "
+            "give --dataset"
+        )
     rows = tuple(len(corpus.splits.get(name, ())) for name in columns.SPLITS)
-    for name, file in mmsa.FILES.items():
-        widths: dict[str, int] = dict(zip(MODALITIES, file.dims, strict=True))
-        # Text of any encoder, where audio or vision tell more.
-        keys = found.keys() - {"text"} or found.keys()
-        same = keys and all(found[key][1] == widths[key] for key in keys)
-        if same or rows == file.rows:
-            return _family(name)
+    found = [_family(name) for name, file in FILES.items() if rows == file.rows]
+    whole, wide = _classes(label), []
+    if not found:
+        wide = [_family(n) for n, file in FILES.items() if _as_wide(corpus, file)]
+    found = found or wide
+    if len(set(found)) == 1 and not (wide and whole):
+        return found[0]
     if any(f"label_{name}" in known for name in MODALITIES):
         raise DataError(
             "it has labels of single modalities, as CH-SIMS and CH-SIMS v2 have; give "
             "--dataset sims, or --dataset simsv2"
         )
+    if whole:
+        names = ", ".join(dict.fromkeys([*found, *whole]))
+        raise DataError(
+            f"its labels are whole numbers from 0 to {label.max():g}, which can be "
+            f"classes or scores, of several: {names}; give --dataset"
+        )
+    if found:
+        names = " and ".join(dict.fromkeys(found))
+        raise DataError(f"its widths are those of {names}; give --dataset")
     raise DataError(f"of which dataset? give --dataset ({', '.join(DATASETS)})")
+
+
+def _classes(label: np.ndarray) -> list[str]:
+    """The datasets whose classes labels can be: few whole numbers from 0 on, and not all 0."""
+    if label.dtype.kind == "U" or label.size != len(label) or not label.any():
+        return []
+    if not columns.are_whole(label).all() or label.max() > _LARGEST_CLASS:
+        return []
+    return [name for name, x in DATASETS.items() if len(x.classes) > label.max()]
+
+
+def _all_labels(corpus: Corpus) -> np.ndarray:
+    """The labels of all rows that have some; of one split, where they have other shapes."""
+    found = _known(corpus, "label")
+    alike = len({(x.shape[1:], x.dtype.kind) for x in found}) == 1
+    return np.concatenate(found) if alike else (found or [np.zeros(0)])[0]
+
+
+def _as_wide(corpus: Corpus, file: File) -> bool:
+    """Whether the features have a published file's widths: audio and vision, or text alone."""
+    found = _sizes(corpus)
+    # Text of any encoder, where audio or vision tell more.
+    keys = found.keys() - {"text"} or found.keys()
+    widths: dict[str, int] = dict(zip(MODALITIES, file.dims, strict=True))
+    return bool(keys) and all(found[key][1] == widths[key] > 1 for key in keys)
 
 
 def _family(name: str) -> str:
@@ -148,14 +191,18 @@ def _sizes(corpus: Corpus) -> dict[str, tuple[int, int]]:
 
 def _published(corpus: Corpus) -> str:
     """The name of the published file that a corpus is most like, '' for none."""
-    family = _family(corpus.dataset)
-    names = [name for name in mmsa.FILES if _family(name) == family]
-    found = _sizes(corpus)
+    family, found = _family(corpus.dataset), _sizes(corpus)
+    names = [name for name in FILES if _family(name) == family]
 
-    def likeness(name: str) -> int:
-        file = mmsa.FILES[name]
-        sizes = zip(MODALITIES, zip(file.lengths, file.dims, strict=True), strict=True)
-        return sum(found.get(key) == size for key, size in sizes)
+    def likeness(name: str) -> tuple[int, int, bool]:
+        file = FILES[name]
+        known = zip(file.lengths, file.dims, strict=True)
+        sizes: dict[str, tuple[int, int]] = dict(zip(MODALITIES, known, strict=True))
+        widths = sum(found[key][1] == sizes[key][1] for key in found)
+        same = sum(found[key] == sizes[key] for key in found)
+        # Of two alike in audio and vision the one whose text has no features either.
+        words = ("text" in found) == (file.dims[0] > 1)
+        return widths, same, widths > 0 and words
 
     return max(names, key=likeness, default="")
 
@@ -163,7 +210,7 @@ def _published(corpus: Corpus) -> str:
 def _describe(corpus: Corpus) -> None:
     """Prints what is expected, and what there is: splits, features and labels."""
     name = _published(corpus)
-    file = mmsa.FILES.get(name)
+    file = FILES.get(name)
     print(f"{DATASETS[corpus.dataset].title}, compared with {name or 'no known file'}")
     _line("", "expected", "found", differs=False)
     rows = file.rows if file else meld.ROWS if corpus.dataset == "meld" else ()
@@ -173,37 +220,57 @@ def _describe(corpus: Corpus) -> None:
         _line(f"rows of {split}", expected.get(split, ""), found)
     for i, key in enumerate(MODALITIES):
         shape = f"[N, {file.lengths[i]}, {file.dims[i]}]" if file else ""
+        shape = _WORDS if file and file.dims[i] == 1 else shape
         arrays = [s.arrays[key] for s in corpus.splits.values() if key in s.arrays]
         shapes = {f"[N, {x.shape[1]}, {x.shape[2]}]": None for x in arrays}
-        _line(key, shape, " ".join(shapes) or "missing", _values(arrays))
+        lacking = _WORDS if key == "text" and _has_words(corpus) else "missing"
+        _line(key, shape, " ".join(shapes) or lacking, _values(arrays))
     low, high = _range(corpus.dataset)
     for key in ("label", *(f"label_{name}" for name in MODALITIES)):
-        arrays = [_known(s, key) for s in corpus.splits.values() if key in s.arrays]
+        arrays = _known(corpus, key)
         if arrays:
-            found, more = _labels(arrays, low, high)
-            span = f"{low:g} to {high:g}"
-            _line(key, span, found, more, differs=more == _OUT)
+            found, more, wrong = _labels(arrays, low, high)
+            _line(key, f"{low:g} to {high:g}", found, more, differs=wrong)
 
 
-def _known(split: Split, key: str) -> np.ndarray:
-    """The labels of the rows that have one."""
-    labelled, values = split.arrays.get("labelled"), split.arrays[key]
-    # Other numbers of rows are refused by cleaning, later.
-    fits = labelled is not None and len(labelled) == len(values)
-    return values[labelled] if fits else values
+def _has_words(corpus: Corpus) -> bool:
+    """Whether there is text, raw or in word pieces."""
+    return any(
+        "text_ids" in split.arrays or any(map(str.strip, split.raw_text.tolist()))
+        for split in corpus.splits.values()
+    )
 
 
-def _labels(arrays: list[np.ndarray], low: float, high: float) -> tuple[str, str]:
-    """What the labels are: their range, or another shape or type, which cleaning may read."""
+def _known(corpus: Corpus, key: str) -> list[np.ndarray]:
+    """The labels by split, of the rows that have one."""
+    found = []
+    for name, split in corpus.splits.items():
+        if key in split.arrays and name != columns.UNLABELLED:
+            labelled, values = split.arrays.get("labelled"), split.arrays[key]
+            # Other numbers of rows are refused by cleaning, later.
+            fits = labelled is not None and len(labelled) == len(values)
+            found.append(values[labelled] if fits else values)
+    return found
+
+
+def _labels(arrays: list[np.ndarray], low: float, high: float) -> tuple[str, str, bool]:
+    """What the labels are, more of it, and whether it is wrong.
+
+    Their range, or another shape or type, which cleaning may read.
+    """
     shapes = {x.shape[1:]: None for x in arrays}
     if any(shapes) or any(x.dtype.kind == "U" for x in arrays):
         text = " ".join(str(["N", *shape]).replace("'", "") for shape in shapes)
-        return text, "" if any(shapes) else "by name"
+        return text, "" if any(shapes) else "by name", False
     values = np.concatenate(arrays)
-    if not len(values):
-        return "none", ""
-    fits = low <= values.min() and values.max() <= high
-    return f"{values.min():g} to {values.max():g}", "" if fits else _OUT
+    finite = values[np.isfinite(values)]
+    bad = len(values) - len(finite)
+    more = [f"{bad} not finite"] if bad else []
+    if not len(finite):
+        return "none", "".join(more), bool(more)
+    if not low <= finite.min() <= finite.max() <= high:
+        more.append(_OUT)
+    return f"{finite.min():g} to {finite.max():g}", ", ".join(more), bool(more)
 
 
 def _values(arrays: list[np.ndarray]) -> str:
@@ -233,7 +300,7 @@ def _line(
     print(f"{mark} {key:18} {expected!s:16} {found!s:16} {more}".rstrip())
 
 
-def _recipes(corpus: Corpus, folder: pathlib.Path) -> None:
+def _recipes(corpus: Corpus) -> None:
     """Prints a line for each recipe of the dataset: whether it trains on the corpus, or why not.
 
     Raises:
@@ -244,50 +311,73 @@ def _recipes(corpus: Corpus, folder: pathlib.Path) -> None:
             "its rows are not divided into train, valid and test: name their splits, or "
             "train with --config.data.split=0.7,0.15,0.15; to predict needs no splits"
         )
-    settings.need_splits(corpus, columns.SPLITS)
-    fits = False
-    for path in sorted(folder.glob("[!_]*.py")):
-        if path.name == "common.py":
-            continue
-        config = configs.load(str(path))
-        if config.data.dataset != _family(corpus.dataset):
-            continue
-        configs.override(config, "data.dataset", corpus.dataset)
-        reason = _refusal(config, corpus)
-        fits = fits or not reason
-        print(f"does not fit {path.name}: {reason}" if reason else f"fits {path.name}")
-    if not fits:
+    if corpus.splits.keys() == {"train"}:
         raise ValueError(
-            f"no recipe of {DATASETS[corpus.dataset].title} in {folder} fits; training "
-            "names the options that make one fit (widths, steps, batches); a recipe of "
-            "another dataset trains on this one with "
-            f"--config.data.dataset={corpus.dataset}"
+            'it has the split "train" alone: name the rows of valid and test too, or '
+            "divide all rows by training with --config.data.split=0.7,0.15,0.15"
+        )
+    corpora.need_splits(corpus, columns.SPLITS)
+    reasons = []
+    for name in recipe.names():
+        if "/" in name:  # a row of ablations
+            continue
+        options = recipe.load(name)
+        if options.data.dataset != _family(corpus.dataset):
+            continue
+        reason = _refusal(options, corpus)
+        reasons.append(reason)
+        print(f"does not fit {name}: {reason}" if reason else f"fits {name}")
+    if all(reasons):
+        raise ValueError(
+            f"no recipe of {DATASETS[corpus.dataset].title} fits; "
+            + _advice(corpus, reasons)
         )
 
 
-def _refusal(config: configs.Config, corpus: Corpus) -> str:
+def _advice(corpus: Corpus, reasons: list[str]) -> str:
+    """What makes a recipe fit, of the reasons why those of the dataset do not."""
+    if not reasons:
+        return (
+            "there is none; a recipe of another dataset trains on this one with "
+            f"--config.data.dataset={corpus.dataset}"
+        )
+    if any(_FEW in reason for reason in reasons):
+        return (
+            f"--config.train.batch_size={len(corpus.splits['train'])} makes a batch of "
+            "the training rows that there are; training names the options for the rest"
+        )
+    return "training says of each what makes it fit"
+
+
+def _refusal(options: Options, corpus: Corpus) -> str:
     """In a few words why training would refuse a corpus; '' where it does not."""
     try:
-        chosen = clean.select(corpus, config.data.modalities)
-        chosen = _with_text(config, chosen)
-        wrong = misfit.misfits(chosen, **settings.expected(config, chosen))
+        options = recipe.change(options, {"data.dataset": corpus.dataset})
+        chosen = clean.select(corpus, options.data.modalities)
+        chosen = _with_text(options, chosen)
+        wrong = misfit.misfits(chosen, **corpora.expected(options, chosen))
         if wrong:
             return "; ".join(_short(*found) for found in wrong)
-        encoder = _stand_in(config)
-        step.shapes(configs.build(config, settings.make_spec(config, chosen), encoder))
+        spec = corpora.make_spec(options, chosen)
+        step.shapes(build(options, spec, _stand_in(options)))
     except ValueError as error:
-        return str(error).partition(";")[0][:_WIDTH]
+        reason = str(error).partition(";")[0]
+        return textwrap.shorten(reason, _WIDTH, placeholder="...")
     figures = ("loss", "last", *evaluate.metric_names(DATASETS[corpus.dataset]))
-    selects = {phase.select for phase in configs.phases(config)}.difference(figures)
+    selects = {phase.select for phase in options.plan}.difference(figures)
     return f"{', '.join(selects)} is no figure of this dataset" if selects else ""
 
 
-def _stand_in(config: configs.Config) -> Any:
-    """An encoder of the usual sizes for a system that trains one, else None: shapes need no weights."""
-    if not config.text.encoder or config.text.frozen:
-        return None
-    kinds = [k for k in config_text.encoder_kinds(config.system) if k is not type(None)]
-    return kinds[0]()
+def _stand_in(options: Options) -> Any:
+    """An encoder of the usual sizes for a system that trains one, else None: shapes need no weights.
+
+    Raises:
+      ValueError: the recipe names no encoder, which the system needs.
+    """
+    if not options.text.encoder or options.text.frozen:
+        return text.encoder_of(options, pathlib.Path())
+    kinds = model_options.encoder_kinds(options.system)
+    return next(kind for kind in kinds if kind is not type(None))()
 
 
 def _short(name: str, kind: str, found: int, expected: int) -> str:
@@ -295,27 +385,27 @@ def _short(name: str, kind: str, found: int, expected: int) -> str:
         return f"{name} {found} wide, not {expected}"
     if kind == "steps":
         return f"{name} {found} steps, over {expected}"
-    return f"{found} rows, under a batch of {expected}"
+    return f"{found} {_FEW} {expected}"
 
 
-def _with_text(config: configs.Config, corpus: Corpus) -> Corpus:
+def _with_text(options: Options, corpus: Corpus) -> Corpus:
     """A corpus with blanks where the recipe's encoder makes word pieces, or features, of its raw text.
 
     Only what training checks of them is done here: the encoder itself need not be at hand.
     """
-    text = config.text
-    if not text.encoder:
+    reading = options.text
+    if not reading.encoder:
         return corpus
     splits = {}
     for name, split in corpus.splits.items():
         arrays = {k: x for k, x in split.arrays.items() if k != "text"}
-        if text.raw or "text_ids" not in arrays:
+        if reading.raw or "text_ids" not in arrays:
             if name == "train" and not any(map(str.strip, split.raw_text.tolist())):
                 raise DataError("no raw text, nor word pieces, for the text encoder")
-            pieces = np.zeros((len(split), text.max_length), np.int32)
+            pieces = np.zeros((len(split), reading.max_length), np.int32)
             arrays |= {"text_ids": pieces, "text_type": pieces}
             arrays["text_mask"] = np.ones(pieces.shape, bool)
-        if text.frozen:
+        if reading.frozen:
             shape = (*arrays.pop("text_ids").shape, 768)
             del arrays["text_type"]
             arrays["text"] = np.broadcast_to(np.float32(0), shape)

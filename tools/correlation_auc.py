@@ -9,21 +9,26 @@ likewise. Of a run on the demo corpus without it, clips that all fit.
 """
 
 import argparse
-import contextlib
-import csv
-import io
+import dataclasses
 import pathlib
 import sys
-import tempfile
 
 import numpy as np
+from rich.console import Console
 
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from msajax import main as program
-from msajax import settings, workdir
-from msajax.data.spec import MODALITIES, Split
+import msajax
+from msajax.data.spec import MODALITIES, Corpus, Split
+from msajax.run import corpora, recipe
+from msajax.run.run import Run
+
+# The rows as the run takes them, so that none of its training counts, but their text as the
+# file has it, which `Run.predict` reads; weak clips would count as matched.
+_AS_THEY_ARE = {"data.weak": 0.0, "text.encoder": "", "text.vocabulary": False} | {
+    f"text.{key}": False for key in ("frozen", "raw", "words")
+}
 
 
 def auc(matched: np.ndarray, foreign: np.ndarray) -> float:
@@ -32,84 +37,85 @@ def auc(matched: np.ndarray, foreign: np.ndarray) -> float:
     return float(np.mean(above + 0.5 * (matched[:, None] == foreign[None])))
 
 
-def clips(folder: pathlib.Path, file: str | None) -> Split:
+def clips(run: Run, file: str | None) -> Split:
     """The test split of a file, or of the demo corpus.
 
     Raises:
       ValueError: no file for a run on another dataset, or one without such a split.
     """
-    config = workdir.load_config(folder)
-    data, text = config.data, config.text
+    data = run.options.data
     if file is None and (data.dataset != "demo" or data.path):
         raise ValueError(
-            f"{folder} is a run on {data.dataset}; name its file by --data"
+            f"{run.folder} is a run on {data.dataset}; name its file by --data"
         )
-    # The rows as the run takes them, so that none of its training counts. Their text is
-    # that of the file, which `predict` reads; weak clips would count as matched.
-    data.path, data.weak = file or "", 0.0
-    text.encoder, text.vocabulary = "", False
-    corpus = settings.read_corpus(config, folder, labels=bool(data.split))
+    options = recipe.change(run.options, {"data.path": file or "", **_AS_THEY_ARE})
+    corpus = corpora.read_corpus(options, run.folder, labels=bool(data.split))
     if not {"test", "all"} & corpus.splits.keys():
         raise ValueError(f'{file} has no split "test", only {", ".join(corpus.splits)}')
     return corpus.splits.get("test") or corpus.splits["all"]
 
 
-def write(path: pathlib.Path, split: Split, foreign: str = "") -> None:
-    """The clips as a file, one modality of each taken from another clip."""
-    # A cycle through all in random order: neighbours in a file are often of one video.
-    own = np.arange(len(split))
-    order = np.random.default_rng(0).permutation(own)
-    other = np.empty_like(own)
-    other[order] = np.roll(order, 1)
-    arrays = {
-        "id": own,
-        "raw_text": split.raw_text[other if foreign == "text" else own],
-    }
-    for m in set(MODALITIES) & split.arrays.keys():
-        rows = other if m == foreign else own
-        arrays[m] = split.arrays[m][rows]
-        arrays[f"{m}_length"] = np.sum(split.arrays[f"{m}_mask"], axis=1)[rows]
-    np.savez(path, **arrays)
-
-
 def present(split: Split) -> list[str]:
-    """Modalities that can be another clip's; text also where it is transcripts alone."""
-    words = any(split.raw_text)
+    """Modalities that can be another clip's; text also where it is words alone."""
+    words = "text_ids" in split.arrays or any(split.raw_text)
     return [m for m in MODALITIES if m in split.arrays or (m == "text" and words)]
 
 
-def coefficients(folder: pathlib.Path, seed: int, file: pathlib.Path) -> dict:
-    """{(modality, modality): [N]} as a seed of a run predicts them."""
-    output = file.with_suffix(".csv")
-    files = ["--data", str(file), "--output", str(output)]
-    command = ["--mode", "predict", "--workdir", str(folder), *files]
-    with contextlib.redirect_stdout(io.StringIO()):
-        status = program.main([*command, f"--config.train.seeds=({seed},)"])
-    if status:
-        raise ValueError(f"{folder} cannot be used (see above)")
-    with open(output, encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    names = [name for name in rows[0] if name.startswith("cor_")]
-    return {
-        tuple(n.split("_")[1:]): np.array([float(r[n]) for r in rows]) for n in names
+def mixed(split: Split, foreign: str) -> Split:
+    """The clips, one modality of each taken from another clip."""
+    # A cycle through all in random order: neighbours in a file are often of one video.
+    other = np.empty(len(split), int)
+    order = np.random.default_rng(0).permutation(len(split))
+    other[order] = np.roll(order, 1)
+    arrays = {
+        name: array[other] if name.partition("_")[0] == foreign else array
+        for name, array in split.arrays.items()
     }
+    raw_text = split.raw_text[other] if foreign == "text" else split.raw_text
+    return Split(split.ids, raw_text, arrays)
 
 
-def measure(folder: pathlib.Path, seed: int, split: Split) -> dict[str, float]:
-    """The areas of a seed by '<foreign modality>: <modality> and <modality>'."""
-    found = {}
-    with tempfile.TemporaryDirectory() as home:
-        file = pathlib.Path(home) / "clips.npz"
-        write(file, split)
-        own = coefficients(folder, seed, file)
-        if not own:
-            raise ValueError(f"the system of {folder} has no coefficients")
-        for m in present(split):
-            write(file, split, m)
-            for pair, values in coefficients(folder, seed, file).items():
-                if m in pair:
-                    found[f"{' and '.join(pair)}, foreign {m}"] = auc(own[pair], values)
+def coefficients(
+    run: Run, splits: dict[str, Split]
+) -> dict[str, dict[tuple[str, ...], np.ndarray]]:
+    """{split: {(modality, modality): [N]}} as the seeds of a run predict them, in the mean."""
+    # All at once: each prediction compiles its program anew.
+    made = run.predict(Corpus(run.options.data.dataset, splits))
+    ends = np.cumsum([len(split) for split in splits.values()])[:-1]
+    found: dict[str, dict] = {name: {} for name in splits}
+    for figure, values in made.figures.items():
+        kind, *pair = figure.split("_")
+        if kind == "cor":
+            for name, rows in zip(splits, np.split(values, ends), strict=True):
+                found[name][tuple(pair)] = rows
     return found
+
+
+def by_seed(run: Run) -> list[Run]:
+    """The run of each seed alone, which prints nothing."""
+    quiet = Console(quiet=True)
+    return [
+        dataclasses.replace(
+            run,
+            options=recipe.change(run.options, {"train.seeds": (seed,)}),
+            console=quiet,
+        )
+        for seed in run.options.train.seeds
+    ]
+
+
+def measure(run: Run, split: Split) -> dict[str, float]:
+    """The areas of a run by '<modality> and <modality>, foreign <modality>'."""
+    names = present(split)
+    made = coefficients(run, {"": split} | {m: mixed(split, m) for m in names})
+    if not made[""]:
+        raise ValueError(f"the system of {run.folder} has no coefficients")
+    return {
+        f"{' and '.join(pair)}, foreign {m}": auc(made[""][pair], values)
+        for m in names
+        for pair, values in made[m].items()
+        if m in pair
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -120,11 +126,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workdir", required=True, metavar="DIR")
     parser.add_argument("--data", metavar="FILE")
     args = parser.parse_args(argv)
-    folder = pathlib.Path(args.workdir)
     try:
-        split = clips(folder, args.data)
-        seeds = workdir.load_config(folder).train.seeds
-        found = [measure(folder, seed, split) for seed in seeds]
+        run = msajax.open_run(args.workdir)
+        split = clips(run, args.data)
+        found = [measure(one, split) for one in by_seed(run)]
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ import sys
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from msajax import program
+from msajax.run import program
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     program.start()
@@ -21,7 +21,7 @@ _EXAMPLES = """examples:
   python tools/prepare_data.py --source mine.npz --name mine --dataset mosei --root /data
 
 The store lies in --root, else in $MSAJAX_DATA, else in ~/.cache/msajax. Train on it with
-  python -m msajax.main --config configs/mult_mosi.py --config.data.path=mosi/unaligned
+  python -m msajax.main --config mult:mosi --workdir runs/mult --config.data.path=mosi/unaligned
 """
 
 

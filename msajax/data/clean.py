@@ -9,14 +9,18 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from msajax.data import columns, labels
 from msajax.data.errors import DataError
+from msajax.data.formats import columns, labels
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split, suggest
 
 Log = dict[str, list[str]]  # what was done -> to which arrays
 
 # Values of features that are as large overflow where a system squares or sums them.
 _HUGE = 1e9
+_WITHOUT_LABEL = (
+    "mark rows without a label by labelled=0 (of an .npz), or put them in the split "
+    f'"{columns.UNLABELLED}"'
+)
 
 
 def clean(corpus: Corpus) -> Corpus:
@@ -223,9 +227,11 @@ def _labels(
         expected = f"labels from {low:g} to {high:g}"
     if not fits.all():
         row = int(np.argmin(fits))
+        lacks = "" if np.isfinite(values[row]) else f"; {_WITHOUT_LABEL}"
         raise DataError(
             f'{key} of "{ids[labelled][row][:80]}" is {values[row]:g}, but {known.title} '
             f"has {expected}; {np.count_nonzero(~fits)} of {len(fits)} rows do not fit"
+            + lacks
         )
     found = np.zeros(len(ids), dtype)
     found[labelled] = values

@@ -40,7 +40,7 @@ def beside(final: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       OSError: its folder is missing or not writable, or the disk is full.
     """
-    _sweep(final.parent)
+    sweep(final.parent)
     home = final.with_name(f".{os.urandom(8).hex()}{_SUFFIX}")
     with _lock:
         try:
@@ -142,8 +142,8 @@ def _hold(home: pathlib.Path) -> int | None:
     return lock
 
 
-def _sweep(folder: pathlib.Path) -> None:
-    """Removes the parts of killed processes."""
+def sweep(folder: pathlib.Path) -> None:
+    """Removes the parts that killed processes left in a folder."""
     for home in folder.glob(f".*{_SUFFIX}"):
         lock = None
         with contextlib.suppress(OSError):

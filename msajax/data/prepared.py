@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data import array_records, budget, columns, json_file
+from msajax.data import array_records, json_file
 from msajax.data.errors import DataError, decoding
+from msajax.data.formats import budget, columns
 from msajax.data.spec import Corpus, Split
 
 # Rows that are read at once.

@@ -8,9 +8,10 @@ import pathlib
 import re
 from collections.abc import Collection
 
-from msajax.data import (
+from msajax.data import clean, prepared
+from msajax.data.errors import DataError
+from msajax.data.formats import (
     budget,
-    clean,
     columns,
     decode,
     kinds,
@@ -21,11 +22,9 @@ from msajax.data import (
     mult,
     npz,
     pickles,
-    prepared,
     structure,
     tables,
 )
-from msajax.data.errors import DataError
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, suggest
 
 _PICKLES = {"mmsa": mmsa, "mult": mult, "mag": mag}

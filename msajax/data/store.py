@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection
 import numpy as np
 from absl import logging
 
-from msajax.data import budget, npz, parts, prepared, read
+from msajax.data import parts, prepared, read
 from msajax.data.errors import DataError
+from msajax.data.formats import budget, npz
 from msajax.data.spec import MODALITIES, Corpus, suggest
 
 # Raise it when a reader's result changes: older entries of the cache are then left.
@@ -53,7 +54,7 @@ def prepare(
         )
     corpus = read.read(source, dataset=dataset, format=format, encoding=encoding)
     folder = _root(root) / name
-    _install(corpus, folder)
+    _install(corpus, folder, _root(root))
     return folder
 
 
@@ -104,7 +105,8 @@ def open_corpus(
         raise DataError(
             f"{path}: no such file, and no prepared store of that name"
             f"{suggest(str(path), [n for n in names if not n.startswith('cache/')])}; "
-            "give --config.data.path=FILE, or make the store with tools/prepare_data.py"
+            "give the path of a file, as --config.data.path=FILE, or make the store with "
+            "tools/prepare_data.py"
         )
     return read.read(store, **options)
 
@@ -143,7 +145,7 @@ def _cached(
     limit: float,
     root: pathlib.Path,
 ) -> Corpus:
-    parts = (
+    identity = (
         prepared.fingerprint([path]),
         dataset,
         format,
@@ -151,7 +153,7 @@ def _cached(
         sorted(modalities),
         _VERSION,
     )
-    folder = cache(root) / hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+    folder = cache(root) / hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
     if prepared.is_store(folder):
         try:
             return prepared.load(folder, limit=limit)
@@ -160,7 +162,7 @@ def _cached(
     options = {"format": format, "encoding": encoding, "modalities": modalities}
     corpus = read.read(path, dataset=dataset, **options)
     try:
-        _install(corpus, folder)
+        _install(corpus, folder, root)
     except OSError as error:
         logging.warning("%s is not cached, and will be read again: %s", path, error)
         return corpus
@@ -168,8 +170,10 @@ def _cached(
     return prepared.load(folder, limit=limit)
 
 
-def _install(corpus: Corpus, folder: pathlib.Path) -> None:
-    """Writes a store beside its place, then moves it there."""
+def _install(corpus: Corpus, folder: pathlib.Path, root: pathlib.Path) -> None:
+    """Writes a store beside its place, then moves it there; what killed writers left goes first."""
+    for home in (root, *root.glob("*/")):
+        parts.sweep(home)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with parts.beside(folder) as new:
         new.mkdir()

@@ -10,20 +10,24 @@ from typing import Any
 import numpy as np
 
 from msajax.data import splits
-from msajax.data.columns import UNLABELLED
 from msajax.data.errors import DataError
+from msajax.data.formats.columns import UNLABELLED
 from msajax.data.spec import Corpus, Split
 
 
-def drop(corpus: Corpus) -> Corpus:
-    """The corpus without the split of rows that have no labels; a note says how many."""
+def drop(corpus: Corpus, *, advise: bool = False) -> Corpus:
+    """The corpus without the split of rows that have no labels; a note says how many.
+
+    Args:
+      corpus: as it was read.
+      advise: say how to train on them too.
+    """
     if UNLABELLED not in corpus.splits or len(corpus.splits) == 1:
         return corpus
     splits = {k: split for k, split in corpus.splits.items() if k != UNLABELLED}
-    note = (
-        f"left out: {len(corpus.splits[UNLABELLED])} rows without labels "
-        "(config.data.unlabelled=train_mix trains on them too)"
-    )
+    note = f"left out: {len(corpus.splits[UNLABELLED])} rows without labels"
+    if advise:
+        note += " (config.data.unlabelled=train_mix trains on them too)"
     return dataclasses.replace(corpus, splits=splits, notes=(*corpus.notes, note))
 
 

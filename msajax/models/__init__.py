@@ -1,4 +1,4 @@
-"""One file per published system; the registry is this folder."""
+"""One file, or one package, per published system; the registry is this folder."""
 
 import importlib
 import inspect
@@ -10,13 +10,13 @@ from msajax.models.base import Model
 
 
 def names() -> tuple[str, ...]:
-    """Names of all systems: the files of this folder."""
+    """Names of all systems: the files and packages of this folder."""
     found = (module.name for module in pkgutil.iter_modules(__path__))
     return tuple(sorted(name for name in found if name != "base"))
 
 
 def get(name: str) -> type[Model]:
-    """The `Model` subclass in `msajax/models/<name>.py`.
+    """The `Model` subclass in `msajax/models/<name>.py`, or in the package of that name.
 
     Raises:
       ValueError: no such system; names the nearest one.
@@ -27,6 +27,15 @@ def get(name: str) -> type[Model]:
     (system,) = (
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Model) and member.__module__ == module.__name__
+        if issubclass(member, Model) and _within(member, module.__name__)
     )
     return system
+
+
+def name_of(system: type[Model]) -> str:
+    """The name by which `get` finds a system."""
+    return system.__module__.removeprefix(f"{__name__}.").partition(".")[0]
+
+
+def _within(member: type, module: str) -> bool:
+    return f"{member.__module__}.".startswith(f"{module}.")

@@ -11,14 +11,13 @@ import flax.linen as nn
 import jax
 
 from msajax.data.spec import MODALITIES
+from msajax.encoders import Encoder
+from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.ahl import AHL
-from msajax.nn.bert import BertConfig
 from msajax.nn.linear import Linear
 from msajax.nn.masks import step_masks
-from msajax.nn.text import make_encoder, text_steps
 from msajax.nn.token_transformer import TokenFusion, TokenTransformer
-from msajax.nn.xlnet import XLNetConfig
 
 
 class ALMT(Model):
@@ -40,7 +39,7 @@ class ALMT(Model):
     """
 
     criterion: str = "mse"
-    encoder: BertConfig | XLNetConfig | None = None
+    encoder: Encoder | None = None
     dim: int = 128
     tokens: int = 8
     head_dim: int = 64
@@ -99,7 +98,12 @@ class ALMT(Model):
             name="fusion",
         )(hyper)
         pred = Linear(self.spec.num_outputs, name="head")(fusion)
-        return {"pred": self.shaped(pred), **h, "hyper": hyper, "fusion": fusion}
+        return {
+            "pred": self.squeeze_single(pred),
+            **h,
+            "hyper": hyper,
+            "fusion": fusion,
+        }
 
     def _embed(self, modality: str, x: jax.Array, mask: jax.Array) -> jax.Array:
         """The tokens of a modality: [B, L, Dm], [B, L] -> [B, tokens, dim]."""

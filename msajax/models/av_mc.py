@@ -5,6 +5,8 @@ Consistent Module", ICMI 2022; the network is that of the authors' code (V1 of
 thuiar/ch-sims-v2), as are the defaults. Their text encoder is frozen: here it is
 features (config.text.frozen), without the dropout that theirs keeps. Rows without
 audio are not mixed in it, and have no part in the loss on its label; likewise of vision.
+As in their code, the mix is of averages over time, not of sequences, and in evaluation the
+weighted loss without mixes picks the checkpoint.
 """
 
 from typing import Any
@@ -119,7 +121,7 @@ class AVMC(Model):
         y = Linear(self.fusion_dim, name="post_fusion_1")(y)
         out["fusion"] = Linear(self.fusion_dim, name="post_fusion_2")(y)
         pred = Linear(self.spec.num_outputs, name="post_fusion_3")(out["fusion"])
-        pred = self.shaped(pred)
+        pred = self.squeeze_single(pred)
         if not self.spec.classes:
             low, high = self.output_range
             pred = low + (high - low) * nn.sigmoid(pred)

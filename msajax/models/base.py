@@ -126,7 +126,7 @@ class Model(nn.Module):
         """Rows that count and have the modality: [B] bool."""
         return batch["valid"] & jnp.any(batch[f"{modality}_mask"], axis=1)
 
-    def shaped(self, pred: jax.Array) -> jax.Array:
+    def squeeze_single(self, pred: jax.Array) -> jax.Array:
         """The last layer's [B, spec.num_outputs] as predictions: [B], or [B, C] of classes."""
         return pred if self.spec.classes else pred[:, 0]
 

@@ -61,4 +61,4 @@ class EFLSTM(Model):
         dropout = Dropout(self.dropout, deterministic=not train)
         h = nn.relu(Linear(self.hidden_dim, name="linear")(dropout(state)))
         pred = Linear(self.spec.num_outputs, name="out")(dropout(h))
-        return {"pred": self.shaped(pred), "fusion": state}
+        return {"pred": self.squeeze_single(pred), "fusion": state}

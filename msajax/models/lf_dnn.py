@@ -54,4 +54,4 @@ class LFDNN(Model):
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_1")(h))
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_2")(h))
         pred = Linear(self.spec.num_outputs, name="post_fusion_3")(h)
-        return {"pred": self.shaped(pred), **embeddings, "fusion": fusion}
+        return {"pred": self.squeeze_single(pred), **embeddings, "fusion": fusion}

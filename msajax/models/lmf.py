@@ -56,7 +56,7 @@ class LMF(Model):
         pred = jnp.einsum("r,brc->bc", weights[0], terms) + bias
         if not self.spec.classes:
             terms = terms[..., 0]
-        return {"pred": self.shaped(pred), **embeddings, "fusion": terms}
+        return {"pred": self.squeeze_single(pred), **embeddings, "fusion": terms}
 
     def _project(self, modality: str, x: jax.Array) -> jax.Array:
         """[1; x] times the modality's factor [r, 1 + D, C]: [B, D] -> [B, r, C]."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import flax.linen as nn
 
+from msajax.encoders.bert import BertConfig
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.align import to_text
-from msajax.nn.bert import BertConfig
 from msajax.nn.dropout import Dropout
 from msajax.nn.gates import MAGGate
 from msajax.nn.linear import Linear
@@ -56,4 +56,8 @@ class MAGBert(Model):
         fusion: Any = encoded.pooled  # never None: the encoder has its pooler
         h = Dropout(self.dropout)(fusion, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
-        return {"pred": self.shaped(pred), "fusion": fusion, "hidden": encoded.hidden}
+        return {
+            "pred": self.squeeze_single(pred),
+            "fusion": fusion,
+            "hidden": encoded.hidden,
+        }

@@ -8,12 +8,12 @@ relative positions do not see.
 
 import flax.linen as nn
 
+from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.align import to_text
 from msajax.nn.dropout import Dropout
 from msajax.nn.gates import MAGGate
 from msajax.nn.linear import Linear
-from msajax.nn.xlnet import XLNetConfig
 
 
 class MAGXLNet(Model):
@@ -55,4 +55,8 @@ class MAGXLNet(Model):
         text = nn.tanh(summary(encoded.pooled))  # pyright: ignore
         h = Dropout(self.dropout)(text, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
-        return {"pred": self.shaped(pred), "fusion": text, "hidden": encoded.hidden}
+        return {
+            "pred": self.squeeze_single(pred),
+            "fusion": text,
+            "hidden": encoded.hidden,
+        }

@@ -19,12 +19,12 @@ import jax.numpy as jnp
 
 from msajax import losses, parallel
 from msajax.data.spec import MODALITIES
+from msajax.encoders.bert import BertConfig
+from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.base import Batch, Model, Outputs
-from msajax.nn.bert import BertConfig
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.pooling import mean_pool
-from msajax.nn.text import make_encoder, text_steps
 from msajax.nn.transformer import CrossmodalEncoder
 
 _TAUGHT = ("audio", "vision")
@@ -59,11 +59,11 @@ class MFON(Model):
       mask: keys that the query sees in MPA. The authors' mask, keys 0..|T - L|, has
         the padded length T of the keys and for L the longest text of the batch:
         'static' takes for both what the training split is padded to (spec.lengths),
-        'sample' the sample's own L, and 'none' hides no real key.
+        'sample' the sample's own L, 'none' hides no real key (padding: see `padded`).
       causal_teachers: the mask of the authors' folder SIMS, where a teacher sees
         one frame.
       attention: False takes the mean of a modality's real steps instead of MPA.
-      prompts: add prompts to what MPA reads.
+      prompts: add prompts to what MPA reads, cut to the batch's length.
       distillation, contrast: weights of the two losses; 0 leaves one out, and
         without distillation there are no teachers.
       reverse_kl: KL as equation (6) prints it; the authors' code swaps its sides.
@@ -139,7 +139,7 @@ class MFON(Model):
             f"teacher_{m}": jax.lax.stop_gradient(self._unimodal(m, batch, False)[0])
             for m in self.teacher
         }
-        return {"pred": self.shaped(pred), **x, **taught}
+        return {"pred": self.squeeze_single(pred), **x, **taught}
 
     # Modal Prompt Attention (section 3.2) ------------------------------------
 
@@ -237,7 +237,7 @@ class MFON(Model):
     ) -> tuple[jax.Array, jax.Array]:
         """Vector [B, dim] and predictions of a modality alone."""
         x, pred = self.teacher[m](batch[m], mask=self._steps(m, batch), train=train)
-        return x, self.shaped(pred)
+        return x, self.squeeze_single(pred)
 
     # The losses (sections 3.4 and 3.5) -----------------------------------------
 

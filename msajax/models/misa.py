@@ -4,7 +4,9 @@ Hazarika, Zimmermann and Poria, "MISA: Modality-Invariant and -Specific
 Representations for Multimodal Sentiment Analysis", ACM MM 2020; the network is that of
 thuiar/MMSA, as are the defaults (CMU-MOSI). Unlike theirs, audio and vision are read
 over their own lengths (`text_lengths` restores the text's), and a row that lacks a
-modality has no part in what compares that modality.
+modality has no part in its CMD, products and reconstruction; a pair is of the rows that
+have both. CMD and products are of the global batch. MMSA's adversarial variant fails when
+it is run there; it is not here.
 """
 
 import itertools
@@ -14,16 +16,15 @@ import jax
 import jax.numpy as jnp
 
 from msajax import losses, parallel
+from msajax.encoders import Encoder
+from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.base import Batch, Model, Outputs
-from msajax.nn.bert import BertConfig
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm
 from msajax.nn.pooling import first_step, last_step, mean_pool
 from msajax.nn.post_norm import PostNormLayer
 from msajax.nn.recurrent import CELLS, Recurrent
-from msajax.nn.text import make_encoder, text_steps
-from msajax.nn.xlnet import XLNetConfig
 
 ORDER = ("text", "vision", "audio")  # of the authors' tokens
 _CHOICES = {"pooling": ("mean", "recurrent"), "cell": tuple(CELLS)}
@@ -54,7 +55,7 @@ class MISA(Model):
     """
 
     criterion: str = "mse"
-    encoder: BertConfig | XLNetConfig | None = None
+    encoder: Encoder | None = None
     dim: int = 128
     pooling: str = "mean"
     cell: str = "lstm"
@@ -104,7 +105,7 @@ class MISA(Model):
         y = Linear(3 * self.dim, name="fc")(fused.reshape(len(fused), -1))
         y = nn.relu(Dropout(self.dropout)(y, deterministic=not train))
         pred = Linear(self.spec.num_outputs, name="head")(y)
-        return {"pred": self.shaped(pred), **u, **out, "fused": fused}
+        return {"pred": self.squeeze_single(pred), **u, **out, "fused": fused}
 
     def loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]

@@ -73,4 +73,4 @@ class MulT(Model):
             for m in ("audio", "vision"):
                 x[m], masks[m] = align(x[m], masks[m], masks["text"])
         made = self.network(x, masks, train=train)
-        return {"pred": self.shaped(made.pop("out")), **made}
+        return {"pred": self.squeeze_single(made.pop("out")), **made}

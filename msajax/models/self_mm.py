@@ -3,10 +3,13 @@
 Yu et al., "Learning Modality-Specific Representations with Self-Supervised Multi-Task
 Learning for Multimodal Sentiment Analysis", AAAI 2021; the network and the generation of
 labels are those of thuiar/MMSA, as are the defaults (CMU-MOSI). Features and labels of
-all training rows are a memory, the collection 'memory'. Unlike theirs, a class without a
-row leaves the labels as they are (there they become NaN), and a row that lacks a modality
-has neither a label nor features of it. Classes have no sign: on them only the task of all
-modalities is left.
+all training rows are a memory, the collection 'memory'; centres are computed from it when
+they are read. A row writes its label in the first epoch, where MMSA writes all labels
+before it: nothing reads those of other rows before the second epoch. The moving average
+counts epochs of the phase, from 1. Filler rows write nothing. Unlike in MMSA, a class without
+a row leaves the labels as they are (there they become NaN), and a row that lacks a
+modality has neither a label nor features of it. Classes have no sign: on them only the
+task of all modalities is left.
 """
 
 import flax.linen as nn
@@ -15,14 +18,14 @@ import jax.numpy as jnp
 
 from msajax import parallel
 from msajax.data.spec import MODALITIES, suggest
+from msajax.encoders.bert import BertConfig
+from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.base import CRITERIA, Batch, Model, Outputs
-from msajax.nn.bert import BertConfig
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import l2_norm
 from msajax.nn.pooling import first_step, mean_pool
 from msajax.nn.subnets import TextSubNet
-from msajax.nn.text import make_encoder, text_steps
 
 _CHOICES = {"pooling": ("cls", "mean")}
 _EPSILON = 1e-8
@@ -115,7 +118,7 @@ class SelfMM(Model):
         for m, task in self.post.items():
             out[m], pred = task(h[m], train=train)
             if m == "fusion":
-                out["pred"] = self.shaped(pred)
+                out["pred"] = self.squeeze_single(pred)
             else:
                 out[f"pred_{m}"] = pred[:, 0]
         return out

@@ -8,12 +8,11 @@ the mean over the real tokens is the default here.
 import flax.linen as nn
 import jax
 
+from msajax.encoders import Encoder
 from msajax.models.base import Batch, Model, Outputs
-from msajax.nn.bert import BertConfig
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.pooling import mean_pool
-from msajax.nn.xlnet import XLNetConfig
 
 _CHOICES = {"pooling": ("cls", "mean")}
 
@@ -33,7 +32,7 @@ class TextOnly(Model):
       scan: compile one layer of the encoder for all.
     """
 
-    encoder: BertConfig | XLNetConfig | None = None
+    encoder: Encoder | None = None
     pooling: str = "mean"
     dropout: float = 0.1
     remat: bool = False
@@ -46,7 +45,7 @@ class TextOnly(Model):
         text = self._pooled(batch, train)
         h = Dropout(self.dropout)(text, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="head")(h)
-        return {"pred": self.shaped(pred), "text": text}
+        return {"pred": self.squeeze_single(pred), "text": text}
 
     def _pooled(self, batch: Batch, train: bool) -> jax.Array:
         """The text as one vector: [B, D]."""

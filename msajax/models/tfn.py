@@ -67,7 +67,9 @@ class TFN(Model):
         fusion, h = (x.reshape(x.shape[0], -1) for x in (fusion, h))
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_1")(h))
         h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_2")(h))
-        pred = self.shaped(Linear(self.spec.num_outputs, name="post_fusion_3")(h))
+        pred = self.squeeze_single(
+            Linear(self.spec.num_outputs, name="post_fusion_3")(h)
+        )
         if not self.spec.classes:
             low, high = self.output_range
             pred = low + (high - low) * nn.sigmoid(pred)

@@ -1,23 +1,17 @@
 """Gates that shift the vectors of one modality by others, no further than a share of their length.
 
-MAG: Rahman et al., "Integrating Multimodal Information in Large Pretrained
+MAG is by Rahman et al., "Integrating Multimodal Information in Large Pretrained
 Transformers", ACL 2020. As in the authors' code, the gates are vectors, all
 four layers have a bias, and the result is normalised. Named as in the paper: H is the
 displacement, alpha its scale.
-
-MSG: Lin & Hu, "Dynamically Shifting Multimodal Representations via Hybrid-Modal
-Attention for Multimodal Sentiment Analysis", IEEE TMM 2023, which applies the gate to
-any modality, with one bias for all others and a learned bound.
 """
-
-from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from msajax.nn.dropout import Dropout
-from msajax.nn.linear import Linear, uniform
+from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm, l2_norm
 
 
@@ -46,54 +40,14 @@ class MAGGate(nn.Module):
         Returns:
           An array like text.
         """
-        displacement = _gated(text, vision, "vision") + _gated(text, audio, "audio")
+        displacement = gated(text, vision, "vision") + gated(text, audio, "audio")
         self.sow("intermediates", "displacement", displacement)
         shifted = text + bounded(displacement, text, beta=self.beta)
         shifted = LayerNorm(name="norm")(shifted).astype(text.dtype)
         return Dropout(self.dropout, deterministic=not train)(shifted)
 
 
-class MSG(nn.Module):
-    """X + eta h_s (equations 4 to 8).
-
-    Attributes:
-      mu: initial value of the learned mu, the longest eta h_s as a share of X's length.
-      norm: normalise the result, as MAG; the paper's equations do not.
-      dropout: of the output.
-    """
-
-    mu: float = 1.0
-    norm: bool = False
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, others: Mapping[str, jax.Array], *, train: bool
-    ) -> tuple[jax.Array, jax.Array]:
-        """Shifts each step of a modality.
-
-        Args:
-          x: X, [B, L, D] float32 or bfloat16.
-          others: the other modalities by name, [B, L, Dm] each, aligned with x.
-          train: apply dropout.
-
-        Returns:
-          The shifted modality, like x, and the shifting vectors h_s [B, L, D]
-          before eta scales them.
-        """
-        dim = x.shape[-1]
-        bias = self.param("bias", uniform(dim), (dim,))
-        gated = [_gated(x, other, m, bias=False) for m, other in others.items()]
-        shift = sum(gated, start=bias[None, None])
-        mu = self.param("mu", nn.initializers.constant(self.mu), ())
-        shifted = x + bounded(shift, x, beta=mu)
-        if self.norm:
-            shifted = LayerNorm(name="norm")(shifted)
-        shifted = Dropout(self.dropout, deterministic=not train)(shifted)
-        return shifted.astype(x.dtype), shift
-
-
-def _gated(
+def gated(
     main: jax.Array, other: jax.Array, name: str, *, bias: bool = True
 ) -> jax.Array:
     """relu(W_g [other; main] + b_g) * (W other + b), as layers of the calling module: [B, L, D]."""

@@ -1,11 +1,7 @@
 """One vector from a sequence; a sequence without a real step gives zeros."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-
-from msajax.nn.attention import masked_softmax
-from msajax.nn.linear import Linear
 
 
 def mean_pool(x: jax.Array, mask: jax.Array) -> jax.Array:
@@ -25,21 +21,3 @@ def first_step(x: jax.Array, mask: jax.Array) -> jax.Array:
     """The first real step: [B, L, D], mask [B, L] bool, padded on either side -> [B, D]."""
     first = mask & (jnp.cumsum(mask, axis=1) == 1)
     return jnp.sum(jnp.where(first[..., None], x, 0), axis=1)
-
-
-class AttentionPool(nn.Module):
-    """A learned vector attends to the steps: v tanh(W h + b) are its scores.
-
-    Attributes:
-      dim: width of W h.
-    """
-
-    dim: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """[B, L, D], mask [B, L] bool -> [B, D]."""
-        hidden = nn.tanh(Linear(self.dim, name="hidden")(x))
-        scores = Linear(1, bias=False, name="score")(hidden)[..., 0]
-        weights = masked_softmax(scores.astype(jnp.float32), mask)
-        return jnp.einsum("bl,bld->bd", weights.astype(x.dtype), x)

@@ -7,9 +7,9 @@ thuiar/MMSA; over one seed it is printed as '-'. Where a metric is NaN for a
 seed, its mean is NaN too, and the table says for how many of the seeds.
 """
 
-import csv as csv_format
 import io
 from collections.abc import Mapping, Sequence
+from csv import writer
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,14 +162,14 @@ def csv(results: Run | Sequence[Run], *, splits: Sequence[str] = ("test",)) -> s
       ValueError: a split that the results lack.
     """
     text = io.StringIO()
-    writer = csv_format.writer(text, lineterminator="\n")
-    writer.writerow(["system", "dataset", "seeds", "split", "metric", "mean", "std"])
+    sheet = writer(text, lineterminator="\n")
+    sheet.writerow(["system", "dataset", "seeds", "split", "metric", "mean", "std"])
     for run in [results] if isinstance(results, Mapping) else results:
         names = [run["system"], run["dataset"], " ".join(map(str, run["seeds"]))]
         for split in splits:
             for metric, figure in _figures(run, split).items():
                 row = [*names, split, metric, figure["mean"], figure["std"]]
-                writer.writerow(row)
+                sheet.writerow(row)
     return text.getvalue()
 
 

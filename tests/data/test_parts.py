@@ -140,7 +140,7 @@ def left(folder, name="x", machine=None, age=0):
 def test_where_a_lock_says_nothing_age_decides(tmp_path, machine, age):
     """Of older versions, of a process that is about to lock, of another machine."""
     home = left(tmp_path, machine=machine, age=age)
-    parts._sweep(tmp_path)
+    parts.sweep(tmp_path)
     assert home.exists() == (age == 3600)
 
 
@@ -155,9 +155,9 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
         (lock,) = tmp_path.glob(f"*/{parts._LOCK_FILE}")
         assert lock.read_text() == ""
         assert left(tmp_path, "y", mine).exists()
-        parts._sweep(tmp_path)
+        parts.sweep(tmp_path)
         assert left(tmp_path, "z", mine, age=100_000)
-        parts._sweep(tmp_path)
+        parts.sweep(tmp_path)
     assert names(tmp_path) == [f".y{parts._SUFFIX}", "a"]
 
 
@@ -174,7 +174,7 @@ def test_links_among_parts_are_not_followed(tmp_path, name):
         (home / name).symlink_to(precious / name)
     else:
         home.symlink_to(precious)
-    parts._sweep(tmp_path)
+    parts.sweep(tmp_path)
     assert names(precious) == [parts._LOCK_FILE, parts._PART]
 
 

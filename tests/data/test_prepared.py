@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msajax.data import array_records, budget, builder, prepared
+from msajax.data import array_records, builder, prepared
 from msajax.data.errors import DataError
+from msajax.data.formats import budget
 from msajax.data.read import read
 
 

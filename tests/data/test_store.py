@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from msajax.data import budget, loader, prepared, read, store
+from msajax.data import loader, prepared, read, store
 from msajax.data.errors import DataError
+from msajax.data.formats import budget
 
 
 @pytest.fixture(autouse=True)
@@ -210,3 +211,12 @@ def test_a_kept_file_that_unfolds_is_made_again(tmp_path, caplog, monkeypatch):
     assert "would unfold to 10 MB of memory" in caplog.text
     found = store.kept(path, dict)
     np.testing.assert_array_equal(found["x"], made["x"])
+
+
+def test_what_a_killed_conversion_left_elsewhere_is_removed(source, root):
+    left = root / "mosei" / ".0123456789abcdef.msajax-part"
+    left.mkdir(parents=True)
+    (left / "part").write_bytes(b"half a store")
+    os.utime(left, (0, 0))  # without a lock, age decides
+    store.prepare(source, dataset="mosi", name="mosi/x")
+    assert not left.exists()

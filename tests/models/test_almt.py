@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from msajax.data.spec import MODALITIES, Spec
-from msajax.interop.replay import template
 from msajax.models.almt import ALMT
+from msajax.weights import template
 from tests.nn.test_ahl import layer_by_hand
 from tests.nn.test_token_transformer import encode, linear
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from msajax.data.spec import Spec
-from msajax.interop.replay import template
 from msajax.models.av_mc import AVMC
 from msajax.nn import mixup
 from msajax.nn.mixup import Mixup
+from msajax.weights import template
 
 OWN = ("label_text", "label_audio", "label_vision")
 SPEC = Spec((5, 3, 4), (4, 7, 6), 6, (-1.0, 1.0), fields=(*Spec.fields, *OWN))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
 import re
 
 import jax
@@ -10,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import _mfon
-from msajax import config as configs
-from msajax import feed, losses, models, parallel, step
+from msajax import losses, models, parallel
 from msajax.data.spec import MODALITIES, Spec
-from msajax.interop.replay import template
 from msajax.models.mfon import MFON
 from msajax.nn.transformer import CrossmodalEncoder
-from tests import toys
+from msajax.run import recipe
+from msajax.train import feed, step
+from msajax.weights import template
+from tests import random_bits, toys
 
 FIELDS = (*Spec.fields, "text_ids", "text_type", "label_audio", "label_vision")
 SPEC = Spec(dims=(6, 3, 4), lengths=(5, 9, 7), num_train=12, fields=FIELDS)
@@ -137,7 +136,7 @@ def test_prompts_belong_to_the_first_steps():
         prompt = parameters()["params"][f"prompt_{m}"]
         np.testing.assert_allclose(f[m] - plain[m], [prompt] * 4, atol=1e-5)
     np.testing.assert_array_equal(f["text"], plain["text"])
-    start = MFON(SPEC, **TINY).init(jax.random.key(0), BATCH, train=False)["params"]
+    start = step.init(MFON(SPEC, **TINY), random_bits.key(0)).params
     assert (
         0 <= start["prompt_audio"].min() < 0.1 < 0.9 < start["prompt_audio"].max() < 1
     )
@@ -264,7 +263,7 @@ def test_what_a_row_lacks_is_neither_taught_nor_contrasted(absent):
     options = dict(train=True, progress={}, method="loss")
     _, terms = jax.jit(lambda v, b: model.apply(v, b, **options))(parameters(), batch)
     out = forward()(parameters(), batch)
-    printed = MFON(SPEC, **TINY, **_mfon.ROWS["equation_6"])
+    printed = MFON(SPEC, **TINY, reverse_kl=True)
     for m in ("audio", "vision"):
         kl = losses.softmax_kl(out[m], out[f"teacher_{m}"])  # KL(Z || x)
         wanted = np.mean(kl[1:] if m == absent else kl)
@@ -314,23 +313,23 @@ def test_unknown_settings(field, message):
 # Three phases ----------------------------------------------------------------
 
 
-def recipe(row="mfon"):
+def phases_and_fields(row=""):
     """The phases and the tiny system of CH-SIMS's recipe; its batches are updates, of 4 rows."""
-    config = importlib.import_module("configs.mfon_sims").get_config(row)
-    config.train.update(batch_size=4, accumulate=1, epochs=2)
-    configs.check(config)
-    fields = {**config.model.to_dict(), **TINY}
-    return configs.phases(config), fields
+    options = recipe.load(f"mfon:sims{row and '/'}{row}")
+    # Its phases have no batches of their own.
+    changes = {"train.batch_size": 4, "train.epochs": 2}
+    plan = recipe.change(options, changes).plan
+    return plan, {**options.model, **TINY}
 
 
 SMALL = toys.examples(SPEC, (10, 4, 4), seed=10)
 
 
 def fit(folders, phases=None, **options):
-    taught, fields = recipe()
+    taught, fields = phases_and_fields()
     devices = parallel.find_devices(1)
     data = toys.on_devices(devices, spec=SPEC, given=SMALL)
-    return toys.fit(MFON(SPEC, **fields), phases or taught, data, folders, **options)
+    return toys.train(MFON(SPEC, **fields), phases or taught, data, folders, **options)
 
 
 def same(a, b):
@@ -352,17 +351,19 @@ def whole(tmp_path_factory):
     return book, best
 
 
+@pytest.mark.slow
 def test_teachers_stay_as_their_phases_left_them(whole, tmp_path):
     book, best = whole
     names = [row["phase"] for row in book.history]
     assert names == ["vision"] * 2 + ["audio"] * 2 + ["fuse"] * 2
-    ((_, taught),) = fit({1: tmp_path}, recipe()[0][:2])
+    ((_, taught),) = fit({1: tmp_path}, phases_and_fields()[0][:2])
     teachers = {k for k in best.params if k.startswith("teacher_")}
     assert {k.split("/")[0] for k in teachers} == {"teacher_audio", "teacher_vision"}
     for path, value in best.params.items():
         assert bool((value == taught.params[path]).all()) == (path in teachers), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [2, 8, 14])
 def test_resume_is_exact_within_each_phase(whole, tmp_path, stop_after):
     ((part, _),) = fit({1: tmp_path}, stop_after=stop_after)
@@ -372,6 +373,7 @@ def test_resume_is_exact_within_each_phase(whole, tmp_path, stop_after):
     assert resumed.history == whole[0].history
 
 
+@pytest.mark.slow
 def test_five_seeds_at_once(whole, tmp_path):
     folders = {seed: tmp_path / str(seed) for seed in (1, 2, 3, 4, 5)}
     made = fit(folders)
@@ -389,7 +391,7 @@ def test_five_seeds_at_once(whole, tmp_path):
 # The rows of Tables 4 and 5 ---------------------------------------------------
 
 PARTS = {  # the modules of each row's last phase
-    "mfon": TEXT | VISION | AUDIO | {"decoder"},
+    "": TEXT | VISION | AUDIO | {"decoder"},
     "text": TEXT | {"decoder"},
     "vision": {"teacher_vision"},
     "audio": {"teacher_audio"},
@@ -406,27 +408,54 @@ PARTS = {  # the modules of each row's last phase
 
 
 # Fig. 4(a) in the place of its part, and without the row of another divergence.
-ROWS = [*(_mfon.ROWS.keys() - {"no_mpa", "equation_6"}), "no_mpa+no_losses"]
+NAMES = [name.partition("/")[2] for name in recipe.names() if "mfon:sims" in name]
+ROWS = [*({*NAMES} - {"no_mpa", "equation_6"}), "no_mpa+no_losses"]
+
+
+def terms_of(fields):
+    """The terms of a row's loss in training."""
+    if fields.get("modality"):
+        return set()
+    weights = {"kl": fields["distillation"], "nce": fields["contrast"]}
+    return {"task", *(k for k, weight in weights.items() if weight)}
 
 
 @pytest.mark.parametrize("row", sorted(ROWS))
+def test_each_row_has_its_parts_and_losses(row):
+    phases, fields = phases_and_fields(row)
+    model = models.get("mfon")(SPEC, **{**fields, "encoder": None})
+    params = step.shapes(model).params
+    trained = {k for k in params if re.fullmatch(phases[-1].train, k)}
+    wanted = PARTS.get(row, PARTS[""]) - {"encoder"}
+    assert {k.split("/")[0] for k in trained} == wanted
+
+    def loss(params, key):
+        variables = step.variables(step.State(params, {}, {}))
+        options = dict(train=True, progress={}, rngs={"dropout": key})
+        return model.apply(variables, BATCH, method=phases[-1].loss, **options)
+
+    _, terms = jax.eval_shape(loss, params, jax.random.key(0))
+    kinds = {name.split("_")[0] for name in terms} - {"pred"}
+    assert kinds == terms_of(fields)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", sorted(ROWS))
 def test_an_epoch_of_each_row(row, tmp_path):
-    phases, fields = recipe(row)
+    phases, fields = phases_and_fields(row)
     model = models.get("mfon")(SPEC, **{**fields, **STILL, "encoder": None})
     devices = parallel.find_devices(1)
     data = toys.on_devices(devices, spec=SPEC, given=SMALL)
     last = dataclasses.replace(phases[-1], epochs=1)
-    ((book, best),) = toys.fit(model, [last], data, {1: tmp_path})
+    ((book, best),) = toys.train(model, [last], data, {1: tmp_path})
     (history,) = book.history
     assert np.isfinite([v for k, v in history.items() if "loss" in k]).all()
     kinds = {k.split("_")[1] for k in history if k.startswith("train_")} - {"loss"}
-    weights = {"kl": fields["distillation"], "nce": fields["contrast"]}
-    used = {"task", *(k for k, w in weights.items() if w)}
-    assert kinds == (set() if fields.get("modality") else used)
+    assert kinds == terms_of(fields)
 
     before = step.init(model, jax.random.key(1)).params
     moved = {k for k, x in best.params.items() if not np.array_equal(x, before[k])}
-    wanted = PARTS.get(row, PARTS["mfon"]) - {"encoder"}
+    wanted = PARTS.get(row, PARTS[""]) - {"encoder"}
     assert {k.split("/")[0] for k in moved} == wanted
     assert all(re.fullmatch(last.train, k) for k in moved)
 
@@ -445,4 +474,4 @@ def test_visual_as_query_gives_its_layers_to_text():
 
 def test_rows_are_named():
     with pytest.raises(ValueError, match='did you mean "no_prompts"'):
-        importlib.import_module("configs.mfon_mosi").get_config("no_prompt")
+        recipe.load("mfon:mosi/no_prompt")

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from msajax import losses, step
+from msajax import losses
 from msajax.data.spec import Spec
 from msajax.models.misa import MISA, ORDER
+from msajax.train import step
 
 SPEC = Spec((5, 3, 4), (4, 7, 6), 6)
 TINY = dict(dim=6, hidden=7, dropout=0.0, fusion_dropout=0.0)
@@ -33,7 +34,7 @@ def outputs(batch, **fields):
 def loss(train):
     model, variables, _ = ready(similarity=0.7, difference=0.2, reconstruction=0.4)
     options = dict(method="loss", train=train, progress={})
-    return model.apply(variables, BATCH, **options)
+    return jax.jit(functools.partial(model.apply, **options))(variables, BATCH)
 
 
 def test_the_loss_is_the_weighted_sum():

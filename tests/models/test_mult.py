@@ -4,8 +4,8 @@ import jax
 import numpy as np
 
 from msajax.data.spec import MODALITIES, Spec
-from msajax.interop.replay import template
 from msajax.models.mult import MulT
+from msajax.weights import template
 
 SPEC = Spec(dims=(5, 3, 4), lengths=(6, 9, 8), num_train=6)
 TINY = dict(dim=6, heads=2, layers=1, kernel_sizes=(2, 3, 1))

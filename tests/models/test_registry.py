@@ -1,8 +1,13 @@
-"""Properties of every system in msajax/models, at a tiny spec; new systems are picked up by themselves."""
+"""Properties of every system in msajax/models, at a tiny spec; new systems are picked up by themselves.
+
+Nearly all of the time goes into compilation, so each system has few programs, and each of
+them answers many questions: `answers` all of evaluation, for numbers and for classes;
+`training` the losses and gradients of all phases; `training_on` the losses again, of two
+seeds on two devices. The step itself is run for STEPS, and for all systems by `make test-all`.
+"""
 
 import dataclasses
 import functools
-import itertools
 import re
 
 import chex
@@ -10,24 +15,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
-from msajax import feed, models, optim, parallel, step, train
-from msajax.book import Phase
+from msajax import models, parallel
 from msajax.data import loader
-from msajax.data.spec import Spec
-from msajax.optim import Optimizer
-from tests.toys import BERT, XLNET
+from msajax.data.spec import MODALITIES, Spec
+from msajax.train import feed, fit, optim, step
+from msajax.train.optim import Optimizer
+from msajax.train.plan import Phase
+from tests import random_bits, toys
 
 # All dims and lengths differ, so that a swapped axis shows.
 FIELDS = (
     *(*Spec.fields, "text_ids", "text_type"),
     *("label_text", "label_audio", "label_vision"),
 )
-SPEC = Spec(dims=(8, 3, 4), lengths=(5, 7, 6), num_train=12, fields=FIELDS)
+SPEC = Spec(dims=(8, 3, 4), lengths=(8, 10, 9), num_train=12, fields=FIELDS)
+SHORT = dataclasses.replace(SPEC, lengths=(5, 7, 6))
 CLASSES = dataclasses.replace(SPEC, label_range=None, classes=("a", "b", "c"))
-BATCH = 4
+ROWS = 12
+BATCH = SPEC.example(ROWS, seed=1)
+# An odd number of rows that count: else the signs of an L1 loss can cancel.
+FILLED = {**BATCH, "valid": np.arange(ROWS) < ROWS - 1}
 # Not the first epoch, in which Self-MM's single modalities have no labels yet.
 PROGRESS = {"epoch": 1, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
+
+# One layer, but for the system that reads the second.
+BERT = dataclasses.replace(toys.BERT, num_hidden_layers=1)
+XLNET = dataclasses.replace(toys.XLNET, n_layer=1)
 
 # Widths that keep a system small; every field not named here has its default.
 TINY = {
@@ -51,8 +66,9 @@ TINY = {
     ),
     "av_mc": dict(hidden_dims=(9, 8, 7), post_dims=(5, 6, 7), fusion_dim=4),
     "cormult": dict(
-        **dict(dim=6, heads=2, layers=1, mce_dim=8, mce_heads=2, mce_layers=1),
-        **dict(mce_hidden=5, mce_out=3),
+        **dict(dim=6, heads=2, layers=1, remat=False),
+        **dict(mce_dim=8, mce_heads=2, mce_layers=1, mce_hidden=5, mce_out=3),
+        correlated=("text", "vision"),
     ),
     "ef_lstm": dict(hidden_dim=6, layers=2),
     "iml_cmm": dict(
@@ -75,8 +91,10 @@ TINY = {
     # Narrower, a LayerNorm behind a ReLU that is nearly zero would amplify rounding.
     "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
     # A small bound: mu has a gradient only where it binds.
-    "msg_mba": dict(encoder=BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7),
-    "mult": dict(dim=6, heads=2, layers=1),
+    "msg_mba": dict(
+        encoder=toys.BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7
+    ),
+    "mult": dict(dim=6, heads=2, layers=1, remat=False),
     "self_mm": dict(
         encoder=BERT,
         hidden_dims=(6, 5),
@@ -89,6 +107,10 @@ TINY = {
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.
 DRAWS = {"alr", "av_mc", "cormult", "iml_cmm"}
+
+# The system whose steps on several devices are tested each time: it has a memory, statistics
+# and two kinds of labels, and compiles fast.
+STEPS = {"self_mm"}
 
 # One process of pytest-xdist takes all tests of a system.
 SYSTEMS = [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in models.names()]
@@ -110,14 +132,14 @@ def _zeros(value):
 
 @functools.cache
 def initial(name):
-    return step.init(build(name), jax.random.key(0))
+    return step.init(build(name), random_bits.key(0))
 
 
-def initial_at(name, spec):
-    """As `initial`, which takes long to compile; only parameters of other shapes are drawn anew."""
+@functools.cache
+def initial_of_classes(name):
+    """As `initial`; only parameters of other shapes are drawn anew."""
     rng = np.random.default_rng(0)
-
-    shapes, base = step.shapes(build(name, spec)), initial(name)
+    shapes, base = step.shapes(build(name, CLASSES)), initial(name)
     params = {
         path: base.params[path]
         if path in base.params and base.params[path].shape == like.shape
@@ -129,100 +151,90 @@ def initial_at(name, spec):
     return step.State(params, collections, {})
 
 
-@functools.cache
-def ready(name, spec=SPEC):
-    """(model, variables, batch, jitted prediction in evaluation)."""
-    model = build(name, spec)
-    state = initial(name) if spec == SPEC else initial_at(name, spec)
-    variables = step.variables(state)
-    predict = jax.jit(lambda v, b: model.apply(v, b, train=False)["pred"])
-    return model, variables, spec.example(BATCH, seed=1), predict
+# Evaluation ------------------------------------------------------------------------
 
 
 @functools.cache
-def evaluation(name, spec):
-    """Jitted loss in evaluation: (variables, batch) -> (loss, terms)."""
+def evaluation(name):
+    """Jitted (params, others of classes, collections, batch, its labels of classes) -> {task: answers}.
+
+    XLA computes once what the tasks, and what the loss and the prediction, share.
+    """
     options = dict(train=False, progress=PROGRESS, method="loss")
-    return jax.jit(lambda v, b: build(name, spec).apply(v, b, **options))
+    tasks = {"regression": build(name), "classes": build(name, CLASSES)}
+
+    def evaluate(params, others, collections, batch, labels, *, predict):
+        found = {}
+        for task, model in tasks.items():
+            if task == "classes":
+                params, batch = {**params, **others}, {**batch, **labels}
+            kept = {k: collections[k] for k in step.shapes(model).collections}
+            variables = step.variables(step.State(params, kept, {}))
+            loss, terms = model.apply(variables, batch, **options)
+            pred = terms.get("pred")
+            if predict:
+                pred = model.apply(variables, batch, train=False)["pred"]
+            found[task] = pred, loss, terms
+        return found
+
+    return jax.jit(evaluate, static_argnames="predict")
 
 
-@functools.cache
-def gradient(name):
-    """Jitted gradient of the training losses of all phases without dropout: (variables, batch) -> tree."""
-    model = build(name, **without_dropout(name))
-    methods = {m for m in dir(model) if re.fullmatch("loss|[a-z]+_loss", m)}
+def answers(name, batch=BATCH, *, cast=lambda arrays: arrays, predict=True):
+    """{task: (prediction, loss, terms)} of a batch in evaluation.
 
-    def loss(params, variables, batch):
-        values = {**variables, "params": params}
-        mutable = [k for k in variables if k != "params"]
-        rngs = {"params": jax.random.key(2)}
-        options = dict(rngs=rngs, mutable=mutable, train=True, progress=PROGRESS)
-        return sum(
-            model.apply(values, batch, method=method, **options)[0][0]
-            for method in methods - {"task_loss"}
-        )
-
-    return jax.jit(lambda v, b: jax.grad(loss)(v["params"], v, b))
-
-
-@systems
-@pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=["regression", "classes"])
-def test_prediction_and_loss_agree(name, spec):
-    _, variables, batch, predict = ready(name, spec)
-    shape = (BATCH, 3) if spec.classes else (BATCH,)
-    chex.assert_shape(predict(variables, batch), shape)
-    chex.assert_tree_all_finite(predict(variables, batch))
-    loss, terms = evaluation(name, spec)(variables, batch)
-    if "pred" in terms:
-        pred = terms.pop("pred")
-        np.testing.assert_allclose(pred, predict(variables, batch), atol=1e-6)
-    chex.assert_shape([loss, *terms.values()], ())
-    chex.assert_tree_all_finite((loss, terms))
-
-
-@systems
-@pytest.mark.parametrize("spec", [SPEC, CLASSES], ids=["regression", "classes"])
-def test_bfloat16_gives_float32_losses_near_those_of_float32(name, spec):
-    _, variables, batch, _ = ready(name, spec)
-    loss = evaluation(name, spec)
-
-    def half(array):
-        floats = jnp.issubdtype(array.dtype, jnp.floating)
-        return jnp.asarray(array, jnp.bfloat16) if floats else array
-
-    params = jax.tree.map(half, variables["params"])
-    features = {m: half(batch[m]) for m in ("text", "audio", "vision")}
-    wanted, wanted_terms = loss(variables, batch)
-    value, terms = loss({**variables, "params": params}, {**batch, **features})
-    chex.assert_trees_all_equal_dtypes((value, terms), (wanted, wanted_terms))
-    assert value.dtype == jnp.float32
-    np.testing.assert_allclose(value, wanted, rtol=0.02)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=0.05), terms, wanted_terms
+    Args:
+      name: of the system.
+      batch: with labels of a regression.
+      cast: is done to parameters and features.
+      predict: ask `__call__` for the prediction, not the loss.
+    """
+    base, classes = initial(name), initial_of_classes(name)
+    others = {k: x for k, x in classes.params.items() if x is not base.params.get(k)}
+    labels = {k: v for k, v in CLASSES.example(ROWS).items() if k.startswith("label")}
+    batch = {**batch, **cast({m: batch[m] for m in MODALITIES})}
+    return evaluation(name)(
+        *(cast(base.params), cast(others), base.collections, batch, labels),
+        predict=predict,
     )
 
 
+def predict(name, batch):
+    return answers(name, batch)["regression"][0]
+
+
+def half(arrays):
+    def cast(array):
+        floats = jnp.issubdtype(array.dtype, jnp.floating)
+        return jnp.asarray(array, jnp.bfloat16) if floats else array
+
+    return jax.tree.map(cast, arrays)
+
+
 @systems
-def test_every_parameter_gets_a_gradient(name):
-    _, variables, _, _ = ready(name)
-    variables = {**variables, "params": _moved(variables["params"])}
-    # An odd number of rows that count: else the signs of an L1 loss can cancel.
-    batch = {**SPEC.example(12, seed=1), "valid": np.arange(12) < 11}
-    grads = gradient(name)(variables, batch)
-    chex.assert_tree_all_finite(grads)
-    for path, grad in jax.tree_util.tree_leaves_with_path(grads):
-        assert jnp.abs(grad).max() > 0, jax.tree_util.keystr(path)
+def test_prediction_and_loss_agree(name):
+    for task, (pred, loss, terms) in answers(name).items():
+        chex.assert_shape(pred, (ROWS, 3) if task == "classes" else (ROWS,))
+        chex.assert_tree_all_finite(pred)
+        if "pred" in terms:
+            np.testing.assert_allclose(terms.pop("pred"), pred, atol=1e-6)
+        chex.assert_shape([loss, *terms.values()], ())
+        chex.assert_tree_all_finite((loss, terms))
 
 
-def _moved(params):
-    """Parameters without constants: what starts at zero can hide others' gradients."""
-    rng = np.random.default_rng(0)
-
-    def move(leaf):
-        constant = leaf.size and leaf.min() == leaf.max()
-        return leaf + constant * rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype)
-
-    return jax.tree.map(move, params)
+@systems
+def test_bfloat16_gives_float32_losses_near_those_of_float32(name):
+    halved = answers(name, cast=half, predict=False)
+    for task, (_, wanted, wanted_terms) in answers(name).items():
+        _, value, terms = halved[task]
+        chex.assert_trees_all_equal_dtypes((value, terms), (wanted, wanted_terms))
+        assert value.dtype == jnp.float32
+        np.testing.assert_allclose(value, wanted, rtol=0.02)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=0.05),
+            terms,
+            wanted_terms,
+        )
 
 
 @pytest.mark.parametrize(
@@ -230,16 +242,16 @@ def _moved(params):
 )
 def test_longer_padding_changes_nothing(name):
     # Batches are at most as long as the spec, and often shorter.
-    lengths = tuple(length + 3 for length in SPEC.lengths)
-    _, variables, _, predict = ready(name, dataclasses.replace(SPEC, lengths=lengths))
-    batch = SPEC.example(BATCH, seed=1)
+    model, variables = build(name), step.variables(initial(name))
+    batch = SHORT.example(ROWS, seed=1)
+    short = jax.jit(lambda v, b: model.apply(v, b, train=False)["pred"])
     longer = {}
     for key, value in batch.items():
         extra = 3 if np.ndim(value) > 1 else 0
         pads = [(0, 0), (0, extra)] + [(0, 0)] * (np.ndim(value) - 2)
         longer[key] = np.pad(value, pads[: np.ndim(value)])
     np.testing.assert_allclose(
-        predict(variables, longer), predict(variables, batch), atol=1e-5
+        predict(name, longer), short(variables, batch), atol=1e-5
     )
 
 
@@ -253,46 +265,146 @@ def test_what_depends_on_padding_says_so(name):
 
 @systems
 def test_padded_values_change_nothing(name):
-    _, variables, batch, predict = ready(name)
-    noise = dict(batch)
-    for key in ("text", "audio", "vision"):
-        noise[key] = np.where(batch[f"{key}_mask"][..., None], batch[key], 7.0)
+    noise = dict(BATCH)
+    for key in MODALITIES:
+        noise[key] = np.where(BATCH[f"{key}_mask"][..., None], BATCH[key], 7.0)
+        noise[key] = noise[key].astype(np.float32)
     for key in ("text_ids", "text_type"):
-        noise[key] = np.where(batch["text_mask"], batch[key], 1 - batch[key])
-    np.testing.assert_allclose(
-        predict(variables, noise), predict(variables, batch), atol=1e-5
-    )
+        noise[key] = np.where(BATCH["text_mask"], BATCH[key], 1 - BATCH[key])
+    np.testing.assert_allclose(predict(name, noise), predict(name, BATCH), atol=1e-5)
 
 
 @systems
 def test_batch_mates_do_not_matter_in_evaluation(name):
-    _, variables, batch, predict = ready(name)
-    others = SPEC.example(BATCH, seed=9)
-    mixed = {k: np.concatenate([v[:1], others[k][1:]]) for k, v in batch.items()}
+    others = SPEC.example(ROWS, seed=9)
+    mixed = {k: np.concatenate([v[:1], others[k][1:]]) for k, v in BATCH.items()}
     np.testing.assert_allclose(
-        predict(variables, mixed)[0], predict(variables, batch)[0], atol=1e-5
+        predict(name, mixed)[0], predict(name, BATCH)[0], atol=1e-5
     )
 
 
+# Training --------------------------------------------------------------------------
+
+
+def losses(name):
+    """(params, collections, batch, epoch) -> ({loss of a phase: (loss, terms, collections)}) in training without dropout."""
+    model = build(name, **without_dropout(name))
+    methods = {m for m in dir(model) if re.fullmatch("loss|[a-z]+_loss", m)}
+
+    def run(params, collections, batch, epoch):
+        found = {}
+        for method in sorted(methods - {"task_loss"}):
+            (loss, terms), updated = model.apply(
+                step.variables(step.State(params, collections, {})),
+                batch,
+                rngs={"params": random_bits.key(2)},
+                mutable=sorted({path.split("/")[0] for path in collections}),
+                train=True,
+                progress={**PROGRESS, "epoch": epoch},
+                method=method,
+            )
+            terms = {k: v for k, v in terms.items() if k != "pred"}
+            found[method] = loss, terms, traverse_util.flatten_dict(updated, sep="/")
+        return found
+
+    return run
+
+
+@functools.cache
+def training(name):
+    """Jitted (params, collections, batch, epoch) -> (gradients of the sum of all phases' losses, `losses`)."""
+
+    def total(*args):
+        found = losses(name)(*args)
+        return sum(loss for loss, _, _ in found.values()), found
+
+    return jax.jit(jax.grad(total, has_aux=True))
+
+
+def gradients(name, params, batch):
+    return training(name)(params, initial(name).collections, batch, np.int32(1))[0]
+
+
 @systems
-@pytest.mark.parametrize("modality", ["text", "audio", "vision"])
+def test_every_parameter_gets_a_gradient(name):
+    grads = gradients(name, _moved(initial(name).params), FILLED)
+    chex.assert_tree_all_finite(grads)
+    for path, grad in grads.items():
+        assert jnp.abs(grad).max() > 0, path
+
+
+def _moved(params):
+    """Parameters without constants: what starts at zero can hide others' gradients."""
+    rng = np.random.default_rng(0)
+
+    def move(leaf):
+        constant = leaf.size and leaf.min() == leaf.max()
+        return leaf + constant * rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype)
+
+    return jax.tree.map(move, params)
+
+
+@systems
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_a_missing_modality_is_an_all_false_mask(name, modality):
-    _, variables, _, predict = ready(name)
-    batch = SPEC.example(12, seed=1)
+    batch = dict(BATCH)
     batch[f"{modality}_mask"] = np.zeros_like(batch[f"{modality}_mask"])
     batch[modality] = np.zeros_like(batch[modality])
-    chex.assert_tree_all_finite(predict(variables, batch))
-    chex.assert_tree_all_finite(gradient(name)(variables, batch))
+    chex.assert_tree_all_finite(predict(name, batch))
+    chex.assert_tree_all_finite(gradients(name, initial(name).params, batch))
 
 
 @systems
+def test_losses_of_two_seeds_on_two_devices_equal_one(name):
+    """Also what a loss writes into collections, over two steps."""
+    devices = parallel.find_devices(2)
+    run = parallel.over_seeds(losses(name), 2, in_axes=(None, 0, 0, None))
+    run = parallel.compile(run, devices, in_axes=(None, None, 0, None))
+    put = functools.partial(parallel.replicate, devices=devices)
+    orders = np.stack(
+        [np.roll(np.arange(ROWS), i * (name not in DRAWS)) for i in (0, 1)]
+    )
+    # [devices, seeds, rows of a device, ...]
+    shards = {
+        k: np.swapaxes(v[orders].reshape(2, 2, ROWS // 2, *v.shape[1:]), 0, 1)
+        for k, v in FILLED.items()
+    }
+    params, alone = initial(name).params, initial(name).collections
+    both = put(fit.stack([alone] * 2))
+    for epoch in map(np.int32, (0, 1)):
+        wanted = jax.device_get(training(name)(params, alone, FILLED, epoch)[1])
+        found = jax.device_get(
+            run(put(params), both, parallel.put_shards(shards, devices), put(epoch))
+        )
+        for seed in (0, 1):
+            jax.tree.map(
+                lambda a, b, i=seed: np.testing.assert_allclose(
+                    a[i], b, atol=2e-6, rtol=1e-5
+                ),
+                found,
+                wanted,
+            )
+        alone, both = wanted["loss"][2], put(found["loss"][2])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            *p.values,
+            marks=[*p.marks, *[pytest.mark.slow] * (p.values[0] not in STEPS)],
+        )
+        for p in SYSTEMS
+    ],
+)
 def test_steps_of_two_seeds_on_four_devices_equal_one(name):
     model = build(name, **without_dropout(name))
     phase = Phase(epochs=1, optimizer=Optimizer(name="sgd", learning_rate=0.1))
     (alone,) = _steps(model, phase)
     both = _steps(model, phase, devices=4, seeds=2, roll=int(name not in DRAWS))
-    for seed, (path, value) in itertools.product(both, alone.items()):
-        np.testing.assert_allclose(seed[path], value, atol=2e-6, err_msg=path)
+    for seed in both:
+        for path, value in alone.items():
+            np.testing.assert_allclose(seed[path], value, atol=2e-6, err_msg=path)
 
 
 def _steps(model, phase, *, devices=1, seeds=1, roll=1):
@@ -306,7 +418,7 @@ def _steps(model, phase, *, devices=1, seeds=1, roll=1):
     rows = np.stack([np.roll(rows, i * roll, axis=1) for i in range(seeds)])
     data = SPEC.example(12, seed=3)
     del data["valid"]
-    state = step.init(model, jax.random.key(0))
+    state = step.init(model, random_bits.key(0))
     transform = optim.build(
         phase.optimizer, dict.fromkeys(state.params, 0), updates=2, accumulate=1
     )
@@ -318,7 +430,7 @@ def _steps(model, phase, *, devices=1, seeds=1, roll=1):
     state = state._replace(opt_state={phase.name: transform.init(state.params)})
     put = functools.partial(parallel.replicate, devices=devices)
     seed = jax.random.key_data(jax.random.key(0)), np.float32(1), np.array(True)
-    state, seed = put(train.stack([(state, seed)] * seeds))
+    state, seed = put(fit.stack([(state, seed)] * seeds))
     source = feed.source([data], devices, resident=True)
     for i in range(2):  # the second call runs the same program
         batches = loader.Batches(rows[:, i : i + 1], np.zeros(1, np.int32))

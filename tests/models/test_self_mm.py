@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from msajax import parallel
-from msajax.book import Phase
 from msajax.data.spec import Spec
 from msajax.models.self_mm import SelfMM
-from msajax.optim import Optimizer
-from tests import toys
+from msajax.train import step
+from msajax.train.optim import Optimizer
+from msajax.train.plan import Phase
+from tests import random_bits, toys
 
 ALL = ("fusion", "text", "audio", "vision")
 SPEC = Spec((5, 3, 4), (4, 7, 6), num_train=10)
@@ -205,16 +206,16 @@ def train(tmp_path, name, stop_after=None):
     phase = Phase(
         epochs=3, batch_size=8, select="last", optimizer=Optimizer(learning_rate=1e-2)
     )
-    data = toys.on_devices(parallel.find_devices(2))
+    data = toys.ours(tuple(parallel.find_devices(2)))
     folders = {seed: tmp_path / f"{name}_{seed}" for seed in (1, 2)}
-    found = toys.fit(model, [phase], data, folders, stop_after=stop_after)
+    found = toys.train(model, [phase], data, folders, stop_after=stop_after)
     if stop_after:
         assert not found[0][0].finished
         return train(tmp_path, name)
     return [best.collections for _, best in found]
 
 
-def test_training_fills_the_memory_and_resumes_to_the_bit(tmp_path):
+def test_training_fills_the_memory_and_resumes_to_the_bit(tmp_path, quick_random):
     whole = train(tmp_path, "whole")
     label = toys.corpus().splits["train"].arrays["label"]
     assert len(label) % 8  # the last batch has filler rows
@@ -239,12 +240,11 @@ def shapes(**fields):
 
 def test_evaluation_leaves_the_memory():
     model = SelfMM(SPEC, **TINY)
-    variables = model.init(jax.random.key(0), SPEC.example(2), train=False)
+    variables = step.variables(step.init(model, random_bits.key(0)))
     assert not any(x.any() for x in jax.tree.leaves(variables["memory"]))
     options = dict(train=False, progress={"epoch": 3}, method="loss")
-    (_, terms), after = model.apply(
-        variables, SPEC.example(4), **options, mutable=["memory"]
-    )
+    loss = jax.jit(functools.partial(model.apply, **options, mutable=["memory"]))
+    (_, terms), after = loss(variables, SPEC.example(4))
     assert set(terms) == {"pred"}
     jax.tree.map(np.testing.assert_array_equal, after["memory"], variables["memory"])
 

@@ -7,12 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax.nn.attention import (
-    MultiHeadAttention,
-    attend,
-    attend_few,
-    masked_softmax,
-)
+from msajax.nn.attention import MultiHeadAttention, attend, attend_few, masked_softmax
 from msajax.nn.dropout import Dropout
 
 rng = np.random.default_rng(0)

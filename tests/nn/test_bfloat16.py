@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from msajax.models.iml_cmm.kan import KAN
+from msajax.models.msg_mba.msg import MSG
 from msajax.nn.ahl import AHL
 from msajax.nn.align import align
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.convolution import TemporalConvolution
-from msajax.nn.gates import MSG, MAGGate
-from msajax.nn.kan import KAN
+from msajax.nn.gates import MAGGate
 from msajax.nn.linear import Linear
 from msajax.nn.norm import BatchNorm, LayerNorm
 from msajax.nn.pooling import last_step, mean_pool

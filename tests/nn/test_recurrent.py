@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from msajax.nn.recurrent import LSTM, Recurrent
-from tests.interop.numpy_reference import lstm_layer, sigmoid
+from tests.weights.numpy_reference import lstm_layer, sigmoid
 
 X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
 LENGTHS = np.array([5, 2, 0])

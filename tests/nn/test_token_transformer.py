@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from msajax.interop.replay import template
 from msajax.nn.token_transformer import PreNormEncoder, TokenFusion, TokenTransformer
+from msajax.weights import template
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(2, 5, 6)).astype(np.float32)

@@ -1,16 +1,18 @@
 import csv
 import errno
+import re
 import signal
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from msajax import main, signals
+from msajax import main, models
 from msajax.data import demo
+from msajax.run import recipe, signals
 from tools import table
 
-LF_DNN, EF_LSTM = "configs/demo.py:lf_dnn", "configs/demo.py:ef_lstm"
+LF_DNN, EF_LSTM = "lf_dnn:demo", "ef_lstm:demo"
 SHORT = ["--config.train.seeds=1,2", "--config.train.epochs=1"]
 
 
@@ -33,7 +35,7 @@ def run(folder, *arguments):
 
 
 def test_a_table_of_two_systems_beside_one_that_fails(tmp_path, trained, capfd):
-    fails = "configs/demo.py:tfn --config.data.path=nowhere.npz"
+    fails = "tfn:demo --config.data.path=nowhere.npz"
     assert run(tmp_path, LF_DNN, fails, f"{EF_LSTM} --config.train.seeds=3") == 1
     assert trained == ["lf_dnn", "tfn", "ef_lstm"]
     assert "tfn failed (exit status 1)" in capfd.readouterr().err
@@ -65,12 +67,48 @@ def test_a_table_of_two_systems_beside_one_that_fails(tmp_path, trained, capfd):
 def test_a_list_with_values_of_its_own(tmp_path):
     file = tmp_path / "systems.txt"
     file.write_text(f"# systems\n\n{LF_DNN} --config.train.epochs=7  # longer\n")
-    first, second = table.read_list(["configs/demo.py:mfon/text"], str(file), SHORT)
-    assert (first.name, second.name) == ("mfon/text", "lf_dnn")
-    assert first.folder(tmp_path) == tmp_path / "mfon_text"
-    assert [e.config.train.epochs for e in (first, second)] == [1, 7]
-    (row,) = table.read_list(["configs/mfon_mosi.py:text"], None, [])
-    assert row.name == "mfon/text"
+    first, second = table.read_list(["misa:demo/no_text"], str(file), SHORT)
+    assert (first.name, second.name) == ("misa/no_text", "lf_dnn")
+    assert first.folder(tmp_path) == tmp_path / "misa_no_text"
+    assert [e.options.train.epochs for e in (first, second)] == [1, 7]
+    (row,) = table.read_list(["configs/misa.py:mosi/no_text"], None, [])
+    assert row.name == "misa/no_text"
+
+
+def test_all_systems_of_a_data_set(capsys):
+    """Every recipe but those that lack an encoder; one that is given stands in its place."""
+    systems = [name.split(":") for name in recipe.names() if "/" not in name]
+    for dataset in ("demo", "poria"):
+        entries = table.read_list([], None, SHORT, every=dataset)
+        names = [entry.name for entry in entries]
+        lacking = set(re.findall(r"left out: (\w+):", capsys.readouterr().out))
+        assert {*names} | lacking == {name for name, of in systems if of == dataset}
+        assert lacking == ({"mag_bert", "mag_xlnet"} if dataset == "demo" else set())
+        assert names[:4] == ["text_only", "ef_lstm", "lf_dnn", "tfn"]
+        assert {entry.options.train.epochs for entry in entries} == {1}
+    given = [
+        "mag_bert:demo --config.text.encoder=x",
+        "mult:demo --config.train.seeds=7",
+    ]
+    entries = table.read_list([*given, "misa:demo/no_text"], None, [], every="demo")
+    names = [entry.name for entry in entries]
+    assert len({*names}) == len(names)
+    assert (names[0], names[1]) == ("misa/no_text", "text_only")
+    assert names.index("mult") == names.index("misa") - 1
+    assert names.index("mag_bert") == names.index("misa") + 1
+    assert entries[names.index("mult")].options.train.seeds == (7,)
+    assert "mag_xlnet" in capsys.readouterr().out
+    with pytest.raises(
+        ValueError, match='--all dem: no recipe is of it; did you mean "demo"'
+    ):
+        table.read_list([], None, [], every="dem")
+    assert set(table._ORDER) <= set(models.names())
+
+
+def test_systems_out_of_the_order_come_last(monkeypatch):
+    monkeypatch.setattr(table, "_ORDER", ("tfn",))
+    first, second, *_ = table._systems("poria")
+    assert first == "tfn" and second in ("almt", "alr")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +116,8 @@ def test_a_list_with_values_of_its_own(tmp_path):
     [
         ([], "no recipe; give one"),
         ([LF_DNN, LF_DNN], "lf_dnn is in the list twice"),
-        ([LF_DNN, "configs/tfn_mosi.py"], "one dataset, .* demo, mosi"),
-        (["configs/demo.py:mulT"], 'did you mean "mult"'),
+        ([LF_DNN, "tfn:mosi"], "one dataset, .* demo, mosi"),
+        (["mulT:demo"], 'did you mean "mult"'),
         ([f"{LF_DNN} epochs=3"], "got epochs=3, expected --config"),
         ([f"{LF_DNN} --config.train.epoch=3"], 'did you mean "epochs"'),
     ],
@@ -96,7 +134,7 @@ def test_lists_that_are_wrong(recipes, message, tmp_path, trained, capsys):
 def test_a_signal_ends_the_list(tmp_path, monkeypatch, capsys):
     statuses = iter([0, 143])
     monkeypatch.setattr(table, "train", lambda entry, home: next(statuses))
-    assert run(tmp_path, LF_DNN, EF_LSTM, "configs/demo.py:tfn") == 143
+    assert run(tmp_path, LF_DNN, EF_LSTM, "tfn:demo") == 143
     assert "the same command goes on" in capsys.readouterr().out
 
 
@@ -182,4 +220,4 @@ def test_a_run_has_a_process_of_its_own(tmp_path, capfd):
     (entry,) = table.read_list([LF_DNN], None, [])
     entry = entry._replace(recipe="nowhere.py")
     assert table.train(entry, tmp_path) == 1
-    assert "no config file nowhere.py" in capfd.readouterr().err
+    assert 'no recipe "nowhere.py"' in capfd.readouterr().err

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.interop.numpy_reference import relu
+from tests.weights.numpy_reference import relu
 from tools import torch_parity
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -105,7 +105,7 @@ def test_unusable_cases_exit_2_and_the_others_still_run(tmp_path, capsys):
     empty = write(tmp_path / "empty", "align_subnet", {"in/text": np.zeros((1, 1, 1))})
     assert torch_parity.main([bad, empty, str(tmp_path / "none"), good]) == 2
     printed = capsys.readouterr()
-    assert 'for "lfdnn"; did you mean "lf_dnn"' in printed.err
+    assert 'of "lfdnn" can be recomputed; did you mean "lf_dnn"' in printed.err
     assert 'the case has no array "audio"' in printed.err
     assert "none is no case: it has no file case.json" in printed.err
     assert "3 of 3 arrays within tolerance" in printed.out

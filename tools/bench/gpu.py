@@ -9,7 +9,7 @@ where a recipe fine-tunes BERT). Each measurement is a process of its own with a
 limit: a crash costs one line, and --out keeps what is finished. The processes compile
 at the same time, but each is alone on the device while it is timed. The most
 important come first; what --minutes leaves out is listed. Needs jax, flax, optax and
-what msajax imports for models and configs (ml_collections, pydantic); for PyTorch's
+what msajax imports for models and recipes (pydantic); for PyTorch's
 sides torch, transformers and, for lf_dnn and mult, the files of mmsa.
 """
 
@@ -29,8 +29,8 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools import gpu_job, gpu_table
-from tools.gpu_job import Job
+from tools.bench import gpu_job, gpu_table
+from tools.bench.gpu_job import Job
 
 SYSTEMS = ("msg_mba", "text_only", "mult", "mfon", "lf_dnn")
 GROUPS = ("speed", "torch", "bits", "seeds")

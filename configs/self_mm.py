@@ -1,0 +1,118 @@
+"""Self-MM: `configs/self_mm.py:DATASET[/ROW]`, hyperparameters of MMSA's config_regression.json @ a94e65d.
+
+MMSA sums the gradients of 4 batches, ours are averaged: / 4 keeps the relation of the
+weight decays to them.
+"""
+
+from msajax.data.spec import MODALITIES
+from msajax.run import recipe
+
+
+def _groups(*, rates, decays):
+    """MMSA's learning rate and weight decay of each part; the encoder's biases and norms do not decay."""
+    parts = {k: dict(learning_rate=rates[k], weight_decay=decays[k] / 4) for k in rates}
+    no_decay = parts["encoder"] | dict(weight_decay=0.0)
+    return dict(
+        groups=(
+            (r"encoder/.*(bias|[nN]orm/scale)", no_decay),
+            (r"encoder/.*", parts["encoder"]),
+            (r"audio/.*", parts["audio"]),
+            (r"vision/.*", parts["vision"]),
+            (r".*", parts["other"]),
+        )
+    )
+
+
+_OURS = dict(
+    text=dict(encoder="bert-base-uncased"),
+    model=dict(
+        out_dims=(16, 32),
+        fusion_dim=128,
+        fusion_dropout=0.0,
+        bound=3.0,
+        exclude_zero=True,
+        tasks=MODALITIES,
+    ),
+    train=dict(accumulate=4),
+)
+BASE = recipe.merge(recipe.MMSA, _OURS)
+DATASETS = {
+    "mosi": dict(
+        model=dict(
+            hidden_dims=(16, 32), post_dims=(32, 16, 32), post_dropouts=(0.1, 0.1, 0.0)
+        ),
+        optimizer=_groups(
+            rates=dict(encoder=5e-5, audio=5e-3, vision=5e-3, other=1e-3),
+            decays=dict(encoder=1e-3, audio=1e-3, vision=1e-3, other=1e-3),
+        ),
+        train=dict(batch_size=16),
+    ),
+    "mosei": dict(
+        model=dict(
+            hidden_dims=(16, 32),
+            post_dims=(32, 16, 32),
+            post_dropouts=(0.0, 0.0, 0.0),
+            fusion_dropout=0.1,
+        ),
+        optimizer=_groups(
+            rates=dict(encoder=5e-5, audio=5e-3, vision=1e-4, other=1e-3),
+            decays=dict(encoder=1e-3, audio=0.0, vision=0.0, other=1e-2),
+        ),
+        train=dict(batch_size=32),
+    ),
+    "sims": dict(
+        text=dict(encoder="bert-base-chinese", max_length=39),
+        model=dict(
+            hidden_dims=(16, 64),
+            post_dims=(64, 16, 32),
+            post_dropouts=(0.1, 0.1, 0.0),
+            bound=1.0,
+        ),
+        optimizer=_groups(
+            rates=dict(encoder=5e-5, audio=5e-3, vision=5e-3, other=1e-3),
+            decays=dict(encoder=1e-3, audio=1e-2, vision=1e-2, other=1e-3),
+        ),
+        train=dict(batch_size=32),
+    ),
+    "simsv2": dict(
+        text=dict(encoder="bert-base-chinese"),
+        model=dict(
+            hidden_dims=(16, 64), post_dims=(64, 32, 32), post_dropouts=(0.0, 0.1, 0.0)
+        ),
+        optimizer=_groups(
+            rates=dict(encoder=5e-5, audio=1e-3, vision=1e-3, other=1e-3),
+            decays=dict(encoder=1e-2, audio=0.0, vision=0.0, other=1e-3),
+        ),
+        train=dict(batch_size=16),
+    ),
+    "demo": recipe.demo(
+        model=dict(
+            pooling="mean",
+            hidden_dims=(16, 16),
+            out_dims=(16, 16),
+            post_dims=(32, 16, 16),
+            fusion_dim=32,
+            tasks=MODALITIES,
+        )
+    ),
+    "poria": recipe.poria(
+        model=dict(hidden_dims=(32, 32), out_dims=(16, 16), fusion_dim=64)
+    ),
+}
+
+# The paper's ablation of tasks. M is the task of all modalities together, which every row
+# has; T, A and V are those of text, audio and vision.
+ROWS = {
+    "m": dict(tasks=()),
+    "mv": dict(tasks=("vision",)),
+    "mt": dict(tasks=("text",)),
+    "ma": dict(tasks=("audio",)),
+    "mav": dict(tasks=("audio", "vision")),
+    "mtv": dict(tasks=("text", "vision")),
+    "mta": dict(tasks=("text", "audio")),
+}
+
+
+def get_config(argument=""):
+    values = recipe.values(argument, DATASETS, base=BASE, rows=ROWS)
+    return recipe.make("self_mm", values)

@@ -1,0 +1,70 @@
+"""TFN: `configs/tfn.py:DATASET`, hyperparameters of MMSA's config_regression.json @ a94e65d."""
+
+from msajax.run import recipe
+
+DATASETS = {
+    "mosi": dict(
+        model=dict(
+            hidden_dims=(128, 32, 128),
+            text_out=32,
+            post_fusion_dim=64,
+            audio_dropout=0.3,
+            vision_dropout=0.3,
+            post_fusion_dropout=0.5,
+        ),
+        optimizer=dict(learning_rate=1e-3),
+        train=dict(batch_size=32),
+    ),
+    "mosei": dict(
+        model=dict(
+            hidden_dims=(128, 16, 128),
+            text_out=128,
+            post_fusion_dim=16,
+            audio_dropout=0.4,
+            vision_dropout=0.4,
+            post_fusion_dropout=0.4,
+        ),
+        optimizer=dict(learning_rate=5e-3),
+        train=dict(batch_size=128),
+    ),
+    "sims": dict(
+        model=dict(
+            hidden_dims=(128, 32, 128),
+            text_out=256,
+            post_fusion_dim=32,
+            audio_dropout=0.4,
+            vision_dropout=0.4,
+            post_fusion_dropout=0.4,
+        ),
+        optimizer=dict(learning_rate=5e-4),
+        train=dict(batch_size=32),
+    ),
+    "simsv2": dict(
+        model=dict(
+            hidden_dims=(128, 32, 128),
+            text_out=128,
+            post_fusion_dim=32,
+            audio_dropout=0.3,
+            vision_dropout=0.3,
+            post_fusion_dropout=0.5,
+        ),
+        optimizer=dict(learning_rate=2e-3),
+        train=dict(batch_size=128),
+    ),
+    "demo": recipe.demo(
+        model=dict(hidden_dims=(32, 16, 16), text_out=16, post_fusion_dim=32)
+    ),
+    "poria": recipe.poria(
+        model=dict(
+            hidden_dims=(64, 16, 16),
+            text_out=32,
+            audio_dropout=0.6,
+            vision_dropout=0.6,
+        )
+    ),
+}
+
+
+def get_config(argument=""):
+    values = recipe.values(argument, DATASETS, base=recipe.MMSA)
+    return recipe.make("tfn", values)

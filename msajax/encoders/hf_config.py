@@ -1,0 +1,124 @@
+"""Hugging Face's config.json to the configs of our encoders."""
+
+import dataclasses
+from collections.abc import Container, Mapping
+from typing import Any, TypeVar
+
+from msajax.data import json_file
+from msajax.data.errors import DataError
+from msajax.encoders.bert import BertConfig
+from msajax.encoders.layers import ACTIVATIONS
+from msajax.encoders.xlnet import XLNetConfig
+
+# Absent from old files; transformers takes the same defaults.
+_OPTIONAL = {
+    *("layer_norm_eps", "type_vocab_size", "hidden_act", "ff_activation", "dropout"),
+    *("hidden_dropout_prob", "attention_probs_dropout_prob"),
+}
+
+Config = TypeVar("Config", BertConfig, XLNetConfig)
+
+
+def bert(facts: Mapping[str, Any]) -> BertConfig:
+    """Our config from config.json's.
+
+    Raises:
+      ValueError: a setting is missing or is not supported.
+    """
+    padding = None
+    if "roberta" in facts.get("model_type", "bert"):
+        padding = facts.get("pad_token_id", 1)
+        if not isinstance(padding, int) or isinstance(padding, bool) or padding < 0:
+            raise ValueError(
+                f"the config has no usable value of pad_token_id ({_shown(padding)})"
+            )
+    return _read(
+        BertConfig,
+        facts,
+        supported={
+            "hidden_act": tuple(ACTIVATIONS),
+            "position_embedding_type": ("absolute",),
+            "is_decoder": (False,),
+        },
+        padding_position=padding,
+    )
+
+
+def xlnet(facts: Mapping[str, Any]) -> XLNetConfig:
+    """Our config from config.json's.
+
+    Raises:
+      ValueError: a setting is missing or is not supported.
+    """
+    found = _read(
+        XLNetConfig,
+        facts,
+        supported={
+            "ff_activation": tuple(ACTIVATIONS),
+            "attn_type": ("bi",),
+            "bi_data": (False,),
+            "clamp_len": (-1, 0),
+        },
+    )
+    width = found.d_model // found.n_head
+    if facts.get("d_head", width) != width:
+        raise ValueError(
+            f"the config says d_head={_shown(facts['d_head'])}, but our encoder has only "
+            f"d_model / n_head = {width}"
+        )
+    return found
+
+
+def _read(
+    cls: type[Config],
+    facts: Mapping[str, Any],
+    supported: Mapping[str, Container[Any]],
+    **given: Any,
+) -> Config:
+    """Our config from the settings of the same names.
+
+    Args:
+      cls: our config.
+      facts: settings as in config.json; those that cls does not have are not read.
+      supported: setting to the values that our encoder has; one that is absent is
+        the default of transformers, which it has.
+      given: fields that are not read from facts.
+
+    Returns:
+      A cls.
+
+    Raises:
+      ValueError: a setting is missing, or has a value that our encoder does not.
+    """
+    defaults = dataclasses.asdict(cls())
+    absent = _OPTIONAL - facts.keys()
+    names = [name for name in defaults if name not in given and name not in absent]
+    wrong = [name for name in names if not _like(facts.get(name), defaults[name])]
+    if wrong:
+        raise ValueError(
+            "the config has no usable value of "
+            + ", ".join(
+                f"{name} ({_shown(facts.get(name, 'missing'))})" for name in wrong
+            )
+        )
+    for name, values in supported.items():
+        if name in facts and facts[name] not in values:
+            raise ValueError(
+                f"the config says {name}={_shown(facts[name])}, but our encoder has only "
+                f"{values}"
+            )
+    chosen = {name: facts[name] for name in names} | given
+    try:
+        return json_file.check(chosen, cls)
+    except DataError as error:
+        raise ValueError(f"the config cannot be used: {error}") from error
+
+
+def _shown(value: Any) -> str:
+    """The start of a value of a file, harmless to a terminal."""
+    return ascii(value)[:60]
+
+
+def _like(value: Any, default: Any) -> bool:
+    kinds = (int, float) if isinstance(default, float) else type(default)
+    return isinstance(value, kinds) and not isinstance(value, bool)

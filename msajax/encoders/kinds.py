@@ -1,0 +1,9 @@
+"""The type of a system's field `encoder` where the system works with every architecture.
+
+A system that takes one architecture only names that config instead, such as `BertConfig`.
+"""
+
+from msajax.encoders.bert import BertConfig
+from msajax.encoders.xlnet import XLNetConfig
+
+Encoder = BertConfig | XLNetConfig

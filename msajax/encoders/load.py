@@ -1,0 +1,324 @@
+"""A checkpoint's config and weights to an encoder's, and the account of what did not fit."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from msajax.data import json_file
+from msajax.encoders import files, hf_config, tokenizer_files
+from msajax.encoders.bert import Bert, BertConfig
+from msajax.encoders.files import Weights
+from msajax.encoders.kinds import Encoder
+from msajax.encoders.locate import CONFIG
+from msajax.encoders.xlnet import XLNet
+from msajax.weights import bert, xlnet
+
+# By model_type. Electra, ALBERT or DeBERTa differ in more than names.
+_ARCHITECTURES = {
+    "bert": hf_config.bert,
+    "roberta": hf_config.bert,
+    "xlm-roberta": hf_config.bert,
+    "xlnet": hf_config.xlnet,
+}
+_TABLES = {Bert: bert.table, XLNet: xlnet.table}
+
+# Names of a report that are listed.
+_SHOWN = 20
+
+# Parameters that a checkpoint may lack: many were saved with a head of pretraining.
+_OPTIONAL = "pooler/"
+
+# What a parameter's shape hangs on, by its path and the axis that differs.
+_CAUSES = (
+    (r"word_embeddings?/", 0, "another vocabulary (vocab_size)"),
+    (r"position_embeddings/", 0, "another longest length (max_position_embeddings)"),
+    (r"token_type_embeddings/", 0, "another number of segments (type_vocab_size)"),
+    (r"(intermediate|layer_1)/", -1, "another width of the feed-forward blocks"),
+    (r"", -1, "another width (hidden_size, d_model), so another model"),
+)
+
+
+_ADVICE = "copy it again from where the weights come from"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Names:
+    """The names in a config.json of networks and tokenizers."""
+
+    model_type: str | None = None
+    architectures: tuple[str, ...] | None = None
+    tokenizer_class: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a loading found.
+
+    Attributes:
+      source: the file.
+      loaded: number of the encoder's parameters that were read.
+      missing: those that are not in the file; they keep their initial values.
+      unused: names in the file that have no place in the encoder.
+    """
+
+    source: str
+    loaded: int
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {self.loaded} parameters"]
+        if self.missing:
+            lines.append(f"  not in the file, initial: {_listed(self.missing)}")
+        if self.unused:
+            lines.append(f"  in the file, not used: {_listed(self.unused)}")
+        return "\n".join(lines)
+
+
+def read_config(folder: pathlib.Path) -> Encoder:
+    """The config of the encoder in a folder.
+
+    Raises:
+      ValueError: config.json is missing, damaged, or of a network that we do not
+        have.
+    """
+    facts, _, kind = _read_facts(folder)
+    try:
+        found = _ARCHITECTURES[kind]({**facts, "model_type": kind})
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from error
+    _check_size(folder, found)
+    return found
+
+
+def tokenizer_facts(folder: pathlib.Path) -> dict[str, str]:
+    """What the config.json of a folder says of the tokenizer: the type of the network, and a class.
+
+    Raises:
+      ValueError: as `read_config`, or the class is none of a tokenizer.
+    """
+    _, named, kind = _read_facts(folder)
+    if named.tokenizer_class is None:
+        return {"model_type": kind}
+    tokenizer_files.check_class(named.tokenizer_class, folder / CONFIG)
+    return {"model_type": kind, "tokenizer_class": named.tokenizer_class}
+
+
+def _read_facts(folder: pathlib.Path) -> tuple[dict[str, Any], _Names, str]:
+    """All of config.json, its names, and the type of the network, which we have."""
+    file = folder / CONFIG
+    if not file.is_file():
+        raise ValueError(
+            f"{folder} has no {CONFIG}; copy it from where the weights come from: it "
+            "says what network they belong to"
+        )
+    facts = json_file.read(file, dict[str, Any], advice=_ADVICE, nan=True)
+    named = json_file.read(file, _Names, advice=_ADVICE, extra="ignore", nan=True)
+    kind = named.model_type or _by_class(facts, named)
+    if kind not in _ARCHITECTURES:
+        raise ValueError(
+            f'{file} describes a network of type "{_plain(kind)}"; supported are '
+            f"{', '.join(_ARCHITECTURES)}. Choose a checkpoint of one of these"
+        )
+    if facts.get("auto_map"):
+        raise ValueError(
+            f"{file} describes a network with code of its own (auto_map), which is never "
+            f"run; choose another encoder, or where the network is a plain {kind} all the "
+            "same, delete the key"
+        )
+    return facts, named, kind
+
+
+def _check_size(folder: pathlib.Path, config: Encoder) -> None:
+    """Refuses a config of more parameters than the weights beside it can hold.
+
+    Building such a network would take minutes and more memory than there is.
+    """
+    size = files.size(folder)
+    if size and config.least_parameters > size:
+        raise ValueError(
+            f"{folder / CONFIG} describes a network of {config.least_parameters} "
+            f"parameters or more, but the weights beside it have {size} bytes: they are "
+            f"truncated, or of another network; copy both again from one place"
+        )
+
+
+def _by_class(facts: dict[str, Any], named: _Names) -> str:
+    """The type by the class that was saved, for files from before model_type.
+
+    The first ones, bert_config.json, say neither.
+    """
+    if "architectures" not in facts and {"hidden_size", "type_vocab_size"} <= set(
+        facts
+    ):
+        return "bert"
+    name = (named.architectures or ("unknown",))[0]
+    return re.sub(r"(Model|For\w+|LMHeadModel)$", "", name).lower()
+
+
+def check_ids(
+    config: Encoder,
+    ids: np.ndarray,
+    segments: np.ndarray | None = None,
+) -> None:
+    """Refuses word pieces that an encoder has no vector for.
+
+    Args:
+      config: of the encoder.
+      ids, segments: any shape, integers.
+
+    Raises:
+      ValueError: says what is out of range.
+    """
+    _check_range(ids, "word pieces", config.vocab_size, "words")
+    if segments is not None and isinstance(config, BertConfig):
+        _check_range(segments, "segments", config.type_vocab_size, "segments")
+
+
+def _check_range(values: np.ndarray, title: str, count: int, unit: str) -> None:
+    low, high = int(np.min(values, initial=0)), int(np.max(values, initial=0))
+    if low < 0 or high >= count:
+        raise ValueError(
+            f"the {title} hold the id {low if low < 0 else high}, but the encoder has "
+            f"{count} {unit} (0 to {count - 1}): they were made by the tokenizer of "
+            "another model. Prepare the text with the encoder's own, or choose the "
+            "encoder that they were made for"
+        )
+
+
+def load(
+    folder: pathlib.Path, encoder: Bert | XLNet, params: Any
+) -> tuple[Any, Report]:
+    """An encoder's parameters with a checkpoint's values.
+
+    Args:
+      folder: has the weights.
+      encoder: of the checkpoint's config.
+      params: its initial parameters.
+
+    Returns:
+      (a tree like params of numpy arrays, the report).
+
+    Raises:
+      ValueError: the weights are damaged, or of another network: the shapes
+        differ, or parameters other than the pooler's are missing.
+    """
+    found = files.read(folder)
+    table = _TABLES[type(encoder)](encoder)
+    rules = {rule.leaf.removeprefix("params/"): rule for rule in table.rules}
+    names = {leaf: leaf if found.flax else rules[leaf].names[0] for leaf in rules}
+    sources = _encoder_names(found, anchor=next(iter(names.values())))
+    leaves: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
+    values = {}
+    for leaf, name in names.items():
+        if name in sources:
+            array = found.arrays[sources[name]]
+            values[leaf] = array if found.flax else rules[leaf].read(array)
+    _check_shapes(found.file, values, leaves)
+    missing = tuple(leaf for leaf in leaves if leaf not in values)
+    _check_missing(found.file, missing)
+    used = {sources.get(name) for name in names.values()}
+    unused = tuple(
+        name
+        for name in found.arrays
+        if name not in used and not any(re.fullmatch(r, name) for r in table.ignored)
+    )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        loaded = {
+            leaf: np.asarray(values[leaf], dtype=initial.dtype)
+            if leaf in values
+            else initial
+            for leaf, initial in leaves.items()
+        }
+    _check_finite(found.file, {leaf: loaded[leaf] for leaf in values})
+    report = Report(str(found.file), len(values), missing, unused)
+    return traverse_util.unflatten_dict(loaded, sep="/"), report
+
+
+def _encoder_names(found: Weights, anchor: str) -> dict[str, str]:
+    """Names within the encoder to those in the file, which may put it under a prefix."""
+    prefixes = [
+        prefix
+        for name in found.arrays
+        if name.endswith(anchor)
+        and ((prefix := name.removesuffix(anchor)) == "" or prefix[-1] in "./")
+    ]
+    if not prefixes:
+        some = ", ".join(_plain(name) for name in list(found.arrays)[:3])
+        raise ValueError(
+            f"{found.file} has no {anchor}: these are not the weights of such an "
+            f"encoder. It has {len(found.arrays)} arrays: {some}, ..."
+        )
+    prefix = min(prefixes, key=len)
+    return {
+        _modern(name.removeprefix(prefix)): name
+        for name in found.arrays
+        if name.startswith(prefix)
+    }
+
+
+def _modern(name: str) -> str:
+    """The names of LayerNorm's parameters before 2019 to those since."""
+    return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
+
+
+def _check_shapes(
+    file: pathlib.Path, values: dict[str, np.ndarray], leaves: dict[str, Any]
+) -> None:
+    wrong = [leaf for leaf in values if values[leaf].shape != leaves[leaf].shape]
+    if not wrong:
+        return
+    leaf = wrong[0]
+    got, expected = values[leaf].shape, tuple(leaves[leaf].shape)
+    raise ValueError(
+        f"{file} does not fit the encoder: {leaf} is {got} in the file, but "
+        f"{expected} in the encoder: {_cause(leaf, got, expected)}. "
+        f"{len(wrong)} of {len(values)} shapes differ. Build the encoder from the "
+        f"{CONFIG} that belongs to these weights"
+    )
+
+
+def _cause(leaf: str, got: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    if len(got) == len(expected):
+        for pattern, axis, cause in _CAUSES:
+            if re.search(pattern, leaf) and got[axis] != expected[axis]:
+                others = [got[i] == expected[i] for i in range(len(got))]
+                if others.count(False) == 1 or not pattern:
+                    return cause
+    return "another architecture"
+
+
+def _check_finite(file: pathlib.Path, loaded: dict[str, np.ndarray]) -> None:
+    wrong = [leaf for leaf, array in loaded.items() if not np.isfinite(array).all()]
+    if wrong:
+        raise ValueError(
+            f"{file} has values that are no numbers (NaN or infinite) in "
+            f"{len(wrong)} arrays, such as {wrong[0]}: it is damaged, or its training "
+            "failed; copy it again, or choose another encoder"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names of a list that a file may have made of any length."""
+    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return ", ".join([*(_plain(name) for name in names[:_SHOWN]), *more])
+
+
+def _plain(name: str) -> str:
+    """A file's name for something, harmless to a terminal."""
+    return ascii(name[:120])[1:-1]
+
+
+def _check_missing(file: pathlib.Path, missing: tuple[str, ...]) -> None:
+    needed = [leaf for leaf in missing if not leaf.startswith(_OPTIONAL)]
+    if needed:
+        more = f" and {len(needed) - 3} more" if len(needed) > 3 else ""
+        raise ValueError(
+            f"{file} lacks {', '.join(needed[:3])}{more}, which the encoder has: the "
+            f"file is incomplete, or {CONFIG} belongs to a deeper network"
+        )

@@ -1,0 +1,235 @@
+"""XLNet as an encoder: self-attention over relative positions, padded on either side.
+
+Yang et al., "XLNet: Generalized Autoregressive Pretraining for Language
+Understanding", NeurIPS 2019. Of the paper's network this is what fine-tuning
+runs: the content stream, without memory of earlier segments and without the
+two-stream attention of pretraining. Parameter names are those of Hugging
+Face's PyTorch XLNet, with Flax's names of leaves.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from msajax.encoders.layers import (
+    ACTIVATIONS,
+    INIT,
+    Count,
+    Encoded,
+    Epsilon,
+    Inject,
+    Layers,
+    LayerStack,
+    Rate,
+    Width,
+    check_heads,
+)
+from msajax.nn.attention import masked_softmax
+from msajax.nn.dropout import Dropout
+from msajax.nn.embedding import Embed
+
+
+@dataclasses.dataclass(frozen=True)
+class XLNetConfig:
+    """The network, by the names in a checkpoint's config.json; the defaults are xlnet-base-cased's."""
+
+    vocab_size: Count = 32000
+    d_model: Width = 768
+    n_layer: Layers = 12
+    n_head: Width = 12
+    d_inner: Width = 3072
+    ff_activation: str = "gelu"
+    layer_norm_eps: Epsilon = 1e-12
+    dropout: Rate = 0.1
+
+    def __post_init__(self):
+        check_heads(self.d_model, self.n_head)
+        if self.d_model % 2:
+            raise ValueError(
+                f"d_model is {self.d_model}, but the vectors of distances, half sines and "
+                "half cosines, have an even width"
+            )
+
+    @property
+    def least_parameters(self) -> int:
+        """Parameters of the layers' kernels and of the words: fewer than the network has."""
+        width, wide = self.d_model, self.d_inner
+        layer = width * (4 * width + 2 * wide)
+        return self.vocab_size * width + self.n_layer * layer
+
+    def encoder(self, **settings: Any) -> "XLNet":
+        """An `XLNet` of this config."""
+        return XLNet(self, **settings)
+
+
+class XLNet(nn.Module):
+    """The encoder.
+
+    Attributes:
+      config: of the network.
+      pooler: return `pooled`, which here has no parameters.
+      dtype: of the computation; None is the parameters'. Softmax and norms are
+        float32.
+      remat, scan: see `LayerStack`.
+    """
+
+    config: XLNetConfig = XLNetConfig()
+    pooler: bool = True
+    dtype: Any = jnp.float32
+    remat: bool = False
+    scan: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        ids: jax.Array,
+        *,
+        mask: jax.Array,
+        segments: jax.Array | None = None,
+        train: bool,
+        inject_after: int | None = None,
+        inject: Inject | None = None,
+    ) -> Encoded:
+        """Encodes word pieces.
+
+        Args:
+          ids: [B, L] int32; one beyond the vocabulary makes NaN.
+          mask: [B, L] bool, real tokens; padding may be on either side.
+          segments: [B, L] int32, of which only equality matters; without them
+            there is no term of segments.
+          train: apply dropout.
+          inject_after, inject: see `LayerStack`.
+
+        Returns:
+          Hidden states, [B, L, D] each, that of padding too, and `pooled`, the
+          last hidden state of the last real token, where XLNet has its <cls>.
+
+        Raises:
+          ValueError: there is no layer `inject_after`.
+        """
+        config = self.config
+        dropout = Dropout(config.dropout, deterministic=not train)
+        table = (config.vocab_size, config.d_model, self.dtype, INIT)
+        x = Embed(*table, name="word_embedding")(ids)
+        distances = jnp.asarray(_distance_vectors(ids.shape[1], config.d_model))
+
+        def make_layer(**named):
+            return _Layer(config, x.dtype, **named)
+
+        stack = LayerStack(
+            make_layer, config.n_layer, self.remat, self.scan, name="layer"
+        )
+        *hidden, last = stack(
+            dropout(x),
+            dropout(distances.astype(x.dtype)),
+            # A padded query sees itself too.
+            mask[:, None] | jnp.eye(ids.shape[1], dtype=bool)[None],
+            None if segments is None else segments[:, :, None] != segments[:, None],
+            train=train,
+            inject_after=inject_after,
+            inject=inject,
+        )
+        last = dropout(last)
+        if not self.pooler:
+            return Encoded((*hidden, last), None)
+        end = ids.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+        pooled = jnp.take_along_axis(last, end[:, None, None], axis=1)[:, 0]
+        return Encoded((*hidden, last), pooled)
+
+
+def _distance_vectors(length: int, dim: int) -> np.ndarray:
+    """Sinusoids of the distances L, L-1, ..., 1-L from key to query: [2 L, D] float32."""
+    frequencies = 1e4 ** -(np.arange(0, dim, 2) / dim)
+    angles = np.outer(np.arange(length, -length, -1), frequencies)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+class _Layer(nn.Module):
+    config: XLNetConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, distances, visible, other_segment, *, train):
+        x = _RelativeAttention(self.config, self.dtype, name="rel_attn")(
+            x, distances, visible, other_segment, train=train
+        )
+        return _FeedForward(self.config, self.dtype, name="ff")(x, train=train)
+
+
+class _RelativeAttention(nn.Module):
+    config: XLNetConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, distances, visible, other_segment, *, train):
+        config = self.config
+        heads, width = config.n_head, config.d_model // config.n_head
+
+        def param(name: str, *shape: int) -> jax.Array:
+            return self.param(name, INIT, (*shape, heads, width)).astype(self.dtype)
+
+        q, k, v, o, r = (param(name, config.d_model) for name in "qkvor")
+        # Biases of the query towards content (w), position (r) and segment (s).
+        w_bias, r_bias, s_bias = (param(f"r_{c}_bias") for c in "wrs")
+        seg_embed = param("seg_embed", 2)
+
+        query = jnp.einsum("bqd,dhe->bqhe", x, q)
+        key, value = (jnp.einsum("bkd,dhe->bkhe", x, kernel) for kernel in (k, v))
+        position = jnp.einsum("pd,dhe->phe", distances, r)
+
+        def scores(equation: str, bias: jax.Array, keys: jax.Array) -> jax.Array:
+            biased = query + bias[None, None]
+            return jnp.einsum(equation, biased, keys, preferred_element_type="float32")
+
+        total = scores("bqhe,bkhe->bhqk", w_bias, key)
+        total += _shift(scores("bqhe,phe->bhqp", r_bias, position))
+        if other_segment is not None:
+            same, other = jnp.moveaxis(
+                scores("bqhe,she->bhqs", s_bias, seg_embed)[..., None], 3, 0
+            )  # [B, H, Q, 1] each
+            total += jnp.where(other_segment[:, None], other, same)
+        weights = masked_softmax(total * width**-0.5, visible[:, None])
+        self.sow("intermediates", "attention", weights)
+        dropout = Dropout(config.dropout, deterministic=not train)
+        weights = dropout(weights.astype(self.dtype))
+        h = jnp.einsum("bhqk,bkhe->bqhe", weights, value)
+        h = dropout(jnp.einsum("bqhe,dhe->bqd", h, o))
+        return _layer_norm(config, self.dtype)(h + x)
+
+
+def _shift(scores: jax.Array) -> jax.Array:
+    """Scores by distance to scores by key: [B, H, Q, 2 Q] -> [B, H, Q, Q].
+
+    Query q finds key k at index Q - q + k. Read row by row with one element
+    fewer in each, row q begins q elements further left.
+    """
+    b, h, q, p = scores.shape
+    flat = scores.reshape(b, h, q * p)[:, :, q:]
+    return flat.reshape(b, h, q, p - 1)[..., :q]
+
+
+class _FeedForward(nn.Module):
+    config: XLNetConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        config = self.config
+        dropout = Dropout(config.dropout, deterministic=not train)
+
+        def dense(features: int, name: str) -> nn.Dense:
+            return nn.Dense(features, dtype=self.dtype, kernel_init=INIT, name=name)
+
+        h = ACTIVATIONS[config.ff_activation](dense(config.d_inner, "layer_1")(x))
+        h = dropout(dense(config.d_model, "layer_2")(dropout(h)))
+        return _layer_norm(config, self.dtype)(h + x)
+
+
+def _layer_norm(config: XLNetConfig, dtype: Any) -> nn.LayerNorm:
+    return nn.LayerNorm(
+        config.layer_norm_eps, dtype=dtype, use_fast_variance=False, name="layer_norm"
+    )

@@ -1,0 +1,104 @@
+"""Results of a run: the metrics of each split over its seeds, and the predictions behind them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from msajax.data.spec import suggest
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Predictions for rows of data.
+
+    Attributes:
+      ids: [N] str.
+      seeds: {seed: [N] float32 sentiment, or [N, C] logits}.
+      classes: C names of a classification; () of a regression.
+      labels: [N], or None where they are not known.
+      figures: further columns that the system reports: {name: [N] float32}, each the mean
+        over the seeds.
+    """
+
+    ids: np.ndarray
+    seeds: Mapping[int, np.ndarray]
+    classes: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
+    figures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean over the seeds: [N], or [N, C]."""
+        return np.mean(list(self.seeds.values()), axis=0)
+
+    @property
+    def names(self) -> list[str]:
+        """Of each row the most probable class by the mean over the seeds; [] of a regression."""
+        return (
+            [self.classes[i] for i in self.mean.argmax(axis=-1)] if self.classes else []
+        )
+
+
+Summary = Mapping[str, Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What a run reached.
+
+    Attributes:
+      system, dataset: their names.
+      seeds: those that the figures are over.
+      splits: {split: {metric: {'mean', 'std', 'values'}}}, values in the order of the seeds.
+      facts: how the figures came about: epochs and seconds of each seed, version,
+        config_sha256, data_sha256, checkpoint, stopped; {} of an evaluation.
+      classes: names of a classification's classes.
+      confusion: {split: of each seed a matrix of counts, true by predicted classes}.
+      predictions: {split: predictions behind the figures}.
+    """
+
+    system: str
+    dataset: str
+    seeds: tuple[int, ...]
+    splits: Mapping[str, Summary]
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    confusion: Mapping[str, list] = dataclasses.field(default_factory=dict)
+    predictions: Mapping[str, Predictions] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
+
+    def __getitem__(self, metric: str) -> float:
+        """The mean over the seeds on test (or the only split), by a metric's name: results["mae"]."""
+        figures = self.splits.get("test") or next(iter(self.splits.values()))
+        if metric not in figures:
+            raise KeyError(f'no metric "{metric}"{suggest(metric, figures)}')
+        return figures[metric]["mean"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of results.json."""
+        found = {
+            "system": self.system,
+            "dataset": self.dataset,
+            "seeds": list(self.seeds),
+            **self.splits,
+            **self.facts,
+        }
+        if self.classes:
+            found |= {"classes": self.classes, "confusion": self.confusion}
+        return found
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        from msajax.report import table
+
+        console = Console(width=100, no_color=True)
+        with console.capture() as capture:
+            console.print(table.render(self.to_dict(), splits=list(self.splits)))
+        return capture.get()

@@ -1,0 +1,1 @@
+"""A run: its recipe, its folder and what is done with both."""

@@ -1,0 +1,234 @@
+"""The rows that a run is trained and measured on: of its file, of others, with and without labels."""
+
+import dataclasses
+import functools
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from msajax import parallel
+from msajax.data import clean, demo, loader, splits, store, unlabelled
+from msajax.data.errors import DataError
+from msajax.data.formats import columns
+from msajax.data.spec import Corpus, Spec, Split, suggest
+from msajax.run import text
+from msajax.run.options import DataOptions, Options
+from msajax.run.saved import OWN_ROWS
+
+# What to do about a file with these splits alone.
+_SPLITS: dict[tuple[str, ...], str] = {
+    (columns.UNLABELLED,): "; train on its rows beside a file that has labels: "
+    "--config.data.path=LABELLED --config.data.unlabelled=FILE",
+    ("train",): "; --config.data.split=0.7,0.15,0.15 divides its rows",
+}
+
+
+def read_corpus(
+    options: Options,
+    folder: pathlib.Path,
+    other: str | os.PathLike[str] | Corpus | None = None,
+    *,
+    own: Corpus | None = None,
+    labels: bool = True,
+    with_unlabelled: bool = False,
+    advise: bool = False,
+    words: tuple[str, ...] = (),
+) -> Corpus:
+    """The corpus of a recipe, or another one of its data set, with the text as the system reads it.
+
+    Args:
+      options: of the run.
+      folder: its workdir.
+      other: another file or corpus, whose rows are taken as they are.
+      own: the recipe's corpus, where it is no file.
+      labels: read them.
+      with_unlabelled: keep rows without labels where labels are wanted.
+      advise: where they are left out, say how to train on them too.
+      words: the run's vocabulary, where its folder does not hold it yet.
+    """
+    data = options.data
+    found = own if other is None else other
+    if isinstance(found, Corpus):
+        _check_dataset(data.dataset, found)
+        corpus = clean.select(found, data.modalities)
+    else:
+        path = None if found is None else str(found)
+        corpus = _read(data, path, labels=labels)
+    if labels and not with_unlabelled:
+        corpus = unlabelled.drop(corpus, advise=advise)
+    if other is None:
+        corpus = splits.first(divided(data, corpus), data.fraction)
+    if options.text.vocabulary:
+        return text.number_words(options, folder, corpus, words)
+    if not options.text.encoder:
+        return corpus
+    return text.prepare(options, folder, corpus)
+
+
+def _check_dataset(name: str, corpus: Corpus) -> None:
+    if corpus.dataset != name:
+        raise ValueError(
+            f"the recipe is for the data set {name}, but the corpus was read as "
+            f'{corpus.dataset}; read it with dataset="{name}", or take another recipe'
+        )
+
+
+def divided(data: DataOptions, corpus: Corpus) -> Corpus:
+    """A corpus whose rows are divided anew, where the options ask for it."""
+    return splits.divide(corpus, data.split, seed=data.seed) if data.split else corpus
+
+
+def _read(data: DataOptions, path: str | None, *, labels: bool) -> Corpus:
+    if path is None and data.dataset == "demo" and not data.path:
+        return clean.select(demo.generate(data.seed, weak=data.weak), data.modalities)
+    if data.weak and path is None:
+        raise ValueError("config.data.weak is for the generated demo corpus alone")
+    name = "/".join(part for part in (data.dataset, data.variant) if part)
+    return store.open_corpus(
+        path or data.path or name,
+        dataset=data.dataset,
+        format="" if path else data.format,
+        labels=labels,
+        modalities=data.modalities,
+        limit=_host_limit(data.on_device),
+        encoding=data.encoding,
+    )
+
+
+def _host_limit(on_device: str) -> float:
+    """Bytes of sequences above which they stay in their store and are read row by row."""
+    if on_device == "auto":
+        return parallel.host_memory() // 4
+    return 0 if on_device == "never" else math.inf
+
+
+def training_corpus(
+    options: Options, folder: pathlib.Path, own: Corpus | None = None
+) -> tuple[Corpus, dict[str, str]]:
+    """The corpus to train on, with the rows without labels that config.data.unlabelled asks for.
+
+    Returns:
+      The corpus, and {file: sha256} of a file of its own that the rows come from.
+
+    Raises:
+      ValueError: a file cannot be read, or its rows do not fit.
+    """
+    read = functools.partial(read_corpus, options, folder)
+    wanted = options.data.unlabelled
+    if not wanted:
+        return read(own=own, advise=True), {}
+    if options.data.split:
+        raise ValueError(
+            "config.data.split and config.data.unlabelled are both set; leave one out: only "
+            "rows with labels can be divided"
+        )
+    corpus = read(own=own, with_unlabelled=wanted == OWN_ROWS)
+    need_splits(corpus, ("train", "valid", "test"))
+    if wanted == OWN_ROWS:
+        return unlabelled.join(corpus, corpus.splits.get(columns.UNLABELLED)), {}
+    try:
+        other = read(wanted, labels=False, words=corpus.vocabulary)
+    except DataError as error:
+        raise DataError(f"config.data.unlabelled: {error}") from error
+    try:
+        joined = unlabelled.join(corpus, unlabelled.rows_of(wanted, other))
+    except DataError as error:
+        raise DataError(f"{wanted}: {error}") from error
+    notes = (*joined.notes, *(f"{wanted}: {note}" for note in other.notes))
+    return dataclasses.replace(joined, notes=notes), {wanted: other.sha256}
+
+
+def phase_corpora(
+    options: Options, folder: pathlib.Path, words: tuple[str, ...]
+) -> dict[str, Corpus]:
+    """The phases' own data by the file: {path: corpus without labels}.
+
+    Args:
+      options: of the run.
+      folder: its workdir.
+      words: its vocabulary, if it has one.
+
+    Raises:
+      ValueError: one cannot be read, or has no split to train on.
+    """
+    paths = sorted({phase.data for phase in options.plan} - {"train"})
+    read = functools.partial(read_corpus, options, folder, labels=False, words=words)
+    found = {path: read(path) for path in paths}
+    for path, corpus in found.items():
+        unlabelled.rows_of(path, corpus)
+    return found
+
+
+def need_splits(corpus: Corpus, names: Sequence[str]) -> None:
+    """Refuses a corpus that lacks one of the splits."""
+    for name in names:
+        if name not in corpus.splits:
+            advice = _SPLITS.get(tuple(corpus.splits), "")
+            raise ValueError(
+                f'the data has no split "{name}"{suggest(name, corpus.splits)}{advice}'
+            )
+
+
+def labelled_split(corpus: Corpus, name: str) -> tuple[str, Split, int]:
+    """The rows with labels of a split.
+
+    Args:
+      corpus: to measure on.
+      name: of the split; of a file without splits it is 'all'.
+
+    Returns:
+      The split's name, its labelled rows, and how many rows without labels were left out.
+
+    Raises:
+      ValueError: no such split, or no labels.
+    """
+    name = "all" if "all" in corpus.splits else name
+    if corpus.splits.keys() != {columns.UNLABELLED}:
+        need_splits(corpus, (name,))
+    split = corpus.splits.get(name)
+    if split is None or "label" not in split.arrays:
+        raise ValueError("the data has no labels; to score it, use --mode predict")
+    labelled = split.arrays.get("labelled", np.ones(len(split), bool))
+    if labelled.all():
+        return name, split, 0
+    return name, split.take(labelled), int(np.count_nonzero(~labelled))
+
+
+def make_spec(options: Options, corpus: Corpus) -> Spec:
+    """The spec of a corpus to train on, checked against what the recipe expects."""
+    need_splits(corpus, ("train", "valid", "test"))
+    spec = loader.make_spec(corpus, **expected(options, corpus))
+    if "text" not in spec.fields and not _cuts_text(options):
+        raise ValueError(
+            "the data has word pieces of the text but no features; name the encoder that "
+            "they were made for (config.text.encoder, with config.text.frozen=True for a "
+            'system that takes features), or leave "text" out of config.data.modalities'
+        )
+    return spec
+
+
+def _cuts_text(options: Options) -> bool:
+    """Whether the system reads the text in pieces: an encoder's, or words of the run's own."""
+    return bool(options.text.encoder or options.text.vocabulary)
+
+
+def expected(options: Options, corpus: Corpus) -> dict[str, Any]:
+    """What a recipe expects of a corpus: the arguments of `loader.make_spec`."""
+    data = options.data
+    dims, lengths = data.dims, data.lengths
+    if _cuts_text(options):  # it fixes those of the text, not the recipe's features
+        arrays = corpus.splits["train"].arrays
+        steps, *dim = arrays["text" if "text" in arrays else "text_ids"].shape[1:]
+        dims = (*dim, *dims[1:]) if dim and dims else dims
+        lengths = (steps, *lengths[1:]) if lengths else lengths
+    sizes = [phase.batch_size for phase in options.plan if phase.data == "train"]
+    return dict(
+        dims=dims,
+        lengths=lengths,
+        truncate=data.truncate,
+        batch_size=max(sizes, default=0),
+    )

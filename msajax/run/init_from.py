@@ -1,0 +1,101 @@
+"""What a run starts with from another one (config.init_from)."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+
+from msajax import parallel
+from msajax.run import run, text, workdir
+from msajax.run.options import Options
+from msajax.run.run import Run
+from msajax.train import step
+
+
+def check(options: Options) -> None:
+    """Refuses a recipe that trains the rest of another run's network, without that run."""
+    if options.init_parameters != ".*" and not options.init_from:
+        raise ValueError(
+            f"this recipe starts from another run's {options.init_parameters}; name its "
+            "workdir: --config.init_from=DIR"
+        )
+
+
+def arrays(made: Run, seed: int) -> dict[str, np.ndarray]:
+    """What a seed that has no checkpoint yet takes from another run (config.init_from).
+
+    Returns:
+      {path: array} of parameters and collections.
+
+    Raises:
+      ValueError: no such run or seed, not trained to its end, or nothing that fits.
+    """
+    options = made.options
+    if not options.init_from or made.checkpoints(seed).numbers():
+        return {}
+    folder = pathlib.Path(options.init_from)
+    if re.fullmatch(r"seed_\d+", folder.name):
+        folder, name = folder.parent, folder.name
+    else:
+        name = f"seed_{seed}"
+    known = sorted(path.name for path in folder.glob("seed_*"))
+    if not known:
+        raise ValueError(f"config.init_from: {folder} is not the folder of a run")
+    if name not in known:
+        raise ValueError(
+            f"config.init_from: {folder} has no {name}, only {', '.join(known)}"
+            f"; to start all seeds from one, name its folder: {folder}/seed_<n>"
+        )
+    theirs = _best(made, folder, name)
+    shapes = step.shapes(made.model)
+    ours = shapes.params | shapes.collections
+    regex = options.init_parameters
+    taken = {k: v for k, v in theirs.items() if k in ours and re.fullmatch(regex, k)}
+    wrong = [
+        f"{path} is {taken[path].shape} there, {ours[path].shape} here"
+        for path in taken
+        if taken[path].shape != ours[path].shape
+    ]
+    if wrong or not taken:
+        reason = (
+            "; ".join(wrong) or f"nothing there is named as here and matches {regex}"
+        )
+        raise ValueError(
+            f"{folder / name} does not fit this recipe: {reason}; choose what is taken "
+            "with config.init_parameters, for example (statistics/)?mce/.*"
+        )
+    if seed == options.train.seeds[0]:
+        _compare(made, folder)
+    made.say(f"seed {seed}: {len(taken)} of {len(ours)} arrays from {folder / name}")
+    return taken
+
+
+def _best(made: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
+    """The arrays that validation chose for a seed of a run."""
+    options = workdir.load_options(folder)
+    encoder = text.encoder_of(options, folder)
+    model = run.build(options, workdir.load_spec(folder), encoder)
+    like = parallel.replicate(step.blank(model), made.devices)
+    home = workdir.checkpoints(folder, int(name.removeprefix("seed_")), made.say)
+    found = home.restore(lambda _: {"best": like})
+    if found is None or not found[0].finished:
+        raise ValueError(
+            f"config.init_from: {folder / name} is not trained to its end; run its "
+            "training command again first"
+        )
+    if "best" not in found[1]:
+        raise ValueError(
+            f"config.init_from: {folder / name} has no best checkpoint: none of its "
+            "validation figures was finite; take another run"
+        )
+    best = jax.device_get(found[1]["best"])
+    return best.params | best.collections
+
+
+def _compare(made: Run, folder: pathlib.Path) -> None:
+    """Says what the other run's system has otherwise: names and shapes may fit all the same."""
+    for key, there in workdir.load_options(folder).model.items():
+        here = made.options.model.get(key, there)
+        if here != there:
+            made.say(f"note: config.model.{key} is {there} there, {here} here")

@@ -1,0 +1,97 @@
+"""What a recipe may say of a system: the fields of its module, and which text it reads."""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from msajax import models
+from msajax.data.spec import suggest
+from msajax.run import typed
+
+# Fields of a module that are not a recipe's.
+_NOT_OPTIONS = ("spec", "encoder", "parent", "name")
+# No system has as many layers, or as wide ones; more would take minutes to build.
+_LAYERS, _SIZE = 1000, 2**16
+
+
+def fields(system: str) -> dict[str, tuple[Any, Any]]:
+    """{hyperparameter: (its type, its default)} of a system.
+
+    Raises:
+      ValueError: no such system; names the nearest one.
+    """
+    kind = models.get(system)
+    hints = typing.get_type_hints(kind)
+    return {
+        f.name: (hints[f.name], f.default)
+        for f in dataclasses.fields(kind)
+        if f.name not in _NOT_OPTIONS
+    }
+
+
+def check(system: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters of a recipe, each as the type of its field has it.
+
+    Raises:
+      ValueError: an unknown system or field, or a value that no network can have.
+    """
+    known, made = fields(system), {}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(
+                f'unknown key "{name}" in config.model{suggest(name, known)}'
+            )
+        key, (hint, default) = f"config.model.{name}", known[name]
+        value = typed.as_tuples(value)
+        fixed = isinstance(default, tuple) and ... not in typing.get_args(hint)
+        if fixed and isinstance(value, tuple) and len(value) != len(default):
+            raise ValueError(f"{key} is {value}; give {len(default)} values: {default}")
+        made[name] = typed.convert(key, value, hint)
+        _check_size(key, made[name])
+    criterion = str(made.get("criterion", "l1"))
+    if criterion not in models.CRITERIA:
+        raise ValueError(
+            f'unknown criterion "{criterion}"{suggest(criterion, models.CRITERIA)}'
+        )
+    return made
+
+
+def _check_size(key: str, value: Any) -> None:
+    """Refuses numbers of a system that would be built for minutes, or not at all."""
+    name = key.rpartition(".")[2]
+    found: Any = np.ravel(np.asarray(value, object))
+    if "dropout" in name and not all(0 <= v < 1 for v in found):
+        raise ValueError(f"{key} is {value}; a dropout rate is at least 0, below 1")
+    if "layers" in name and not all(0 <= v <= _LAYERS for v in found):
+        raise ValueError(f"{key} is {value}; give 0 to {_LAYERS} layers")
+    least = 1 if re.search(r"dim|heads|hidden", name) else 0
+    if not all(least <= v <= _SIZE for v in found if type(v) is int):
+        raise ValueError(f"{key} is {value}; give {least} to {_SIZE}")
+
+
+def check_text(system: str, *, trained_encoder: bool, vocabulary: bool) -> None:
+    """Refuses a text that the system does not read.
+
+    Raises:
+      ValueError: says what it reads.
+    """
+    if trained_encoder and not encoder_kinds(system):
+        raise ValueError(
+            f"{system} takes text features and trains no encoder; set "
+            "config.text.frozen=True to compute the features of config.text.encoder once"
+        )
+    if vocabulary and not models.get(system).own_words:
+        raise ValueError(
+            f"config.text.vocabulary is set, but {system} learns no embedding of words; "
+            "set it to False, or name an encoder (config.text.encoder)"
+        )
+
+
+def encoder_kinds(system: str) -> tuple[type, ...]:
+    """The configs that a system's encoder may have, type(None) where it may lack one; () for none."""
+    hint = typing.get_type_hints(models.get(system)).get("encoder")
+    return typing.get_args(hint) or ((hint,) if hint else ())

@@ -1,0 +1,102 @@
+"""The modes of the command line, each from the arguments to files and a table."""
+
+import argparse
+import pathlib
+import signal
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+
+from msajax import processes
+from msajax.report import table
+from msajax.report.results import Predictions, Results
+from msajax.run import help, imported, opened, output, recipe, training
+from msajax.run.signals import Question
+
+Pairs = Sequence[tuple[str, str]]
+
+
+def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
+    """Trains every seed that is not finished, then reports on all."""
+    for name in ("data", "output"):
+        if getattr(args, name):
+            raise ValueError(
+                f"--{name} is for --mode evaluate and predict; to train on a file, set "
+                "--config.data.path=FILE"
+            )
+    options = recipe.load(args.config, pairs)
+    folder = pathlib.Path(args.workdir)
+    with training.at_work(options, folder) as options, Question() as stop:
+        run, results = training.train(options, folder, stop=stop)
+        if results is None:
+            run.say(f"saved in {folder}; the same command goes on from here")
+            return 128 + (stop.number or signal.SIGTERM)
+        if processes.is_first():
+            output.write_results(folder, results)
+            _note(run.console, results.predictions)
+        _print(run.console, results, ("test", "valid"))
+        return 0 if len(results.seeds) == len(run.options.train.seeds) else 1
+
+
+def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
+    """The table of a workdir's checkpoints on a split, of its data or of another file."""
+    run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
+    path = output.check(args.output) if args.output else None
+    results = run.evaluate(args.split, args.data)
+    (name,) = results.splits
+    _print(run.console, results, (name,))
+    if path:
+        output.write_predictions(path, results.predictions[name])
+        _note(run.console, results.predictions)
+    return 0
+
+
+def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
+    """A csv of id and score (mean over the seeds), or class, for every row of a file.
+
+    It has a column for each further figure that the system reports.
+    """
+    run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
+    path = output.check(args.output or run.folder / "scores.csv")
+    made = run.predict(args.data)
+    output.write_scores(path, made)
+    _note(run.console, {"": made})
+    run.say(f"{len(made)} scores in {path}")
+    return 0
+
+
+def import_mode(args: argparse.Namespace, pairs: Pairs) -> int:
+    """A workdir of weights that a reference implementation trained."""
+    imported.import_weights(
+        recipe.load(args.config, pairs),
+        pathlib.Path(args.weights),
+        pathlib.Path(args.workdir),
+        given={key for key, _ in pairs},
+    )
+    return 0
+
+
+MODES = {
+    "train": train_mode,
+    "evaluate": evaluate_mode,
+    "predict": predict_mode,
+    "import": import_mode,
+}
+
+
+def help_config(name: str, pairs: Pairs) -> int:
+    """Prints every value of a recipe and what it means."""
+    print(help.describe(recipe.load(name, pairs)))
+    return 0
+
+
+def _note(console: Console, made: Mapping[str, Predictions]) -> None:
+    if note := output.formulas([name for p in made.values() for name in p.ids]):
+        console.print(f"ids: {note}", highlight=False, soft_wrap=True)
+
+
+def _print(console: Console, results: Results, splits: Sequence[str]) -> None:
+    """The table, and of a classification the first split's confusion matrix."""
+    console.print(table.render(results.to_dict(), splits=splits))
+    if results.confusion:
+        console.print(table.confusion(results.to_dict(), splits[0]))

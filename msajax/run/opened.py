@@ -1,0 +1,53 @@
+"""The run that a workdir holds, opened again to evaluate and predict."""
+
+import pathlib
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from msajax.data import vocabulary
+from msajax.data.spec import Corpus
+from msajax.run import devices, recipe, run, saved, workdir
+from msajax.run.run import Run
+
+
+def open_run(
+    folder: pathlib.Path,
+    name: str = "",
+    pairs: Sequence[tuple[str, str]] = (),
+    *,
+    own: Corpus | None = None,
+    console: Console | None = None,
+) -> Run:
+    """The run of a workdir.
+
+    Args:
+      folder: the workdir.
+      name: a recipe that it must be of; empty takes the saved one.
+      pairs: ('train.seeds', '1,2') values of the command line over the saved ones.
+      own: the corpus that it was trained on, where that was no file.
+      console: to print to; the terminal, where it is not given.
+
+    Raises:
+      ValueError: there is no run, or one of another recipe, or a file of it is damaged.
+    """
+    options = recipe.override(workdir.load_options(folder), pairs)
+    if options.parallel.coordinator or options.parallel.num_processes > 1:
+        raise ValueError(
+            "only training runs in several processes; leave config.parallel.coordinator "
+            "and num_processes away"
+        )
+    if name and (changed := saved.differences(recipe.load(name, pairs), options)):
+        raise ValueError(
+            f"{folder} holds another run than {name}, with {'; '.join(changed)}; leave "
+            "--config away to take the saved one"
+        )
+    devices.set_up(options)
+    spec = workdir.load_spec(folder)
+    words = vocabulary.read(folder) or ()
+    if spec.vocabulary and vocabulary.size(words) != spec.vocabulary:
+        raise ValueError(
+            f"{folder} lacks the {vocabulary.FILE} that its run was trained with; delete "
+            "what is there and run the training command again, which writes it"
+        )
+    return run.make(options, folder, spec, own=own, console=console)

@@ -1,0 +1,274 @@
+"""The options of a recipe: one frozen dataclass per section, each option declared, defaulted and checked here.
+
+`config.KEY` on the command line is a path through `Options`: config.train.batch_size.
+Nothing changes options after they are made; `dataclasses.replace` makes others.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from msajax import models
+from msajax.data.spec import DATASETS, MODALITIES, Size, Spec, suggest
+from msajax.data.splits import check_shares
+from msajax.models.base import Model
+from msajax.run import model_options, typed
+from msajax.train.optim import Optimizer, check_regex
+from msajax.train.plan import Phase
+
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what a key of JAX holds
+Count = Annotated[int, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """The data to train and measure on.
+
+    Attributes:
+      dataset: a name in `msajax.data.spec.DATASETS`: its labels and metrics.
+      path: file or prepared store; empty for the store named DATASET/VARIANT.
+      variant: which of the data set's files: 'aligned', 'unaligned'.
+      format: of the file; empty finds it from the content.
+      encoding: of texts that are not UTF-8: 'gbk', 'big5', ...
+      dims: expected feature widths (text, audio, vision); empty takes the file's.
+      lengths: expected longest sequences (text, audio, vision); empty takes the file's.
+      truncate: cut longer sequences instead of refusing them.
+      buckets: number of groups of rows of similar lengths, each with its own padding.
+      on_device: whether a split stays on the device: 'auto' where it fits, 'always', or
+        'never': batches are streamed from the host.
+      modalities: that the system sees.
+      unlabelled: also train on rows without labels: 'train_mix' takes those of the data
+        file, a FILE its rows; empty takes none.
+      split: shares of train, valid and test, as (0.7, 0.15, 0.15), to divide all rows
+        anew by whole videos; empty keeps the file's splits.
+      fraction: share of the training rows, the first ones, to train on.
+      seed: of the generated demo corpus, and of `split`.
+      weak: share of the demo corpus' clips whose modalities do not fit together.
+    """
+
+    dataset: str = "demo"
+    path: str = ""
+    variant: str = ""
+    format: str = ""
+    encoding: str = ""
+    dims: tuple[Size, ...] = ()
+    lengths: tuple[Size, ...] = ()
+    truncate: bool = False
+    buckets: Size = 1
+    on_device: Literal["auto", "always", "never"] = "auto"
+    modalities: tuple[str, ...] = MODALITIES
+    unlabelled: str = ""
+    split: tuple[float, ...] = ()
+    fraction: float = 1.0
+    seed: Seed = 0
+    weak: Share = 0.0
+
+    def __post_init__(self):
+        if self.dataset not in DATASETS:
+            raise ValueError(
+                f'unknown dataset "{self.dataset}"{suggest(self.dataset, DATASETS)}'
+            )
+        for key in ("dims", "lengths"):
+            if len(getattr(self, key)) not in (0, 3):
+                raise ValueError(
+                    f"config.data.{key} is {getattr(self, key)}; give three numbers "
+                    "(text, audio, vision), or () to take the file's"
+                )
+        if not self.modalities or set(self.modalities) - {*MODALITIES}:
+            raise ValueError(
+                f"config.data.modalities is {self.modalities}; give some of "
+                f"{', '.join(MODALITIES)}"
+            )
+        check_shares(self.split, self.fraction)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """How the raw text is read.
+
+    Attributes:
+      encoder: pretrained encoder: a folder, an installed package or an id on the hub;
+        empty takes the text features of the data.
+      max_length: word pieces, special tokens included; longer texts are cut.
+      frozen: compute the encoder's features once, for systems that take any.
+      raw: tokenize the raw text although the data has word pieces.
+      words: audio and vision have a row per word: repeat it for its pieces.
+      vocabulary: read the raw text as words of a vocabulary made of the training split,
+        of at most max_length words, for systems that embed them.
+    """
+
+    encoder: str = ""
+    max_length: Size = 50
+    frozen: bool = False
+    raw: bool = False
+    words: bool = False
+    vocabulary: bool = False
+
+    def __post_init__(self):
+        if self.vocabulary and self.encoder:
+            raise ValueError(
+                "config.text.vocabulary and config.text.encoder are both set; leave one "
+                "out: a system reads words by an embedding of its own, or by a "
+                "pretrained encoder"
+            )
+        for key in ("frozen", "raw", "words"):
+            if getattr(self, key) and not self.encoder:
+                raise ValueError(
+                    f"config.text.{key} is set, but config.text.encoder names no "
+                    "encoder; give a folder, an installed package or an id on the hub"
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """The training of every phase that does not say otherwise.
+
+    Attributes:
+      seeds: one training each.
+      seeds_at_once: how many seeds one program trains; 'auto': all on a GPU, 1 on a CPU.
+      epochs: at most.
+      batch_size: rows of the global batch.
+      accumulate: batches per update; their gradients are averaged.
+      patience: epochs without a better validation figure before the end; 0 never stops.
+      select: validation figure that picks the checkpoint: 'loss', a metric, or 'last'
+        for the last epoch whatever its figures.
+    """
+
+    seeds: tuple[Seed, ...] = (1, 2, 3, 4, 5)
+    seeds_at_once: Size | Literal["auto"] = "auto"
+    epochs: Size = 100
+    batch_size: Size = 32
+    accumulate: Size = 1
+    patience: Count = 8
+    select: str = "loss"
+
+    def __post_init__(self):
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(
+                f"config.train.seeds is {self.seeds}; give at least one seed, each a "
+                "different whole number, for example --config.train.seeds=1,2,3"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ParallelOptions:
+    """The devices and processes of a training.
+
+    Attributes:
+      devices: of each process; 0 takes all GPUs, or the processor as one device.
+      coordinator: HOST:PORT where several processes meet; empty asks the launcher.
+      num_processes: of the run; 0 asks the launcher (srun, mpirun), else there is 1.
+      process_id: of this process, where num_processes is given.
+    """
+
+    devices: Count = 0
+    coordinator: str = ""
+    num_processes: Count = 0
+    process_id: Count = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
+    """Checkpoints.
+
+    Attributes:
+      seconds: least time between two saves.
+    """
+
+    seconds: Annotated[float, Ge(0)] = 30.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """A recipe: everything that decides what a run computes, and how.
+
+    Attributes:
+      system: a name in `msajax.models.names()`.
+      data, text, train, optimizer: see there.
+      model: hyperparameters, which are the fields of the system's module.
+      epochs_scale: times the epochs of all phases: 0.1 for a short run.
+      phases: dicts that override train and optimizer; () is one phase.
+      init_from: another run's workdir (each seed takes its own of it), or one seed's
+        folder there: its best checkpoint's arrays of the same name are taken.
+      init_parameters: regex of those that are taken.
+      cycles: more than 1 alternates the phases.
+      precision: of the computation; 'bfloat16' for large encoders.
+      parallel: devices and processes.
+      deterministic: on a GPU: deterministic kernels, which are slower.
+      checkpoint: when checkpoints are saved.
+
+    Raises:
+      ValueError: an unknown system, data set, key of the model or of a phase, or
+        options that do not fit each other; says which, and the nearest right one.
+    """
+
+    system: str
+    data: DataOptions = DataOptions()
+    text: TextOptions = TextOptions()
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    train: TrainOptions = TrainOptions()
+    optimizer: Optimizer = Optimizer()
+    epochs_scale: Annotated[float, Gt(0)] = 1.0
+    phases: tuple[Mapping[str, Any], ...] = ()
+    init_from: str = ""
+    init_parameters: str = ".*"
+    cycles: Size = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    parallel: ParallelOptions = ParallelOptions()
+    deterministic: bool = True
+    checkpoint: CheckpointOptions = CheckpointOptions()
+
+    def __post_init__(self):
+        model = model_options.check(self.system, self.model)
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "phases", typed.as_tuples(self.phases))
+        for key in ("encoder", "vocabulary"):
+            if getattr(self.text, key) and "text" not in self.data.modalities:
+                raise ValueError(
+                    f'config.text.{key} is set, but config.data.modalities lacks "text"'
+                )
+        model_options.check_text(
+            self.system,
+            trained_encoder=bool(self.text.encoder and not self.text.frozen),
+            vocabulary=self.text.vocabulary,
+        )
+        check_regex("config.init_parameters", self.init_parameters)
+        _ = self.plan
+
+    @functools.cached_property
+    def plan(self) -> tuple[Phase, ...]:
+        """The phases with all their settings."""
+        train = {
+            f.name: getattr(self.train, f.name)
+            for f in dataclasses.fields(self.train)
+            if not f.name.startswith("seeds")
+        }
+        found = []
+        for i, changes in enumerate(self.phases or ({},)):
+            where = f"config.phases[{i}]"
+            if not isinstance(changes, Mapping):
+                raise ValueError(
+                    f"{where} is {changes!r}; give a dict, for example "
+                    "dict(name='main', epochs=10, optimizer=dict(learning_rate=1e-3))"
+                )
+            rule = changes.get("optimizer", {})
+            if not isinstance(rule, Mapping):
+                raise ValueError(f"{where}.optimizer is {rule!r}, but must be a dict")
+            rule = {**vars(self.optimizer), **rule}
+            rule = typed.make(Optimizer, rule, f"{where}.optimizer")
+            phase = typed.make(Phase, {**train, **changes, "optimizer": rule}, where)
+            found.append(phase.scaled(self.epochs_scale))
+        names = [phase.name for phase in found]
+        if len(set(names)) < len(names):
+            raise ValueError(f"config.phases has a name twice: {', '.join(names)}")
+        return tuple(found)
+
+
+def build(options: Options, spec: Spec, encoder: Any = None) -> Model:
+    """The system of a recipe for a spec; encoder is the config of the text's, if it has one."""
+    given = {} if encoder is None else {"encoder": encoder}
+    return models.get(options.system)(spec=spec, **given, **options.model)

@@ -1,0 +1,349 @@
+"""Recipes: python files that return options; how they are written, found and changed.
+
+A recipe file has a table DATASETS, where its paper has ablations a table ROWS, and
+
+    def get_config(argument=""):
+        return recipe.make("mult", recipe.values(argument, DATASETS, base=recipe.MMSA))
+
+so that `configs/mult.py:mosi`, or `mult:mosi` in any folder, names its recipe on CMU-MOSI.
+"""
+
+import dataclasses
+import importlib.util
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from msajax.data.spec import FILES, MODALITIES, suggest
+from msajax.run import model_options, typed
+from msajax.run.options import Options
+
+Changes = Mapping[str, Any]
+
+# What thuiar/MMSA's recipes share. It stops by patience alone, without a limit of epochs.
+MMSA: Changes = dict(data=dict(variant="unaligned"), train=dict(epochs=100, patience=8))
+
+
+class _Whole(dict):
+    """A recipe of a data set that the recipes' base is no part of."""
+
+
+def demo(**changes: Any) -> dict[str, Any]:
+    """A recipe of the embedded demo corpus, of sizes that train in a minute or two on two cores."""
+    data = dict(dataset="demo")
+    train = dict(seeds=(1, 2, 3), epochs=30, batch_size=32)
+    return _Whole(merge(dict(data=data, train=train), changes))
+
+
+def poria(**changes: Any) -> dict[str, Any]:
+    """A recipe of CMU-MOSI utterance vectors on the split of Poria et al.
+
+    Each modality is a sequence of length one. No publication gives sizes for these data.
+    Those of EF-LSTM, LF-DNN, LMF, MulT and TFN were chosen on the validation split, as
+    IML-CMM's learning rate; the others' are the demo corpus', a little wider.
+    """
+    data = dict(dataset="mosi", variant="poria")
+    train = dict(epochs=60, patience=10, batch_size=32)
+    optimizer = dict(learning_rate=1e-3, weight_decay=1e-3)
+    return _Whole(merge(dict(data=data, train=train, optimizer=optimizer), changes))
+
+
+def values(
+    argument: str,
+    datasets: Mapping[str, Changes],
+    *,
+    base: Changes = MMSA,
+    rows: Mapping[str, Changes]
+    | Callable[[Changes], Mapping[str, Changes]]
+    | None = None,
+    numbered: Callable[[str], Changes | None] = lambda name: None,
+    also: str = "",
+) -> dict[str, Any]:
+    """The values of a recipe: those of a data set over the base, with a row's changes.
+
+    Args:
+      argument: DATASET, or DATASET/ROW; rows joined by '+' are applied one after another.
+      datasets: {name: {section: values}}. A name that is no data set gives data.dataset.
+      base: what the data sets share, but for those of `demo` and `poria`.
+      rows: {name: changes}, or a function of the values that returns them. A key of a
+        row's changes is a field of the system, 'modalities' (of the data; those that the
+        recipe lacks stay away), a key of `Options`, or SECTION.KEY, as 'data.split'.
+      numbered: the changes of a row whose name has numbers; None where it is no such name.
+      also: what the error on an unknown row says of those, and of what is no row.
+
+    Returns:
+      {section: values}, for `make`.
+
+    Raises:
+      ValueError: an unknown data set or row, or a row of which the others leave nothing.
+    """
+    name, _, row = argument.partition("/")
+    if name not in datasets:
+        problem = f'unknown data set "{name}"' if name else "name a data set"
+        raise ValueError(f"{problem}{suggest(name, datasets)}")
+    chosen = datasets[name]
+    found = merge({}, chosen if isinstance(chosen, _Whole) else merge(base, chosen))
+    found.setdefault("data", {}).setdefault("dataset", name)
+    known = rows(found) if callable(rows) else rows or {}
+    if row and not known:
+        raise ValueError(f'this system has no rows; leave out "/{row}"')
+    if row:
+        _apply(found, _join(row, known, numbered, also))
+    return found
+
+
+def make(system: str, values: Changes) -> Options:
+    """The options of a recipe.
+
+    Args:
+      system: a name in `msajax.models.names()`.
+      values: {section: values}, as `values` returns it. Widths and lengths of the data
+        are those of the published file, where they are not given.
+
+    Raises:
+      ValueError: as `Options`.
+    """
+    data = dict(values.get("data", {}))
+    file = FILES.get(f"{data.get('dataset')}/{data.get('variant', '')}")
+    if file:
+        data = dict(dims=file.dims, lengths=file.lengths) | data
+    return typed.make(Options, {"system": system, **values, "data": data}, "config")
+
+
+def merge(a: Changes, b: Changes) -> dict[str, Any]:
+    """A dict with b's values over a's; dicts in both are merged alike, nothing is shared."""
+    found: dict[str, Any] = {
+        k: merge(v, {}) if isinstance(v, Mapping) else v for k, v in a.items()
+    }
+    for key, value in b.items():
+        if isinstance(value, Mapping):
+            own = found.get(key)
+            found[key] = merge(own if isinstance(own, Mapping) else {}, value)
+        else:
+            found[key] = value
+    return found
+
+
+def fine_tune(
+    *,
+    learning_rate: float,
+    head: float,
+    weight_decay: float = 0.01,
+    frozen_layers: int | None = 0,
+) -> dict[str, Any]:
+    """AdamW with a rate of its own for the encoder, warmed up over a tenth of the updates.
+
+    Biases and norms do not decay.
+
+    Args:
+      learning_rate: of the encoder.
+      head: learning rate of all else.
+      weight_decay: of both.
+      frozen_layers: first layers that stay as they are, and the embeddings with
+        them; 0 trains all, None nothing of the encoder. Their dropout goes on in
+        training, as in PyTorch's `model.train()`.
+
+    Returns:
+      The values of the section 'optimizer'.
+    """
+    rate, no_decay = {"learning_rate": learning_rate}, {"weight_decay": 0.0}
+    encoder: list[tuple[str, Any]] = [
+        (r"encoder/.*(bias|[nN]orm(_\d+)?/scale)", {**rate, **no_decay}),
+        (r"encoder/.*", rate),
+    ]
+    if frozen_layers is None:
+        encoder = [(r"encoder/.*", None)]
+    elif frozen_layers:
+        layers = "|".join(map(str, range(frozen_layers)))
+        first = rf"((embeddings|word_embedding)|(encoder/)?layer/({layers}))"
+        encoder.insert(0, (rf"encoder/{first}/.*", None))
+    groups = (*encoder, (r".*(bias|[nN]orm(_\d+)?/scale)", no_decay), (r".*", {}))
+    return dict(
+        name="adamw",
+        learning_rate=head,
+        weight_decay=weight_decay,
+        schedule="warmup_linear",
+        warmup=0.1,
+        groups=groups,
+    )
+
+
+def _join(
+    argument: str,
+    rows: Mapping[str, Changes],
+    numbered: Callable[[str], Changes | None],
+    also: str,
+) -> dict[str, Any]:
+    """What rows change together: a later row's value of a key replaces an earlier one's."""
+    chosen: dict[str, Changes] = {}
+    for name in argument.split("+"):
+        changes = rows[name] if name in rows else numbered(name)
+        if changes is None:
+            raise ValueError(f'unknown row "{name}"{suggest(name, rows)}{also}')
+        chosen[name] = changes
+    joined: dict[str, Any] = {}
+    for changes in chosen.values():
+        both = joined.get("modalities", changes.get("modalities", ()))
+        joined |= changes
+        if "modalities" in changes:  # a modality is left that all rows have
+            joined["modalities"] = tuple(m for m in changes["modalities"] if m in both)
+    if not joined.get("modalities", True):
+        raise ValueError(f'the rows "{argument}" together leave no modality')
+    for name, changes in chosen.items():
+        others = [k for k in changes if k != "modalities"]
+        if others and all(joined[k] != changes[k] for k in others):
+            raise ValueError(
+                f'nothing of the row "{name}" is left in "{argument}": later rows replace '
+                f"its {', '.join(others)}; leave it out, or put it last"
+            )
+    return joined
+
+
+_TOP = {f.name for f in dataclasses.fields(Options)}
+
+
+def _apply(found: dict[str, Any], changes: Changes) -> None:
+    """Sets what rows change in the values of a recipe."""
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        if key == "modalities":
+            present = found["data"].get("modalities", value)
+            if not set(value) & set(present):
+                raise ValueError(
+                    f"the row keeps {', '.join(value)} alone, but this recipe has only "
+                    f"{', '.join(present)}; leave the row out"
+                )
+            section, value = "data", tuple(m for m in value if m in present)
+        if key in _TOP:
+            found[key] = value
+        else:
+            found.setdefault(section or "model", {})[name or key] = value
+
+
+def home() -> pathlib.Path:
+    """The folder of the recipes: configs/ of a checkout, msajax/recipes of an installation."""
+    package = pathlib.Path(__file__).resolve().parent.parent
+    checkout = package.parent / "configs"
+    installed = package / "recipes"
+    return installed if installed.is_dir() else checkout
+
+
+def names() -> list[str]:
+    """Every recipe as `load` takes it: 'mfon:mosi', 'mfon:mosi/no_prompts'.
+
+    Rows of which a data set has no modality are left out: 'vision' of 'mosi_audio'.
+    """
+    found = []
+    for path in sorted(home().glob("[a-z]*.py")):
+        module = _import(path)
+        rows = getattr(module, "ROWS", {})
+        for name, values in getattr(module, "DATASETS", {}).items():
+            has = {*values.get("data", {}).get("modalities", MODALITIES)}
+            fit = [f"/{r}" for r in rows if has & {*rows[r].get("modalities", has)}]
+            found += [f"{path.stem}:{name}{row}" for row in ("", *fit)]
+    return found
+
+
+def load(name: str, overrides: Iterable[tuple[str, str]] = ()) -> Options:
+    """The options of a recipe, with the command line's values.
+
+    Args:
+      name: 'mult:mosi', or a file and its argument, 'configs/mult.py:mosi'.
+      overrides: ('train.batch_size', '16') pairs.
+
+    Raises:
+      ValueError: no such recipe, or a wrong key, type or name; says the nearest.
+    """
+    file, _, argument = name.partition(":")
+    source = pathlib.Path(file) if file.endswith(".py") else home() / f"{file}.py"
+    if not source.is_file():
+        known = (p.name for p in source.parent.glob("[a-z]*.py"))
+        if not file.endswith(".py"):
+            known = (pathlib.Path(p).stem for p in known)
+        kind = "recipe file" if file.endswith(".py") else "recipe"
+        raise ValueError(
+            f'there is no {kind} "{file}"{suggest(pathlib.Path(file).name, known)}'
+        )
+    try:
+        made = _import(source).get_config(*([argument] if argument else []))
+    except ValueError as error:  # what it says of its argument or its values
+        raise ValueError(f"the recipe {name}: {error}") from error
+    except Exception as error:  # whatever the code of a recipe raises
+        reason = str(error.args[0] if error.args else "no reason").partition("\n")[0]
+        raise ValueError(
+            f"the recipe {name} fails with {type(error).__name__}: {reason}"
+        ) from error
+    if not isinstance(made, Options):
+        raise ValueError(
+            f"the recipe {name} returns {type(made).__name__}; let get_config return "
+            "what msajax.run.recipe.make returns"
+        )
+    return override(made, overrides)
+
+
+def _import(source: pathlib.Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recipe", source)
+    module = importlib.util.module_from_spec(spec)  # pyright: ignore
+    spec.loader.exec_module(module)  # pyright: ignore
+    return module
+
+
+def override(options: Options, pairs: Iterable[tuple[str, str]]) -> Options:
+    """Options with values of the command line: ('train.seeds', '1,2,3') pairs.
+
+    Raises:
+      ValueError: an unknown key, or a value of another type.
+    """
+    texts = dict(pairs)
+    system = texts.get("system", options.system)
+    values = {k: typed.parse(text, _hint(system, k)) for k, text in texts.items()}
+    return change(options, values)
+
+
+def change(options: Options, values: Changes) -> Options:
+    """Options with other values by their keys: {'train.epochs': 3, 'model.dim': 60}.
+
+    Raises:
+      ValueError: an unknown key, or a value of another type.
+    """
+    changed: dict[str, Any] = {}
+    for key, value in values.items():
+        _hint(values.get("system", options.system), key)
+        section, _, name = key.rpartition(".")
+        if section:
+            changed.setdefault(section, {})[name] = value
+        else:
+            changed[key] = value
+    made = vars(options).copy()
+    made.pop("plan", None)
+    for key, value in changed.items():
+        if key == "model":
+            made[key] = {**options.model, **value}
+        elif dataclasses.is_dataclass(made.get(key)):
+            made[key] = {**vars(made[key]), **value}
+        else:
+            made[key] = value
+    return typed.make(Options, made, "config")
+
+
+def _hint(system: str, key: str) -> Any:
+    """The type of a key of a system's options, 'train.batch_size'.
+
+    Raises:
+      ValueError: there is no such key, or it is a section.
+    """
+    where = "config"
+    names: Mapping[str, Any] = typed.hints_of(Options)
+    hint: Any = None
+    for name in key.split("."):
+        if name not in names:
+            raise ValueError(f'unknown key "{name}" in {where}{suggest(name, names)}')
+        hint, where = names[name], f"{where}.{name}"
+        if where == "config.model":
+            names = {k: h for k, (h, _) in model_options.fields(system).items()}
+        else:
+            names = typed.hints_of(hint) if dataclasses.is_dataclass(hint) else {}
+    if where == "config.model" or dataclasses.is_dataclass(hint):
+        raise ValueError(f"config.{key} is a group{suggest('', names)}")
+    return hint

@@ -1,0 +1,343 @@
+"""A run: a recipe and a workdir made one."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from msajax import metrics, parallel, processes
+from msajax.data import loader, unlabelled
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
+from msajax.models.base import Model
+from msajax.report import table
+from msajax.report.results import Predictions, Results
+from msajax.run import corpora, text, workdir
+from msajax.run.options import Options, build
+from msajax.train import evaluate, feed, fit, step
+from msajax.train.checkpoint import Checkpoints
+
+Path = str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A recipe and a workdir made one: data, system, devices and checkpoints.
+
+    Attributes:
+      options: the recipe.
+      folder: the workdir.
+      spec: of the data that the system is made for.
+      model: the system.
+      devices: those that it runs on.
+      console: to print to.
+      own: the corpus that it is trained on, where that is no file.
+    """
+
+    options: Options
+    folder: pathlib.Path
+    spec: Spec
+    model: Model
+    devices: parallel.Devices
+    console: Console
+    own: Corpus | None = None
+
+    def say(self, text: str) -> None:
+        """Prints a line as it is, however wide the terminal."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def describe(self, corpus: Corpus, title: str = "data") -> None:
+        """Says what was cleaned in a corpus, or is absent."""
+        for note in corpus.notes:
+            self.say(f"{title}: {note}")
+        present = {name for split in corpus.splits.values() for name in split.arrays}
+        for name, dim in zip(MODALITIES, self.spec.dims, strict=True):
+            if dim > 1 and name not in present:
+                self.say(f"{title}: {name} is absent; every row counts as lacking it")
+
+    def corpus(
+        self, data: Path | Corpus | None = None, *, labels: bool = True
+    ) -> Corpus:
+        """The corpus to evaluate or predict on; says what was cleaned or is absent.
+
+        Args:
+          data: a file or a corpus; None for the data that the run was trained on.
+          labels: read them.
+
+        Raises:
+          ValueError: it cannot be read, or is no longer what the run was trained on.
+        """
+        corpus = corpora.read_corpus(
+            self.options, self.folder, data, own=self.own, labels=labels
+        )
+        known = workdir.data_sha256(self.folder)  # '' where weights were imported
+        if data is None and known and corpus.sha256 != known:
+            raise ValueError(
+                f"{self.options.data.path or 'the data'} is not what this run was trained "
+                "on: its content has changed; to evaluate on it all the same, name it with "
+                "--data (a run on a corpus in memory: open_run(workdir, corpus))"
+            )
+        self.describe(corpus)
+        return corpus
+
+    def pad(self, split: Split) -> dict[str, np.ndarray]:
+        """The arrays of a split as the system takes them."""
+        return loader.pad(split, self.spec, truncate=self.options.data.truncate)
+
+    def on_devices(self, corpus: Corpus, others: Mapping[str, Corpus]) -> fit.Data:
+        """All splits of a corpus and the phases' own data, on the devices or ready to be streamed."""
+        splits = {name: self.pad(split) for name, split in corpus.splits.items()}
+        own = {}
+        for path, other in others.items():
+            self.describe(other, path)
+            own[path] = self.pad(unlabelled.rows_of(path, other))
+        labels = {name: arrays["label"] for name, arrays in splits.items()}
+        found = self.sources([*splits.values(), *own.values()])
+        return fit.Data(
+            DATASETS[corpus.dataset],
+            dict(zip(splits, found, strict=False)),
+            labels,
+            dict(zip(own, found[len(splits) :], strict=True)),
+        )
+
+    def sources(self, splits: Sequence[dict[str, np.ndarray]]) -> list[feed.Source]:
+        """Splits as the batches are taken from them, without padding that no row needs."""
+        data, cut = self.options.data, not self.model.fixed_length
+        if data.buckets > 1 and not cut:
+            raise ValueError(
+                f"config.data.buckets is {data.buckets}, but what {self.options.system} "
+                "computes depends on the padded length in this recipe; set it to 1"
+            )
+        if data.on_device == "never" and data.buckets > 1:
+            feed.refuse_buckets(data.buckets)
+        parts = [loader.parts(arrays, data.buckets, cut=cut) for arrays in splits]
+        resident = data.on_device == "always" or (
+            data.on_device == "auto"
+            and parallel.fit(dict(enumerate(parts)), self.devices)
+        )
+        # Machines with less memory than others decide for all.
+        (streamed,) = processes.agree(not resident)
+        return [feed.source(p, self.devices, resident=not streamed) for p in parts]
+
+    def batch_size(self, source: feed.Source) -> int:
+        """Rows of a batch in evaluation: the last phase's, or all where there are fewer."""
+        return min(self.options.plan[-1].batch_size, max(source.sizes))
+
+    def seeds_at_once(self) -> int:
+        """How many seeds one program trains.
+
+        A GPU waits for launches: five seeds cost hardly more than one, as long as
+        parameters, gradients and Adam's moments fit in half of its memory. On a CPU,
+        where the products are what costs, one after the other is as fast or faster
+        (tools/bench/bench.py --seeds 5).
+        """
+        at_once, seeds = self.options.train.seeds_at_once, self.options.train.seeds
+        if isinstance(at_once, int):
+            return at_once
+        if parallel.on_cpu(self.devices):
+            return 1
+        shapes = step.shapes(self.model)
+        size = 4 * sum(4 * leaf.size for leaf in jax.tree.leaves(shapes))
+        fitting = parallel.memory(self.devices) // 2 // size
+        # Machines with less memory than others decide for all.
+        return processes.least(max(1, min(len(seeds), fitting)))
+
+    def initial(self) -> dict[str, np.ndarray]:
+        """The pretrained values among the system's initial parameters; says what was read."""
+        values, report = text.weights(self.options, self.model)
+        if report:
+            self.say(str(report))
+        return values
+
+    def checkpoints(self, seed: int) -> Checkpoints:
+        """The checkpoints of a seed in the workdir."""
+        return workdir.checkpoints(self.folder, seed, self.say)
+
+    def evaluate(
+        self, split: str = "test", data: Path | Corpus | None = None
+    ) -> Results:
+        """The metrics of the best checkpoints on a split.
+
+        Args:
+          split: of the data; a file without splits is taken whole.
+          data: a file or a corpus with labels; None for the run's own.
+
+        Raises:
+          ValueError: the data cannot be used, or a seed is not trained to its end.
+        """
+        corpus = self.corpus(data)
+        name, rows, left_out = corpora.labelled_split(corpus, split)
+        if left_out:
+            self.say(f"{name}: {left_out} rows without labels left out")
+        (source,) = self.sources([self.pad(rows)])
+        self._note_batches({name: source})
+        preds = self.forward({name: source})[name]
+        return self.results({name: self.labelled(rows, preds)})
+
+    def predict(self, data: Path | Corpus) -> Predictions:
+        """Predictions for every row of a file or a corpus, labels not needed.
+
+        Raises:
+          ValueError: the data cannot be used, or a seed is not trained to its end.
+        """
+        corpus = self.corpus(data, labels=False)
+        arrays = [self.pad(split) for split in corpus.splits.values()]
+        sources = dict(zip(corpus.splits, self.sources(arrays), strict=True))
+        self._note_batches(sources)
+        seeds = _joined(self.forward(sources))
+        figures: dict[str, np.ndarray] = {}
+        for method, names in self.model.reports.items():
+            found = _joined(self.forward(sources, method=method))
+            mean = np.mean(list(found.values()), axis=0)
+            figures |= {name: mean[:, i] for i, name in enumerate(names)}
+        ids = np.concatenate([split.ids for split in corpus.splits.values()])
+        return Predictions(ids, seeds, self.spec.classes, figures=figures)
+
+    def outputs(
+        self, split: str, name: str, data: Path | Corpus | None = None
+    ) -> dict[int, np.ndarray]:
+        """An array that the system returns beside its predictions, for the rows of a split.
+
+        Args:
+          split: of the data; a file without splits is taken whole.
+          name: of an array in the dict that the system returns, for example 'fusion'.
+          data: a file or a corpus; None for the run's own.
+
+        Returns:
+          {seed: [N, ...]}, rows in the order of the split's ids.
+
+        Raises:
+          ValueError: no such split or array; names the nearest one.
+        """
+        made: Any = jax.eval_shape(
+            lambda key: self.model.init_with_output(
+                key, self.spec.example(2), train=False
+            )[0],
+            jax.random.key(0),
+        )
+        known = [k for k, leaf in made.items() if hasattr(leaf, "shape")]
+        if name not in known:
+            raise ValueError(
+                f'{self.options.system} returns no array "{name}"{suggest(name, known)}'
+            )
+        corpus = self.corpus(data, labels=False)
+        split = "all" if "all" in corpus.splits else split
+        corpora.need_splits(corpus, (split,))
+        (source,) = self.sources([self.pad(corpus.splits[split])])
+        return self.forward({split: source}, method="__call__", output=name)[split]
+
+    def forward(
+        self,
+        splits: Mapping[str, feed.Source],
+        *,
+        seeds: Sequence[int] = (),
+        method: str = "",
+        output: str = "pred",
+    ) -> dict[str, dict[int, np.ndarray]]:
+        """{split: {seed: [N, ...]}} of the best checkpoints in the workdir.
+
+        Args:
+          splits: to compute.
+          seeds: the recipe's, or some of them.
+          method: of the system; the last phase's, where it is not given.
+          output: which array of the method's dict.
+        """
+        run = evaluate.make_forward(
+            self.model,
+            self.devices,
+            predict=method or self.options.plan[-1].predict,
+            output=output,
+            precision=self.options.precision,
+        )
+        put = functools.partial(parallel.replicate, devices=self.devices)
+        like = put(step.blank(self.model))
+        none = put({"lr_scale": np.ones(1, np.float32)})
+        found: dict[str, dict[int, np.ndarray]] = {name: {} for name in splits}
+        for seed in seeds or self.options.train.seeds:
+            best = fit.variables(fit.stack([self._best(seed, like)]))
+            for name, source in splits.items():
+                size = self.batch_size(source)
+                found[name][seed] = run(best, source, size, none)[0][0]
+        return found
+
+    def _best(self, seed: int, like: Any) -> Any:
+        """The state that validation chose for a seed."""
+        found = self.checkpoints(seed).restore(lambda _: {"best": like})
+        if found is None or "best" not in found[1]:
+            raise ValueError(
+                f"seed {seed} has no checkpoint in {self.folder}; train it first, or "
+                "choose others with --config.train.seeds"
+            )
+        if not found[0].finished:
+            raise ValueError(
+                f"seed {seed} in {self.folder} is not trained to its end; run its "
+                "training command again, or choose others with --config.train.seeds"
+            )
+        return found[1]["best"]
+
+    def results(
+        self,
+        predictions: Mapping[str, Predictions],
+        facts: Mapping[str, Any] | None = None,
+    ) -> Results:
+        """The metrics of predictions with labels, by split."""
+        dataset = DATASETS[self.options.data.dataset]
+        figures, confusion = {}, {}
+        for name, made in predictions.items():
+            labels, preds = made.labels, made.seeds.values()
+            assert labels is not None
+            figures[name] = table.summarise(
+                [evaluate.metrics_of(dataset, pred, labels) for pred in preds]
+            )
+            if self.spec.classes:
+                counts = [metrics.confusion(pred, labels).tolist() for pred in preds]
+                confusion[name] = counts
+        return Results(
+            self.options.system,
+            self.options.data.dataset,
+            tuple(next(iter(predictions.values())).seeds),
+            figures,
+            facts or {},
+            self.spec.classes,
+            confusion,
+            predictions,
+        )
+
+    def labelled(self, split: Split, preds: Mapping[int, np.ndarray]) -> Predictions:
+        """Predictions with the ids and labels of their split."""
+        return Predictions(split.ids, preds, self.spec.classes, split.arrays["label"])
+
+    def _note_batches(self, splits: Mapping[str, feed.Source]) -> None:
+        """Says which splits are smaller than a batch of the recipe."""
+        wanted = self.options.plan[-1].batch_size
+        for name, source in splits.items():
+            if (size := self.batch_size(source)) < wanted:
+                self.say(
+                    f"{name}: in batches of {size} rows, not {wanted}: it has no more"
+                )
+
+
+def make(
+    options: Options,
+    folder: pathlib.Path,
+    spec: Spec,
+    *,
+    own: Corpus | None = None,
+    console: Console | None = None,
+) -> Run:
+    """The run of a recipe in a folder: its system, on the devices of the recipe."""
+    devices = parallel.find_devices(options.parallel.devices)
+    console = console or Console(quiet=not processes.is_first())
+    model = build(options, spec, text.encoder_of(options, folder))
+    return Run(options, folder, spec, model, devices, console, own)
+
+
+def _joined(found: Mapping[str, Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:
+    """{split: {seed: [N, ...]}} to {seed: all rows}."""
+    seeds = next(iter(found.values()))
+    return {s: np.concatenate([rows[s] for rows in found.values()]) for s in seeds}

@@ -1,0 +1,225 @@
+"""The pretrained encoder of a recipe (config.text): its word pieces, features and weights.
+
+A workdir keeps the encoder's config and tokenizer, so that a trained system
+reads new text without the folder that the weights came from.
+"""
+
+import functools
+import hashlib
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from msajax import encoders
+from msajax.data import parts, store, vocabulary
+from msajax.data.spec import Corpus, Split
+from msajax.encoders import Encoder, tokenize, tokenizer_files
+from msajax.models.base import Model
+from msajax.run import model_options
+from msajax.run.options import Options
+from msajax.train import step
+
+_PIECES = ("text_ids", "text_type")
+# Rows that the frozen encoder reads at once.
+_ROWS = 64
+# In the workdir, beside the config and the tokenizer of a frozen encoder.
+_SHA256 = "weights.sha256"
+# Raise it when the encoders' results change: older entries of the cache are then left.
+_VERSION = 1
+
+
+def find(options: Options, workdir: pathlib.Path | None) -> pathlib.Path:
+    """The folder with the encoder's config and tokenizer: the workdir's, once it has one."""
+    if workdir and (workdir / "encoder").is_dir():
+        return workdir / "encoder"
+    return encoders.locate(options.text.encoder)
+
+
+def keep(options: Options, workdir: pathlib.Path, words: tuple[str, ...] = ()) -> None:
+    """Copies the encoder's config and tokenizer, not its weights, or the vocabulary into the workdir."""
+    if words and not (workdir / vocabulary.FILE).exists():
+        vocabulary.write(words, workdir)
+    kept = workdir / "encoder"
+    if not options.text.encoder or kept.is_dir():
+        return
+    source = encoders.locate(options.text.encoder)
+    with parts.replacing(kept) as part:
+        part.mkdir()
+        if options.text.frozen:  # no checkpoint holds its weights
+            (part / _SHA256).write_text(encoders.fingerprint(source), "utf-8")
+        for name in ("config.json", *tokenizer_files.FILES):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, part / name)
+
+
+def number_words(
+    options: Options,
+    workdir: pathlib.Path,
+    corpus: Corpus,
+    words: tuple[str, ...] = (),
+) -> Corpus:
+    """A corpus with the words of its raw text by the run's vocabulary (config.text.vocabulary).
+
+    The vocabulary is that of the workdir, once it has one; else `words`; else that of
+    the run that this one starts from, whose embeddings go by it; else made of the corpus.
+    """
+    known = vocabulary.read(workdir) or words
+    if not known and options.init_from:
+        folder = pathlib.Path(options.init_from)
+        known = vocabulary.read(folder) or vocabulary.read(folder.parent)
+    known = known or vocabulary.build(corpus)
+    return vocabulary.encode(corpus, known, max_length=options.text.max_length)
+
+
+def encoder_of(options: Options, workdir: pathlib.Path | None) -> Encoder | None:
+    """The network that the system trains; None where it takes features.
+
+    Args:
+      options: of the run.
+      workdir: its folder; None where there is none.
+
+    Raises:
+      ValueError: the system needs one, or one of another kind.
+    """
+    wanted = model_options.encoder_kinds(options.system)
+    if not options.text.encoder or options.text.frozen:
+        if wanted and type(None) not in wanted:
+            raise ValueError(
+                f"{options.system} changes the text inside its encoder: set "
+                "config.text.encoder to a folder, an installed package or an id on the "
+                "hub, and config.text.frozen=False (optimizer groups can freeze layers)"
+            )
+        return None
+    folder = find(options, workdir)
+    encoder = encoders.read_config(folder)
+    if not isinstance(encoder, wanted):
+        kinds = [k.__name__.removesuffix("Config") for k in wanted]
+        raise ValueError(
+            f"{options.system} takes an encoder of type {' or '.join(kinds)}, but {folder} "
+            f"describes a {type(encoder).__name__.removesuffix('Config')}"
+        )
+    return encoder
+
+
+def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
+    """A corpus with the word pieces of the recipe's encoder, or its features where it is frozen.
+
+    Raises:
+      ValueError: there is no such encoder, or the corpus has no text for it.
+    """
+    folder, reading = find(options, workdir), options.text
+    # First of all: no file of a folder with another network reaches a tokenizer.
+    encoder = encoders.read_config(folder)
+    corpus = tokenize.word_pieces(
+        corpus,
+        folder,
+        network=encoders.tokenizer_facts(folder),
+        max_length=reading.max_length,
+        raw=reading.raw,
+        words=reading.words,
+    )
+    for name, split in corpus.splits.items():
+        arrays = split.arrays
+        try:
+            encoders.check_ids(encoder, arrays["text_ids"], arrays["text_type"])
+        except ValueError as error:
+            raise ValueError(f'in the split "{name}", {error}') from error
+    if not reading.frozen:
+        return corpus
+    features = _Features(encoders.locate(reading.encoder), encoder)
+    features.check(workdir)
+    splits = {}
+    for name, split in corpus.splits.items():
+        kept = {k: v for k, v in split.arrays.items() if k not in _PIECES}
+        arrays = {"text": features(split.arrays), **kept}
+        splits[name] = Split(split.ids, split.raw_text, arrays)
+    return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
+
+
+class _Features:
+    """The last hidden states of a frozen encoder, computed where the cache lacks them."""
+
+    def __init__(self, folder: pathlib.Path, config: Encoder):
+        self._folder, self._sha256 = folder, encoders.fingerprint(folder)
+        self._encode = functools.cache(lambda: _encode(folder, config))
+
+    def check(self, workdir: pathlib.Path) -> None:
+        """Refuses other weights than those that a run in the folder was trained on.
+
+        Raises:
+          ValueError: they are others.
+        """
+        known = workdir / "encoder" / _SHA256
+        if known.is_file() and known.read_bytes() != self._sha256.encode():
+            raise ValueError(
+                f"the weights in {self._folder} are not those that the run in {workdir} "
+                "was trained on: their content has changed; put the old ones back, or "
+                "train in another --workdir"
+            )
+
+    def __call__(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """{field: [N, L]} -> [N, L, D] float32, zeros on padding."""
+        digest = hashlib.sha256(repr((self._sha256, _VERSION)).encode())
+        fields = [arrays[name] for name in ("text_ids", "text_mask", "text_type")]
+        for x in fields:
+            digest.update(repr(x.shape).encode() + x.tobytes())
+        path = store.cache(None) / "features" / f"{digest.hexdigest()[:32]}.npz"
+        return store.kept(path, lambda: {"text": self._encode()(fields)})["text"]
+
+
+def _encode(
+    folder: pathlib.Path, config: Encoder
+) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """[ids, mask, segments], [N, L] each -> the encoder's last hidden state [N, L, D]."""
+    encoder = config.encoder(pooler=False)
+    ids = np.zeros((1, 2), np.int32)
+    run: Callable[..., Any] = functools.partial(encoder.init, train=False)
+    made = jax.eval_shape(lambda key: run(key, ids, mask=ids == 0), jax.random.key(0))
+    params, _ = encoders.load(folder, encoder, made["params"])
+    params = jax.device_put(params)
+
+    @jax.jit
+    def forward(params, ids, mask, segments):
+        apply: Callable[..., Any] = encoder.apply
+        options = dict(mask=mask, segments=segments, train=False)
+        return apply({"params": params}, ids, **options).last * mask[..., None]
+
+    def encode(fields: list[np.ndarray]) -> np.ndarray:
+        made = []
+        for start in range(0, len(fields[0]), _ROWS):
+            rows = [x[start : start + _ROWS] for x in fields]
+            filler = _ROWS - len(rows[0])  # one shape compiles once
+            rows = [np.pad(x, ((0, filler), (0, 0))) for x in rows]
+            made.append(jax.device_get(forward(params, *rows))[: _ROWS - filler])
+        return np.concatenate(made)
+
+    return encode
+
+
+def weights(
+    options: Options, model: Model
+) -> tuple[dict[str, np.ndarray], encoders.Report | None]:
+    """The pretrained ones among a system's initial parameters, by their flat paths.
+
+    Returns:
+      ({'encoder/...': array}, the report of what was read); ({}, None) for a
+      system without an encoder.
+    """
+    encoder = getattr(model, "encoder", None)
+    if encoder is None:
+        return {}, None
+    nested: Any = traverse_util.unflatten_dict(step.shapes(model).params, sep="/")
+    params = nested["encoder"]
+    network = encoder.encoder(pooler="pooler" in params)
+    loaded, report = encoders.load(
+        encoders.locate(options.text.encoder), network, params
+    )
+    flat: dict[str, Any] = traverse_util.flatten_dict(loaded, sep="/")
+    return {f"encoder/{k}": v for k, v in flat.items() if k not in report.missing}, (
+        report
+    )

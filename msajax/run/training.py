@@ -1,0 +1,216 @@
+"""Training of a run: every seed that is not finished, then the results of all."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from rich.console import Console
+
+import msajax
+from msajax import processes
+from msajax.data.spec import Corpus
+from msajax.report.results import Results
+from msajax.run import corpora, devices, init_from, run, saved, text, workdir
+from msajax.run.options import Options
+from msajax.run.run import Run
+from msajax.train import fit, log
+from msajax.train.plan import Book
+
+
+@contextlib.contextmanager
+def at_work(options: Options, folder: pathlib.Path) -> Iterator[Options]:
+    """Joins the run's processes, and holds its folder for them.
+
+    Args:
+      options: the recipe.
+      folder: of the run; made where it is missing.
+
+    Yields:
+      The options without the processes' addresses.
+
+    Raises:
+      ValueError: another run is at work there, or a process cannot be joined.
+    """
+    devices.set_up(options)
+    with contextlib.ExitStack() as stack:
+        options = stack.enter_context(devices.joined(options))
+        if processes.is_first():
+            stack.enter_context(workdir.locked(folder))
+            workdir.clean(folder)
+        yield options
+
+
+def train(
+    options: Options,
+    folder: pathlib.Path,
+    *,
+    own: Corpus | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    console: Console | None = None,
+) -> tuple[Run, Results | None]:
+    """Trains a recipe in a folder that is held, from where an earlier call stopped.
+
+    Args:
+      options: the recipe.
+      folder: of the run.
+      own: the corpus to train on, in place of the recipe's file.
+      stop: asked between two steps: whether to save and return.
+      console: to print to; the terminal, where it is not given.
+
+    Returns:
+      The run, whose options hold the seeds of all calls, and its results; None where it
+      was stopped.
+
+    Raises:
+      ValueError: the recipe or its data cannot be used, or the folder holds another run.
+    """
+    init_from.check(options)
+    made, corpus, data, hashes = _read(options, folder, own, console)
+    trainer = _Trainer(made, data)
+    # Only now: a recipe that cannot run does not take the folder.
+    with processes.first_alone("claim"):
+        options = workdir.claim(
+            folder,
+            options,
+            made.spec,
+            corpus.sha256,
+            hashes,
+            write_files=processes.is_first(),
+        )
+        text.keep(options, folder, corpus.vocabulary)
+    made = dataclasses.replace(made, options=options)
+    books = trainer.train(options.train.seeds, stop)
+    return made, None if books is None else _results(made, data, books, corpus)
+
+
+def _read(
+    options: Options,
+    folder: pathlib.Path,
+    own: Corpus | None,
+    console: Console | None,
+) -> tuple[Run, Corpus, fit.Data, dict[str, str]]:
+    """The run with its corpus on the devices, and the hashes of other files that it reads."""
+    with processes.first_alone("data"):  # it may convert them for all
+        corpus, hashes = corpora.training_corpus(options, folder, own)
+        others = corpora.phase_corpora(options, folder, corpus.vocabulary)
+    hashes |= {name: other.sha256 for name, other in others.items()}
+    processes.check_same("the recipe", saved.to_json(options))
+    processes.check_same("the data files", f"{corpus.sha256} {hashes}")
+    spec = corpora.make_spec(options, corpus)
+    made = run.make(options, folder, spec, own=own, console=console)
+    made.describe(corpus)
+    for note in made.model.notes:
+        made.say(f"{options.system}: {note}")
+    return made, corpus, made.on_devices(corpus, others), hashes
+
+
+class _Trainer:
+    """Compiled programs and initial values of a run's seeds; all that can be wrong is found when it is made."""
+
+    def __init__(self, made: Run, data: fit.Data):
+        self._run, self._data = made, data
+        self._at_once, seeds = made.seeds_at_once(), made.options.train.seeds
+        self._programs = functools.cache(self._make_programs)
+        self._programs(min(self._at_once, len(seeds)))
+        self._pretrained = made.initial()
+        self._taken = functools.cache(functools.partial(init_from.arrays, made))
+        _ = [self._taken(seed) for seed in seeds]
+
+    def train(
+        self, seeds: Sequence[int], stop: Callable[[], bool]
+    ) -> dict[int, Book] | None:
+        """The books of all seeds at their ends; None where it was stopped before."""
+        books = self._finished(seeds)
+        left = [seed for seed in seeds if seed not in books]
+        for i in range(0, len(left), self._at_once):
+            group = left[i : i + self._at_once]
+            books |= dict(zip(group, self._fit(group, stop), strict=True))
+            if any(processes.agree(stop())):
+                return None
+        return {seed: books[seed] for seed in seeds}
+
+    def _make_programs(self, seeds: int) -> list[fit.Program]:
+        """The phases of the recipe, for so many seeds at once."""
+        options = self._run.options
+        return [
+            fit.Program(
+                self._run.model,
+                phase,
+                self._data.dataset,
+                self._data.of(phase),
+                cycles=options.cycles,
+                seeds=seeds,
+                precision=options.precision,
+            )
+            for phase in options.plan
+        ]
+
+    def _finished(self, seeds: Sequence[int]) -> dict[int, Book]:
+        """The books of the seeds that are trained to their end."""
+        books = {}
+        for seed in seeds:
+            found = self._run.checkpoints(seed).restore(lambda _: {})
+            if found and found[0].finished:
+                books[seed] = found[0]
+                with contextlib.closing(_log(self._run, [seed])) as lines:
+                    lines.end([books[seed]])
+        return books
+
+    def _fit(self, seeds: Sequence[int], stop: Callable[[], bool]) -> list[Book]:
+        options = self._run.options
+        starts = [self._pretrained | self._taken(seed) for seed in seeds]
+        with contextlib.closing(_log(self._run, seeds)) as lines:
+            books = fit.fit(
+                self._run.model,
+                self._programs(len(seeds)),
+                self._data,
+                seeds=seeds,
+                initial=starts,
+                cycles=options.cycles,
+                checkpoints=[self._run.checkpoints(seed) for seed in seeds],
+                save_seconds=options.checkpoint.seconds,
+                log=lines,
+                interrupted=stop,
+            )
+            if all(book.finished for book in books):
+                lines.end(books)
+        return books
+
+
+def _log(made: Run, seeds: Sequence[int]) -> log.Log | log.Silent:
+    if not processes.is_first():
+        return log.Silent()
+    folders = {seed: made.folder / f"seed_{seed}" for seed in seeds}
+    return log.Log(folders, title=made.options.system, console=made.console)
+
+
+def _results(
+    made: Run, data: fit.Data, books: Mapping[int, Book], corpus: Corpus
+) -> Results:
+    """The figures on validation and test of the seeds that have any."""
+    stopped = {seed: book.stopped for seed, book in books.items() if book.stopped}
+    books = {seed: book for seed, book in books.items() if book.best is not None}
+    if not books:
+        raise ValueError(
+            "no seed had a finite validation figure: there is nothing to report"
+        )
+    splits = {name: data.splits[name] for name in ("valid", "test")}
+    preds: Mapping[str, Mapping[int, np.ndarray]]
+    preds = made.forward(splits, seeds=list(books))
+    select = made.options.plan[-1].select
+    facts = {
+        "epochs": [len(book.history) for book in books.values()],
+        "seconds": [round(book.seconds, 3) for book in books.values()],
+        "version": msajax.__version__,
+        "config_sha256": saved.sha256(made.options),
+        "data_sha256": corpus.sha256,
+        "checkpoint": (
+            "last epoch" if select == "last" else f"best epoch by validation {select}"
+        ),
+        "stopped": stopped,
+    }
+    predictions = {k: made.labelled(corpus.splits[k], v) for k, v in preds.items()}
+    return made.results(predictions, facts)

@@ -1,0 +1,151 @@
+"""Values checked against the type annotations of dataclasses: of recipes, JSON and the command line."""
+
+import ast
+import dataclasses
+import functools
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+
+from msajax.data.spec import suggest
+
+
+def make(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from plain values; dicts become the dataclasses of its fields.
+
+    Args:
+      kind: a dataclass. It checks the values that its types do not bound itself.
+      values: {field: value}; other fields have their defaults.
+      where: the start of a key in messages, 'config.train'.
+
+    Raises:
+      ValueError: an unknown field, or a value of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} is {values!r}, but must be a dict")
+    hints = hints_of(kind)
+    made = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise ValueError(f'unknown key "{name}" in {where}{suggest(name, hints)}')
+        key, hint = f"{where}.{name}", hints[name]
+        if dataclasses.is_dataclass(hint):
+            made[name] = value if isinstance(value, hint) else make(hint, value, key)  # type: ignore
+        else:
+            made[name] = convert(key, value, hint)
+    return kind(**made)
+
+
+@functools.cache
+def hints_of(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+
+
+def convert(key: str, value: Any, hint: Any) -> Any:
+    """A value as its type has it: lists become tuples, whole numbers floats.
+
+    Raises:
+      ValueError: it is of another type, or out of the type's bounds.
+    """
+    value = as_tuples(value)
+    if _is_tuple(hint) and not isinstance(value, tuple) and value is not None:
+        value = (value,)
+    try:
+        return _adapter(hint).validate_python(value, strict=True)
+    except pydantic.ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        raise ValueError(f"{key} is {value!r}, but {_told(found, hint)}") from error
+
+
+def parse(text: str, hint: Any) -> Any:
+    """The value that a text of the command line stands for.
+
+    Args:
+      text: a python literal, or bare words: 'text,audio' and '1,2,3' are tuples.
+      hint: the type of the key. Text stays as it is where the type is str.
+    """
+    if _is_tuple(hint) and "," in text and _literal(text) is text:
+        return tuple(_literal(part.strip()) for part in text.split(",") if part.strip())
+    value = _literal(text)
+    return text if hint is str and not isinstance(value, str) else value
+
+
+def as_tuples(value: Any) -> Any:
+    """A value with tuples in place of lists, at any depth."""
+    if isinstance(value, list | tuple):
+        return tuple(as_tuples(v) for v in value)
+    if isinstance(value, Mapping):
+        return {k: as_tuples(v) for k, v in value.items()}
+    return value
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _is_tuple(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple
+
+
+@functools.cache
+def _adapter(hint: Any) -> pydantic.TypeAdapter:
+    # JSON, as which options are saved, has neither infinity nor NaN.
+    return pydantic.TypeAdapter(hint, config={"allow_inf_nan": False})
+
+
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "True or False",
+    type(None): "None",
+}
+
+
+def described(hint: Any) -> str:
+    """A type in words: 'a whole number', '3 values, each a whole number'."""
+    origin, kinds = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return described(kinds[0])
+    if origin is typing.Literal:
+        names = ", ".join(map(str, kinds))
+        return f"one of {names}" if len(kinds) > 1 else names
+    if origin is Mapping:
+        return "a dict"
+    if origin is tuple and ... in kinds:
+        return f"values, each {described(kinds[0])}"
+    if origin is tuple:
+        each = [described(kind) for kind in kinds]
+        alike = len({*each}) == 1
+        return (
+            f"{len(kinds)} values, each {each[0]}" if alike else f"({', '.join(each)})"
+        )
+    if origin is not None:
+        return " or ".join(described(kind) for kind in kinds)
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+# Words for the bounds of pydantic's errors, and where their numbers are.
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def _told(found: Any, hint: Any) -> str:
+    """What a value must be, from the first thing that pydantic found."""
+    if found["type"] in _BOUNDS:
+        word, bound = _BOUNDS[found["type"]]
+        each = "each " if _is_tuple(hint) else ""
+        return f"{each}must be {word} {found['ctx'][bound]}"
+    finite = ", and finite" if found["type"] == "finite_number" else ""
+    return f"must be {described(hint)}{finite}"

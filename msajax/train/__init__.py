@@ -1,0 +1,1 @@
+"""The trainer: steps, epochs, validation, checkpoints; the same for every system."""

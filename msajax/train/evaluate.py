@@ -1,0 +1,141 @@
+"""Predictions and figures of a whole split in one dispatch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from msajax import metrics, parallel
+from msajax.data import loader
+from msajax.data.spec import MODALITIES, Dataset
+from msajax.train import feed
+
+Arrays = dict[str, jax.Array]
+
+
+def apply(model: Any, variables: Any, batch: Arrays, precision: str, **options: Any):
+    """`model.apply` computing in a precision.
+
+    Args:
+      model: the system.
+      variables: its float32 variables.
+      batch: float32 features, masks and labels.
+      precision: 'bfloat16' casts the parameters and the features; collections and
+        labels stay, and the blocks keep their norms and softmaxes in float32.
+      **options: of `model.apply`.
+    """
+    if precision == "bfloat16":
+        variables = variables | {"params": _half(variables["params"])}
+        batch = batch | _half({m: batch[m] for m in MODALITIES if m in batch})
+    return model.apply(variables, batch, **options)
+
+
+def make_forward(
+    model: Any,
+    devices: parallel.Devices,
+    *,
+    predict: str,
+    output: str = "pred",
+    loss: str = "",
+    seeds: int = 1,
+    precision: str = "float32",
+) -> Callable:
+    """Compiles the pass over a split.
+
+    Args:
+      model: the system.
+      devices: where it runs.
+      predict: method that returns a dict of arrays [B, ...].
+      output: the array of that dict to return.
+      loss: method of the loss; '' computes none (data without labels).
+      seeds: S, that the variables hold.
+      precision: as in `apply`.
+
+    Returns:
+      forward(variables, source, batch_size, progress) -> (pred, losses) on the
+      host: pred [S, N, ...] in the order of the split, losses [S]. The
+      variables have an axis [S] in front, and so has progress['lr_scale'].
+    """
+
+    def one(variables, batch, progress):
+        value, terms = jnp.zeros(()), {}
+        if loss:
+            options = dict(train=False, progress=progress, method=loss)
+            value, terms = apply(model, variables, batch, precision, **options)
+        # The loss of another method's phase may hand over other predictions.
+        pred = terms.get(output) if predict == "__call__" else None
+        if pred is None:
+            options = dict(train=False, method=predict)
+            pred = apply(model, variables, batch, precision, **options)[output]
+        return pred.astype(jnp.float32), value.astype(jnp.float32)
+
+    def split(variables, data, rows, part, progress, lr_scale):
+        def step(at):
+            choices = [
+                lambda d=d: one(variables, feed.take(d, at[0]), progress) for d in data
+            ]
+            return choices[0]() if len(data) == 1 else jax.lax.switch(at[1], choices)
+
+        progress = progress | {"lr_scale": lr_scale}
+        pred, losses = jax.lax.map(step, (rows, part))
+        # Every process and device gets all rows: [steps, b, ...] -> [steps, B, ...].
+        return parallel.gather(pred, dim=1), losses
+
+    in_axes = (0, None, None, None, None, 0)
+    passes = parallel.over_seeds(split, seeds, in_axes=in_axes)
+    runs = {
+        resident: parallel.compile(
+            passes,
+            devices,
+            in_axes=(None, None if resident else 0, 0, None, None, None),
+        )
+        for resident in (True, False)
+    }
+
+    def forward(variables, source: feed.Source, batch_size: int, progress):
+        # Training may have had another number of devices.
+        batch_size += -batch_size % len(devices)
+        batches = loader.ordered_batches(source.sizes, batch_size)
+        progress = dict(progress)
+        scale = progress.pop("lr_scale")
+        found = []
+        for chunk in source.chunks(batches, whole=True):
+            arguments = (chunk.data, chunk.rows, chunk.part, progress, scale)
+            found.append(jax.device_get(runs[source.resident](variables, *arguments)))
+        pred, losses = (np.concatenate(x, axis=1) for x in zip(*found, strict=True))
+        steps = len(batches.part)  # the last chunk may be filled up
+        counts = (batches.rows >= 0).sum(axis=1)
+        losses = np.average(losses[:, :steps], axis=1, weights=counts)
+        return feed.in_order(pred[:, :steps], batches, source), losses
+
+    return forward
+
+
+def metrics_of(
+    dataset: Dataset, pred: np.ndarray, labels: np.ndarray
+) -> dict[str, float]:
+    """A dataset's metrics of a split; all NaN where a prediction is not finite."""
+    if not np.isfinite(pred).all():
+        return dict.fromkeys(metric_names(dataset), float("nan"))
+    family, classes = dataset.metrics, dataset.classes
+    return metrics.evaluate(family, pred, labels, classes=classes)
+
+
+def metric_names(dataset: Dataset) -> tuple[str, ...]:
+    """Names of a dataset's metrics, in the order of the tables."""
+    return metrics.names(dataset.metrics, classes=dataset.classes)
+
+
+def improves(select: str, new: Mapping[str, float], best: float | None) -> bool:
+    """Whether the figure `select` of an epoch is better than the best so far."""
+    start = float("nan") if best is None else best
+    return bool(metrics.improves(select, new[select], start))
+
+
+def _half(tree: Any) -> Any:
+    def cast(x):
+        return x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x
+
+    return jax.tree.map(cast, tree)

@@ -1,0 +1,237 @@
+"""Optimizers: [(parameter regex, settings)] to one optax transform, and the schedules."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from msajax.data.spec import suggest
+
+_SCHEDULES = ("constant", "warmup_linear", "warmup_cosine", "plateau")
+_RULES = ("adam", "amsgrad", "adamw", "sgd")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """Settings of one phase's optimizer.
+
+    Attributes:
+      name: 'adam' (weight decay is coupled L2, as torch.optim.Adam's), 'amsgrad'
+        (the same with amsgrad=True), 'adamw' (decoupled) or 'sgd'.
+      learning_rate: peak learning rate.
+      weight_decay: L2 coefficient.
+      b1, b2, eps: Adam's.
+      clip_norm: largest global norm of the gradient; 0 leaves it alone.
+      clip_value: largest absolute value in the gradient; 0 leaves it alone.
+      schedule: 'constant', 'warmup_linear' (up, then down to 0),
+        'warmup_cosine', or 'plateau' (x plateau_factor after plateau_patience
+        epochs without a better validation figure, as ReduceLROnPlateau).
+      warmup: share of the phase's updates in which the rate rises.
+      groups: (regex, settings) pairs. The first regex that matches the whole
+        path of a parameter ('encoder/layer_0/kernel') gives it its own
+        learning_rate and weight_decay; None freezes it. Empty: one group.
+    """
+
+    name: str = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float = 0.0
+    clip_value: float = 0.0
+    schedule: str = "constant"
+    warmup: float = 0.0
+    plateau_patience: int = 10
+    plateau_factor: float = 0.1
+    groups: tuple[tuple[str, Mapping[str, float] | None], ...] = ()
+
+    def __post_init__(self):
+        for key, known in (("name", _RULES), ("schedule", _SCHEDULES)):
+            if (value := getattr(self, key)) not in known:
+                raise ValueError(
+                    f'unknown optimizer {key} "{value}"{suggest(value, known)}'
+                )
+        least_0 = ("learning_rate", "weight_decay", "clip_norm", "clip_value", "eps")
+        for key in (*least_0, "plateau_factor", "plateau_patience"):
+            if not getattr(self, key) >= 0:
+                raise ValueError(
+                    f"optimizer {key} is {getattr(self, key)}, but must be at least 0"
+                )
+        for key in ("b1", "b2"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(
+                    f"optimizer {key} is {getattr(self, key)}, but it is a share of the "
+                    "average before: give 0 or more and less than 1"
+                )
+        if not 0 <= self.warmup < 1:
+            raise ValueError(
+                f"optimizer warmup is {self.warmup}, but it is a share of the phase's "
+                "updates: give 0 or more and less than 1"
+            )
+        if self.warmup and not self.schedule.startswith("warmup"):
+            raise ValueError(
+                f'optimizer warmup is {self.warmup}, but the schedule "{self.schedule}" '
+                'has none; set schedule to "warmup_linear" or "warmup_cosine"'
+            )
+        for group in self.groups:
+            _check_group(group)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as a plain dict, for a config."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+def check_regex(what: str, regex: str) -> None:
+    """Refuses what is no regular expression.
+
+    Raises:
+      ValueError: says what is wrong with it.
+    """
+    try:
+        re.compile(regex)
+    except (re.error, TypeError) as error:
+        raise ValueError(f"{what} is {regex!r}, which is no regex: {error}") from error
+
+
+def assign(
+    optimizer: Optimizer, paths: Iterable[str], *, has_encoder: bool = True
+) -> dict[str, int | None]:
+    """Group of each parameter: its index in `optimizer.groups`, None where frozen.
+
+    Args:
+      optimizer: has the groups.
+      paths: of the parameters that a phase trains.
+      has_encoder: False passes over groups of a text encoder ("encoder/..."): a recipe
+        that fine-tunes also trains on features.
+
+    Raises:
+      ValueError: a parameter that no regex covers, or a regex that covers nothing.
+    """
+    paths = list(paths)
+    if not optimizer.groups:
+        return dict.fromkeys(paths, 0)
+    regexes = [re.compile(regex) for regex, _ in optimizer.groups]
+    found: dict[str, int | None] = {}
+    for path in paths:
+        group = next((i for i, r in enumerate(regexes) if r.fullmatch(path)), None)
+        if group is None:
+            raise ValueError(
+                f'no optimizer group covers the parameter "{path}"; add a group, for '
+                'example (".*", {}) at the end, or (regex, None) to freeze it'
+            )
+        found[path] = group
+    begin = dict.fromkeys(path.partition("/")[0] for path in paths)
+    for i, (regex, _) in enumerate(optimizer.groups):
+        absent = regex.startswith("encoder/") and not has_encoder
+        if i not in found.values() and not absent:
+            raise ValueError(
+                f'the optimizer group "{regex}" matches no parameter that an earlier '
+                f"group left. Parameters begin with {', '.join(begin)}"
+            )
+    frozen = {i for i, (_, settings) in enumerate(optimizer.groups) if settings is None}
+    return {path: None if i in frozen else i for path, i in found.items()}
+
+
+def build(
+    optimizer: Optimizer, groups: Mapping[str, int], *, updates: int, accumulate: int
+) -> optax.GradientTransformation:
+    """One transform over a flat dict of trained parameters.
+
+    Args:
+      optimizer: the settings.
+      groups: group of each parameter path, as `assign` returns it, frozen
+        parameters left out.
+      updates: number of updates in the phase, for the schedules.
+      accumulate: batches whose gradients are averaged into one update. (MMSA
+        sums them; Adam does not see the difference but for its weight decay.)
+
+    Returns:
+      A transform whose updates are to be added to the parameters.
+    """
+    rules = {}
+    for i in set(groups.values()):
+        own = (optimizer.groups[i][1] if optimizer.groups else None) or {}
+        rules[i] = _rule(dataclasses.replace(optimizer, groups=(), **own), updates)
+    clips = []
+    if optimizer.clip_value:
+        clips.append(optax.clip(optimizer.clip_value))
+    if optimizer.clip_norm:
+        clips.append(optax.clip_by_global_norm(optimizer.clip_norm))
+    transform = optax.chain(*clips, optax.partition(rules, dict(groups)))
+    if accumulate > 1:
+        transform = optax.MultiSteps(
+            transform, every_k_schedule=accumulate
+        ).gradient_transformation()
+    return transform
+
+
+def _rule(o: Optimizer, updates: int) -> optax.GradientTransformation:
+    decay = [optax.add_decayed_weights(o.weight_decay)] if o.weight_decay else []
+    rate = optax.scale_by_learning_rate(_schedule(o, updates))
+    if o.name == "sgd":
+        return optax.chain(*decay, rate)
+    scale = _scale_by_amsgrad if o.name == "amsgrad" else optax.scale_by_adam
+    adam = scale(b1=o.b1, b2=o.b2, eps=o.eps)
+    order = (adam, *decay) if o.name == "adamw" else (*decay, adam)
+    return optax.chain(*order, rate)
+
+
+class _AmsgradState(NamedTuple):
+    adam: Any
+    largest: Any
+
+
+def _scale_by_amsgrad(*, b1: float, b2: float, eps: float):
+    """Adam divided by the largest second moment so far, as torch.optim.Adam(amsgrad=True).
+
+    It keeps the largest before the correction of its bias, optax's after it: there
+    the first gradients, of which hardly any average exists, brake for good.
+    """
+    adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
+
+    def init(params: Any) -> _AmsgradState:
+        return _AmsgradState(adam.init(params), jax.tree.map(jnp.zeros_like, params))
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        moments: Any = adam.update(updates, state.adam, params)[1]
+        largest = jax.tree.map(jnp.maximum, state.largest, moments.nu)
+        first, second = (1 - b**moments.count for b in (b1, b2))
+        steps = jax.tree.map(
+            lambda m, v: m / first / (jnp.sqrt(v / second) + eps), moments.mu, largest
+        )
+        return steps, _AmsgradState(moments, largest)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _schedule(o: Optimizer, updates: int) -> optax.ScalarOrSchedule:
+    warmup = round(o.warmup * updates)
+    if o.schedule == "warmup_linear":
+        down = optax.linear_schedule(o.learning_rate, 0.0, max(updates - warmup, 1))
+    elif o.schedule == "warmup_cosine":
+        down = optax.cosine_decay_schedule(o.learning_rate, max(updates - warmup, 1))
+    else:  # A plateau scales the updates from outside: it depends on validation.
+        return o.learning_rate
+    up = optax.linear_schedule(0.0, o.learning_rate, max(warmup, 1))
+    return optax.join_schedules([up, down], [warmup])
+
+
+def _check_group(group: Any) -> None:
+    if not (isinstance(group, tuple) and len(group) == 2):
+        raise ValueError(
+            f"an optimizer group is {group!r}, but must be a pair (regex, settings), "
+            'for example (".*bias", {"weight_decay": 0.0}) or ("encoder/.*", None)'
+        )
+    regex, settings = group
+    check_regex("the regex of an optimizer group", regex)
+    unknown = set(settings or ()) - {"learning_rate", "weight_decay"}
+    if unknown:
+        raise ValueError(
+            f'optimizer group "{regex}" sets {sorted(unknown)}; a group may '
+            "set learning_rate and weight_decay"
+        )

@@ -1,0 +1,303 @@
+"""The training step and its compiled loop, for one seed or several, on one device or many.
+
+A step is a pure function of (state, batch, key, progress), so a run that was
+killed goes on from its last checkpoint to the same bits.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import traverse_util
+
+from msajax import parallel
+from msajax.data import loader
+from msajax.data.spec import Dataset, suggest
+from msajax.models.base import Model
+from msajax.train import evaluate, feed, optim
+from msajax.train.plan import Phase
+
+
+class State(NamedTuple):
+    """What a step maps to the next; parameters and collections are flat: {'a/b/kernel': array}.
+
+    Where several seeds train at once, every array has an axis of seeds in front.
+    """
+
+    params: dict[str, jax.Array]
+    collections: dict[str, jax.Array]
+    opt_state: dict[str, Any]  # by the phase's name
+
+
+def make_step(
+    model: Model,
+    phase: Phase,
+    transform: optax.GradientTransformation,
+    trained: set,
+    *,
+    precision: str = "float32",
+) -> Callable:
+    """The one training step: (state, batch, key, progress) -> (state, metrics)."""
+
+    def step(state: State, batch, key, progress):
+        frozen = {k: v for k, v in state.params.items() if k not in trained}
+        params = {k: v for k, v in state.params.items() if k in trained}
+        rngs = parallel.rngs(key, progress["step"])
+
+        def loss_of(params):
+            (loss, terms), updated = evaluate.apply(
+                model,
+                variables(state._replace(params=frozen | params)),
+                batch,
+                precision,
+                train=True,
+                progress=progress,
+                method=phase.loss,
+                mutable=sorted({path.split("/")[0] for path in state.collections}),
+                rngs=rngs,
+            )
+            terms = {k: v for k, v in terms.items() if k != "pred"}
+            return loss, (terms, traverse_util.flatten_dict(updated, sep="/"))
+
+        (loss, (terms, updated)), grads = jax.value_and_grad(loss_of, has_aux=True)(
+            params
+        )
+        grads = parallel.mean(grads)
+        updates, opt_state = transform.update(
+            grads, state.opt_state[phase.name], params
+        )
+        updates = jax.tree.map(lambda u: u * progress["lr_scale"], updates)
+        collections = {
+            path: updated[path].astype(old.dtype)
+            if _moves(phase, path, state.params, trained)
+            else old
+            for path, old in state.collections.items()
+        }
+        state = State(
+            params=frozen | optax.apply_updates(params, updates),  # pyright: ignore
+            collections=collections,
+            opt_state=state.opt_state | {phase.name: opt_state},
+        )
+        return state, {"loss": loss, **terms}
+
+    return step
+
+
+def make_loop(
+    step: Callable,
+    devices: parallel.Devices,
+    *,
+    steps: int,
+    total: int,
+    seeds: int = 1,
+    resident: bool = True,
+) -> Callable:
+    """Compiles many steps per dispatch.
+
+    Args:
+      step: made by `make_step`.
+      devices: where it runs.
+      steps: of an epoch.
+      total: steps of the phase, for progress['fraction'].
+      seeds: S, trained at once.
+      resident: whether a chunk's data are a whole split, which the seeds share.
+
+    Returns:
+      loop(state, *chunk, epoch, key, lr_scale, active) -> (state, {metric: [S,
+      steps of the chunk]}) that does the steps of a `feed.Chunk`. The state and
+      the key's data, lr_scale and active ([S]) have an axis of seeds in front; a
+      seed that is not active stays as it is.
+    """
+
+    def loop(state, data, rows, part, ends, epoch, key, lr_scale, active):
+        (first, count), key = ends, jax.random.wrap_key_data(key)
+
+        def one(state, i):
+            done = epoch * steps + first + i
+            progress = {"epoch": epoch, "step": done, "fraction": done / total}
+            progress["lr_scale"] = lr_scale
+            choices = [
+                lambda d=d: step(state, feed.take(d, rows[i]), key, progress)
+                for d in data
+            ]
+            if len(data) == 1:
+                return choices[0]()
+            return jax.lax.switch(part[i], choices)
+
+        def body(i, carry):
+            state, metrics = carry
+            new_state, new = one(state, i)
+            if seeds > 1:
+                new_state = select(active, new_state, state)
+            return new_state, {k: metrics[k].at[i].set(v) for k, v in new.items()}
+
+        _, shapes = jax.eval_shape(one, state, jnp.int32(0))
+        empty = {k: jnp.zeros(rows.shape[0], v.dtype) for k, v in shapes.items()}
+        return jax.lax.fori_loop(0, count, body, (state, empty))
+
+    data = None if resident else 0
+    by_seed = (0, data, 0, None, None, None, 0, 0, 0)
+    by_device = (None, data, 0, None, None, None, None, None, None)
+    loop = parallel.over_seeds(loop, seeds, in_axes=by_seed)
+    return parallel.compile(loop, devices, in_axes=by_device, donate=(0,))
+
+
+def select(active: jax.Array, new: Any, old: Any) -> Any:
+    """The new tree where `active` (a bool, or [S] with an axis of seeds in front), else the old."""
+
+    def leaf(new, old):
+        return jnp.where(
+            active.reshape(active.shape + (1,) * (new.ndim - active.ndim)), new, old
+        )
+
+    return jax.tree.map(leaf, new, old)
+
+
+class Program:
+    """A phase made ready to run: what it trains, its optimizer, its compiled passes.
+
+    Made once and run for every group of so many seeds.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        phase: Phase,
+        dataset: Dataset,
+        source: feed.Source,
+        *,
+        cycles: int,
+        seeds: int = 1,
+        precision: str = "float32",
+    ):
+        _check(model, phase, dataset)
+        devices = source.devices
+        parallel.check_batch_size(phase.batch_size, devices)
+        paths = shapes(model).params
+        groups = optim.assign(
+            phase.optimizer,
+            [k for k in paths if _trains(phase, k)],
+            has_encoder=any(k.startswith("encoder/") for k in paths),
+        )
+        groups = {k: group for k, group in groups.items() if group is not None}
+        if not groups:
+            raise ValueError(
+                f'phase "{phase.name}" trains nothing: the regex "{phase.train}" and the '
+                f"optimizer groups leave no parameter of {', '.join(paths)}"
+            )
+        order = (0, 0, 0, 0)
+        steps = len(
+            loader.epoch_batches(source.sizes, phase.batch_size, order=order).part
+        )
+        self.phase, self.steps = phase, steps
+        self.total = steps * phase.epochs * cycles
+        self._trained = set(groups)
+        self._transform = optim.build(
+            phase.optimizer,
+            groups,
+            updates=self.total // phase.accumulate,
+            accumulate=phase.accumulate,
+        )
+        step = make_step(
+            model, phase, self._transform, self._trained, precision=precision
+        )
+        self.loop = make_loop(
+            step,
+            devices,
+            steps=steps,
+            total=self.total,
+            seeds=seeds,
+            resident=source.resident,
+        )
+        self.forward = evaluate.make_forward(
+            model,
+            devices,
+            predict=phase.predict,
+            loss=phase.loss,
+            seeds=seeds,
+            precision=precision,
+        )
+
+    def init(self, params: dict[str, jax.Array]) -> Any:
+        """A fresh optimizer state over the parameters that the phase trains."""
+        return self._transform.init({k: params[k] for k in sorted(self._trained)})
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def init(model: Model, key: jax.Array) -> State:
+    """Initial parameters and collections of a system, without an optimizer state."""
+    made: Any = dict(model.init(key, model.spec.example(2), train=False))
+    params: Any = traverse_util.flatten_dict(made.pop("params"), sep="/")
+    collections: Any = traverse_util.flatten_dict(made, sep="/")
+    return State(params, collections, {})
+
+
+def shapes(model: Model) -> State:
+    """Shapes and dtypes of what `init` makes, without computing it."""
+    return jax.eval_shape(functools.partial(init, model), jax.random.key(0))
+
+
+def blank(model: Model) -> State:
+    """Zeros where `init` draws numbers, to read a checkpoint into."""
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes(model))
+
+
+def variables(state: State) -> dict[str, Any]:
+    """The nested variables of a state, for `Model.apply`."""
+    nested = traverse_util.unflatten_dict(state.collections, sep="/")
+    return {"params": traverse_util.unflatten_dict(state.params, sep="/"), **nested}
+
+
+def _trains(phase: Phase, path: str) -> bool:
+    return re.fullmatch(phase.train, path) is not None
+
+
+def _moves(phase: Phase, path: str, params: dict, trained: set) -> bool:
+    """Whether a phase updates a collection's leaf: with the parameters of its module."""
+    _, *module, leaf = path.split("/")
+    prefix = "".join(f"{name}/" for name in module)
+    beside = [k for k in params if k.startswith(prefix)]
+    if beside:
+        return any(k in trained for k in beside)
+    return _trains(phase, prefix + leaf)
+
+
+def _check(model: Model, phase: Phase, dataset: Dataset) -> None:
+    for method in (phase.loss, phase.predict):
+        if not callable(getattr(model, method, None)):
+            known = [m for m in dir(type(model)) if m.endswith(("loss", "pred"))]
+            raise ValueError(
+                f'phase "{phase.name}" names the method "{method}", which '
+                f"{type(model).__name__} does not have{suggest(method, known)}"
+            )
+    if phase.data != "train":
+        _check_unlabelled(model, phase)
+    figures = ("loss", "last", *evaluate.metric_names(dataset))
+    if phase.select not in figures:
+        raise ValueError(
+            f'unknown metric "{phase.select}" in select{suggest(phase.select, figures)}'
+        )
+
+
+def _check_unlabelled(model: Model, phase: Phase) -> None:
+    batch = model.spec.example(2)
+    batch = {k: x for k, x in batch.items() if not k.startswith("label")}
+    progress = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
+    options: Any = dict(method=phase.loss, train=True, progress=progress)
+    try:
+        jax.eval_shape(
+            lambda key, batch: model.init(key, batch, **options),
+            jax.random.key(0),
+            batch,
+        )
+    except KeyError as error:
+        raise ValueError(
+            f'phase "{phase.name}" trains on {phase.data}, whose labels are not read, but '
+            f"its loss {phase.loss} takes {error}; leave the phase's data away, or give a "
+            "loss that needs no labels"
+        ) from None

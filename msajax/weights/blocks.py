@@ -1,0 +1,127 @@
+"""Rules for the blocks of `msajax.nn`, from the names that PyTorch's modules give them.
+
+Each takes the prefix of the module in the state dict and the path of ours
+(without 'params/').
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from msajax.weights.table import Rule, copy, reverse, stack
+
+# torch.nn.BatchNorm counts its updates; nothing reads the count.
+BATCHES = r".*\.num_batches_tracked"
+# Buffers of MulT's encoder that hold a version number and a device.
+ENCODER_BUFFERS = r"(.*\.)?(version|embed_positions\._float_tensor)"
+
+
+def linear(torch: str, ours: str) -> Iterator[Rule]:
+    """torch.nn.Linear to `Linear` or nn.Dense."""
+    yield reverse(f"{torch}.weight", f"params/{ours}/kernel")
+    yield copy(f"{torch}.bias", f"params/{ours}/bias")
+
+
+def layer_norm(torch: str, ours: str) -> Iterator[Rule]:
+    """torch.nn.LayerNorm to `LayerNorm`."""
+    yield copy(f"{torch}.weight", f"params/{ours}/scale")
+    yield copy(f"{torch}.bias", f"params/{ours}/bias")
+
+
+def batch_norm(torch: str, ours: str) -> Iterator[Rule]:
+    """torch.nn.BatchNorm1d to `BatchNorm`; its count of batches is `BATCHES`."""
+    yield from layer_norm(torch, ours)
+    yield copy(f"{torch}.running_mean", f"batch_stats/{ours}/mean")
+    yield copy(f"{torch}.running_var", f"batch_stats/{ours}/var")
+
+
+def lstm(torch: str, ours: str, layers: int = 1) -> Iterator[Rule]:
+    """torch.nn.LSTM to `LSTM`, whose one bias is the sum of the two there."""
+    for i in range(layers):
+        leaf = f"params/{ours}/layer_{i}"
+        yield reverse(f"{torch}.weight_ih_l{i}", f"{leaf}/kernel")
+        yield reverse(f"{torch}.weight_hh_l{i}", f"{leaf}/recurrent_kernel")
+        names = [f"{torch}.bias_{kind}_l{i}" for kind in ("ih", "hh")]
+        yield _summed(names, f"{leaf}/bias")
+
+
+def _summed(names: Iterable[str], leaf: str) -> Rule:
+    """The one bias of our LSTM, the sum of the two there."""
+    return Rule(leaf, tuple(names), np.add, lambda gradient: (gradient, gradient))
+
+
+def recurrent(torch: str, ours: str, cell: str) -> Iterator[Rule]:
+    """A bidirectional torch.nn.LSTM or GRU of one layer to `Recurrent`."""
+    for ending, direction in (("", "forward"), ("_reverse", "backward")):
+        leaf = f"params/{ours}/{direction}"
+        names = [f"{torch}.bias_{kind}_l0{ending}" for kind in ("ih", "hh")]
+        yield reverse(f"{torch}.weight_ih_l0{ending}", f"{leaf}/kernel")
+        yield reverse(f"{torch}.weight_hh_l0{ending}", f"{leaf}/recurrent_kernel")
+        if cell == "lstm":
+            yield _summed(names, f"{leaf}/bias")
+        else:
+            yield copy(names[0], f"{leaf}/bias")
+            yield copy(names[1], f"{leaf}/recurrent_bias")
+
+
+def attention(torch: str, ours: str, heads: int) -> Iterator[Rule]:
+    """torch.nn.MultiheadAttention to `MultiHeadAttention`."""
+
+    def read(weight):  # [3 D, D] -> [D, 3, H, D/H]
+        width = weight.shape[0] // (3 * heads)
+        return np.moveaxis(weight.reshape(3, heads, width, -1), -1, 0)
+
+    def write(kernel):
+        return np.moveaxis(kernel, 0, -1).reshape(-1, kernel.shape[0])
+
+    yield copy(f"{torch}.in_proj_weight", f"params/{ours}/kernel", read, write)
+    yield copy(
+        f"{torch}.in_proj_bias",
+        f"params/{ours}/bias",
+        lambda bias: bias.reshape(3, heads, -1),
+        np.ravel,
+    )
+    yield from linear(f"{torch}.out_proj", f"{ours}/out")
+
+
+def crossmodal_encoder(
+    torch: str, ours: str, *, layers: int, heads: int
+) -> Iterator[Rule]:
+    """MulT's TransformerEncoder to `CrossmodalEncoder`; prefixes end in a separator or are ''."""
+
+    def layer(i: int) -> Iterator[Rule]:
+        source, leaf = f"{torch}layers.{i}", f"{ours}layers"
+        yield from attention(f"{source}.self_attn", f"{leaf}/attention", heads)
+        yield from layer_norm(f"{source}.layer_norms.0", f"{leaf}/attention_norm")
+        yield from layer_norm(f"{source}.layer_norms.1", f"{leaf}/feed_forward_norm")
+        yield from linear(f"{source}.fc1", f"{leaf}/fc1")
+        yield from linear(f"{source}.fc2", f"{leaf}/fc2")
+
+    yield from stack(layer(i) for i in range(layers))
+    yield from layer_norm(f"{torch}layer_norm", f"{ours}norm")
+
+
+def subnet(torch: str, ours: str) -> Iterator[Rule]:
+    """MMSA's SubNet to `SubNet`."""
+    yield from batch_norm(f"{torch}.norm", f"{ours}/norm")
+    for i in (1, 2, 3):
+        yield from linear(f"{torch}.linear_{i}", f"{ours}/linear_{i}")
+
+
+def text_subnet(torch: str, ours: str) -> Iterator[Rule]:
+    """MMSA's TextSubNet to `TextSubNet`."""
+    yield from lstm(f"{torch}.rnn", f"{ours}/lstm")
+    yield from linear(f"{torch}.linear_1", f"{ours}/linear")
+
+
+def subnets() -> Iterator[Rule]:
+    """The three subnetworks that TFN, LMF and LF-DNN share."""
+    yield from text_subnet("text_subnet", "subnets/text")
+    yield from subnet("audio_subnet", "subnets/audio")
+    yield from subnet("video_subnet", "subnets/vision")
+
+
+def post_fusion() -> Iterator[Rule]:
+    """The three layers after the fusion of TFN and LF-DNN."""
+    for i in (1, 2, 3):
+        yield from linear(f"post_fusion_layer_{i}", f"post_fusion_{i}")

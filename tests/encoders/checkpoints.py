@@ -1,0 +1,79 @@
+"""Small random checkpoints, and folders of them."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax import serialization, traverse_util
+
+from msajax.encoders import hf_config
+from msajax.weights import bert, xlnet
+
+_BERT = {
+    **{"vocab_size": 30, "hidden_size": 12, "num_hidden_layers": 2},
+    **{"num_attention_heads": 3, "intermediate_size": 20, "hidden_act": "gelu"},
+    **{"max_position_embeddings": 10, "type_vocab_size": 2, "layer_norm_eps": 1e-12},
+    **{"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
+    **{"pad_token_id": 0},
+}
+_XLNET = {
+    **{"vocab_size": 30, "d_model": 12, "n_layer": 2, "n_head": 3, "d_inner": 20},
+    **{"ff_activation": "gelu", "layer_norm_eps": 1e-12, "dropout": 0.1},
+}
+
+
+class Checkpoint:
+    """A random one.
+
+    Attributes:
+      facts: config.json's contents.
+      encoder: ours.
+      params: its parameters.
+      state: the same by the names of PyTorch.
+    """
+
+    def __init__(self, kind, **changes):
+        read, table = (
+            (hf_config.xlnet, xlnet.table)
+            if kind == "xlnet"
+            else (hf_config.bert, bert.table)
+        )
+        self.facts = {"model_type": kind, **(_XLNET if kind == "xlnet" else _BERT)}
+        self.facts |= changes
+        self.encoder = read(self.facts).encoder()
+        rng = np.random.default_rng(0)
+        self.params = jax.tree.map(
+            lambda leaf: rng.normal(size=leaf.shape).astype(np.float32),
+            empty(self.encoder),
+        )
+        arrays = table(self.encoder).arrays({"params": self.params})
+        self.state = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
+
+
+def empty(encoder):
+    """Shapes of an encoder's parameters, as zeros."""
+    ids = jnp.zeros((1, 2), int)
+    tree = jax.eval_shape(
+        lambda key: encoder.init(key, ids, mask=ids == 0, train=False),
+        jax.random.key(0),
+    )
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree["params"])
+
+
+def write(folder, facts=None, *, state=None, params=None):
+    """Writes a folder: config.json, model.safetensors, flax_model.msgpack as given."""
+    folder.mkdir(exist_ok=True, parents=True)
+    if facts is not None:
+        (folder / "config.json").write_text(json.dumps(facts))
+    if state is not None:
+        safetensors.numpy.save_file(state, folder / "model.safetensors")
+    if params is not None:
+        path = folder / "flax_model.msgpack"
+        path.write_bytes(serialization.msgpack_serialize(params))
+    return folder
+
+
+def flat(tree):
+    return traverse_util.flatten_dict(tree, sep="/")

@@ -1,0 +1,184 @@
+"""Options: every check, with the nearest right name; they are never changed once made."""
+
+import dataclasses
+
+import pytest
+
+from msajax import models
+from msajax.run import recipe, saved
+from msajax.run.options import DataOptions, Options, TextOptions, TrainOptions
+from msajax.train.optim import Optimizer
+
+DEMO = "lf_dnn:demo"
+
+
+@pytest.mark.parametrize(
+    "key,text,message",
+    [
+        ("train.batchsize", "1", 'unknown key "batchsize" in config.train; did you mean "batch_size"?'),
+        ("trian.epochs", "1", 'unknown key "trian" in config; did you mean "train"?'),
+        ("train.epochs.x", "1", 'unknown key "x" in config.train.epochs'),
+        ("model.text_outt", "1", 'unknown key "text_outt" in config.model; did you mean "text_out"?'),
+        ("model.spec", "1", 'unknown key "spec" in config.model. Known: audio_dropout'),
+        ("model.encoder", "1", 'unknown key "encoder" in config.model. Known: audio_dropout'),
+        ("optimizer.clip", "1", 'unknown key "clip" in config.optimizer; did you mean "clip_norm"?'),
+        ("train", "1", "config.train is a group. Known: accumulate, batch_size"),
+        ("model", "1", "config.model is a group. Known: audio_dropout"),
+        ("system", "tnf", 'unknown system "tnf"; did you mean "tfn"?'),
+        ("precision", "float16", "config.precision is 'float16', but must be one of float32, bfloat16"),
+        ("deterministic", "1", "config.deterministic is 1, but must be True or False"),
+        ("cycles", "0", "config.cycles is 0, but must be above 0"),
+        ("epochs_scale", "0", "config.epochs_scale is 0, but must be above 0"),
+        ("epochs_scale", "1e999", "config.epochs_scale is inf, but must be a number, and finite"),
+        ("init_parameters", "(", "config.init_parameters is '(', which is no regex"),
+        ("data.dataset", "mosy", 'unknown dataset "mosy"; did you mean "mosi"?'),
+        ("data.dims", "1,x,2", "config.data.dims is (1, 'x', 2), but must be values, each a whole number"),
+        ("data.dims", "0,1,2", "config.data.dims is (0, 1, 2), but each must be above 0"),
+        ("data.dims", "1,2", "config.data.dims is (1, 2); give three numbers (text, audio, vision), or ()"),
+        ("data.lengths", "50,", "config.data.lengths is (50,); give three numbers"),
+        ("data.modalities", "text,smell", "config.data.modalities is ('text', 'smell'); give some of text, audio, vision"),
+        ("data.modalities", "()", "config.data.modalities is (); give some of"),
+        ("data.truncate", "yes", "config.data.truncate is 'yes', but must be True or False"),
+        ("data.buckets", "0", "config.data.buckets is 0, but must be above 0"),
+        ("data.on_device", "maybe", "config.data.on_device is 'maybe', but must be one of auto, always, never"),
+        ("data.weak", "2", "config.data.weak is 2, but must be at most 1"),
+        ("data.seed", "-1", "config.data.seed is -1, but must be at least 0"),
+        ("data.split", "0.5,0.5", "config.data.split is (0.5, 0.5); give the shares of train, valid and test"),
+        ("data.fraction", "0", "config.data.fraction is 0.0; give a share of the training rows"),
+        ("text.max_length", "0", "config.text.max_length is 0, but must be above 0"),
+        ("text.max_length", f"1{30 * '0'}", "but must be below 2147483648"),
+        ("text.frozen", "True", "config.text.frozen is set, but config.text.encoder names no encoder"),
+        ("text.raw", "True", "config.text.raw is set, but config.text.encoder names no encoder"),
+        ("text.words", "True", "config.text.words is set, but config.text.encoder names no encoder"),
+        ("text.encoder", "x", "lf_dnn takes text features and trains no encoder; set config.text.frozen=True"),
+        ("text.vocabulary", "True", "config.text.vocabulary is set, but lf_dnn learns no embedding of words"),
+        ("train.epochs", "many", "config.train.epochs is 'many', but must be a whole number"),
+        ("train.epochs", "1.5", "config.train.epochs is 1.5, but must be a whole number"),
+        ("train.epochs", "0", "config.train.epochs is 0, but must be above 0"),
+        ("train.batch_size", "None", "config.train.batch_size is None, but must be a whole number"),
+        ("train.accumulate", "0", "config.train.accumulate is 0, but must be above 0"),
+        ("train.patience", "-1", "config.train.patience is -1, but must be at least 0"),
+        ("train.seeds", "()", "config.train.seeds is (); give at least one seed"),
+        ("train.seeds", "1,1", "config.train.seeds is (1, 1); give at least one seed, each a different whole number"),
+        ("train.seeds", "-1", "config.train.seeds is (-1,), but each must be at least 0"),
+        ("train.seeds", "4294967296", "config.train.seeds is (4294967296,), but each must be at most 4294967295"),
+        ("train.seeds", "True", "config.train.seeds is (True,), but must be values, each a whole number"),
+        ("train.seeds_at_once", "0", "config.train.seeds_at_once is 0, but must be above 0"),
+        ("train.seeds_at_once", "all", "config.train.seeds_at_once is 'all', but must be a whole number or auto"),
+        ("parallel.devices", "-1", "config.parallel.devices is -1, but must be at least 0"),
+        ("checkpoint.seconds", "-1", "config.checkpoint.seconds is -1, but must be at least 0"),
+        ("checkpoint.seconds", "1e999", "config.checkpoint.seconds is inf, but must be a number, and finite"),
+        ("optimizer.name", "adm", 'unknown optimizer name "adm"; did you mean "adam'),
+        ("optimizer.schedule", "constnt", 'unknown optimizer schedule "constnt"; did you mean "constant"?'),
+        ("optimizer.learning_rate", "-1.0", "learning_rate is -1.0, but must be at least 0"),
+        ("optimizer.learning_rate", "1e999", "config.optimizer.learning_rate is inf, but must be a number, and finite"),
+        ("optimizer.groups", "3", "config.optimizer.groups is (3,), but must be values, each (text, a dict or None)"),
+        ("model.hidden_dims", "1,2", "config.model.hidden_dims is (1, 2); give 3 values: (128, 16, 128)"),
+        ("model.hidden_dims", "1.5,2,3", "config.model.hidden_dims is (1.5, 2, 3), but must be 3 values, each a whole number"),
+        ("model.hidden_dims", "0,2,3", "config.model.hidden_dims is (0, 2, 3); give 1 to 65536"),
+        ("model.text_out", "100000", "config.model.text_out is 100000; give 0 to 65536"),
+        ("model.audio_dropout", "1.5", "config.model.audio_dropout is 1.5; a dropout rate is at least 0, below 1"),
+        ("model.class_weights", "None,", "config.model.class_weights is (None,), but must be values, each a number"),
+        ("model.criterion", "mes", 'unknown criterion "mes"; did you mean "mse"?'),
+        ("phases", "3", "config.phases is (3,), but must be values, each a dict"),
+        ("phases", "({'epoch': 1},)", 'unknown key "epoch" in config.phases[0]; did you mean "epochs"?'),
+        ("phases", "({}, {'name': 'b', 'epochs': '1'})", "config.phases[1].epochs is '1', but must be a whole number"),
+        ("phases", "({'epochs': 0},)", 'phase "main": epochs is 0, but must be at least 1'),
+        ("phases", "({}, {})", "config.phases has a name twice: main, main"),
+        ("phases", "({'train': '('},)", "phase \"main\": train is '(', which is no regex"),
+        ("phases", "({'optimizer': 3},)", "config.phases[0].optimizer is 3, but must be a dict"),
+        ("phases", "({'optimizer': {'lr': 1}},)", 'unknown key "lr" in config.phases[0].optimizer. Known: b1'),
+    ],
+)  # fmt: skip
+def test_wrong_values_say_what_is_right(key, text, message):
+    with pytest.raises(ValueError) as error:
+        recipe.load(DEMO, [(key, text)])
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "made,message",
+    [
+        (lambda: TextOptions(vocabulary=True, encoder="x"), "vocabulary and config.text.encoder are both set"),
+        (lambda: TrainOptions(seeds=(2, 2)), "config.train.seeds is (2, 2); give at least one seed"),
+        (lambda: Options(system="lf_dnn", phases=(3,)), "config.phases[0] is 3; give a dict, for example dict("),  # pyright: ignore
+        (lambda: DataOptions(dataset="mosy"), 'did you mean "mosi"?'),
+        (lambda: Options(system="lf_dnn", model={"dim": 1}), 'unknown key "dim" in config.model'),
+        (
+            lambda: Options(
+                system="text_only",
+                data=DataOptions(modalities=("audio",)),
+                text=TextOptions(encoder="x"),
+            ),
+            'config.text.encoder is set, but config.data.modalities lacks "text"',
+        ),
+        (
+            lambda: Options(
+                system="text_only",
+                data=DataOptions(modalities=("audio",)),
+                text=TextOptions(vocabulary=True),
+            ),
+            'config.text.vocabulary is set, but config.data.modalities lacks "text"',
+        ),
+    ],
+)  # fmt: skip
+def test_options_check_themselves_however_they_are_made(made, message):
+    with pytest.raises(ValueError) as error:
+        made()
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("system", models.names())
+def test_the_defaults_of_a_system_are_options(system):
+    """A default that its own type or bounds refuse could not be named in a recipe."""
+    from msajax.run import model_options
+
+    defaults = {k: default for k, (_, default) in model_options.fields(system).items()}
+    assert Options(system=system, model=defaults).model == defaults
+
+
+def test_nothing_changes_options_after_they_are_made():
+    options = recipe.load(DEMO)
+    before = saved.to_json(options)
+    for section, key in (("", "system"), ("train", "epochs"), ("optimizer", "b1")):
+        node = getattr(options, section) if section else options
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(node, key, 3)
+    changes = {"train.epochs": 3, "model.text_out": 5, "phases": ({"name": "a"},)}
+    changed = recipe.change(options, changes)
+    assert (changed.train.epochs, changed.model["text_out"]) == (3, 5)
+    assert [phase.name for phase in changed.plan] == ["a"]
+    assert saved.to_json(options) == before
+    assert [phase.name for phase in options.plan] == ["main"]
+
+
+def test_options_share_nothing_with_what_they_are_made_of():
+    model, rule = {"text_out": 5}, {"learning_rate": 0.1}
+    phases = [{"name": "a", "optimizer": rule}]
+    options = Options(system="lf_dnn", model=model, phases=tuple(phases))
+    before = saved.to_json(options)
+    model["text_out"], rule["learning_rate"] = 7, 0.2
+    phases[0]["name"] = "b"
+    assert saved.to_json(options) == before
+    assert (
+        options.plan[0].name == "a" and options.plan[0].optimizer.learning_rate == 0.1
+    )
+
+
+def test_phases_inherit_from_train_and_optimizer():
+    phases = (dict(name="a", epochs=2), dict(name="b", optimizer=dict(name="sgd")))
+    changes = {"train.epochs": 7, "optimizer.learning_rate": 0.5, "phases": phases}
+    a, b = recipe.change(recipe.load(DEMO), changes).plan
+    assert (a.epochs, b.epochs) == (2, 7)
+    assert a.optimizer == Optimizer(learning_rate=0.5)
+    assert b.optimizer == Optimizer(name="sgd", learning_rate=0.5)
+
+
+def test_all_phases_are_shortened_at_once():
+    pairs = [("epochs_scale", "0.1"), ("train.epochs", "4")]
+    short, whole = recipe.load("cormult:demo", pairs), recipe.load("cormult:demo")
+    # 100 epochs of the evaluator's own, and 4 of config.train.
+    assert {phase.name: phase.epochs for phase in short.plan} == {"mce": 10, "fuse": 1}
+    assert [phase.epochs for phase in whole.plan] == [100, 30]
+    changed, _ = saved.differences(short, whole)
+    assert changed == "epochs_scale: 1.0 -> 0.1"

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from msajax.encoders import hf_config
+from tools import torch_parity
+from tools.parity.case import read_case
+
+BERT = dict(
+    vocab_size=30,
+    hidden_size=12,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=20,
+    max_position_embeddings=10,
+    type_vocab_size=2,
+    layer_norm_eps=1e-12,
+    hidden_act="gelu",
+    hidden_dropout_prob=0.1,
+    attention_probs_dropout_prob=0.1,
+    pad_token_id=0,
+)
+XLNET = dict(
+    vocab_size=30,
+    d_model=12,
+    n_layer=2,
+    n_head=3,
+    d_inner=20,
+    ff_activation="gelu",
+    layer_norm_eps=1e-12,
+    dropout=0.1,
+)
+
+
+@pytest.mark.parametrize("model", ["bert", "xlnet", "mag_gate", "bert_mag", "cm_bert"])
+def test_reference_numbers(shared, model):
+    (folder,) = (shared / "golden" / model).iterdir()
+    rows = torch_parity.compare(read_case(folder))
+    assert len(rows) > 10
+    assert [row for row in rows if not row.ok] == []
+
+
+def test_a_bert():
+    config = hf_config.bert({**BERT, "transformers_version": "4.0"})
+    assert (config.hidden_size, config.padding_position) == (12, None)
+
+
+@pytest.mark.parametrize(
+    "config,facts", [(hf_config.bert, BERT), (hf_config.xlnet, XLNET)]
+)
+def test_messages_are_short(config, facts):
+    name = "hidden_act" if config is hf_config.bert else "d_head"
+    with pytest.raises(ValueError, match=name) as error:
+        config(facts | {name: "x\x1b" * 9999})
+    assert len(str(error.value)) < 300 and str(error.value).isprintable()
+
+
+def test_a_roberta_counts_from_its_padding():
+    config = hf_config.bert({**BERT, "model_type": "roberta", "pad_token_id": 0})
+    assert (config.padding_position, config.max_length) == (0, 9)
+    config = hf_config.bert({**BERT, "model_type": "roberta", "pad_token_id": 1})
+    assert (config.padding_position, config.max_length) == (1, 8)
+    assert hf_config.bert({**BERT, "model_type": "bert"}).max_length == 10
+
+
+@pytest.mark.parametrize(
+    "config,facts,changes,message",
+    [
+        (
+            hf_config.bert,
+            BERT,
+            {"hidden_act": "swish"},
+            r"hidden_act='swish'.*gelu_new",
+        ),
+        (hf_config.bert, BERT, {"position_embedding_type": "relative_key"}, "absolute"),
+        (hf_config.bert, BERT, {"is_decoder": True}, "is_decoder=True"),
+        (hf_config.bert, BERT, {"hidden_size": "12"}, r"hidden_size \('12'\)"),
+        (hf_config.bert, BERT, {"num_attention_heads": 5}, "5 attention heads"),
+        (
+            hf_config.bert,
+            BERT,
+            {"model_type": "roberta", "pad_token_id": None},
+            r"pad_token_id \(None\)",
+        ),
+        *(
+            (
+                hf_config.bert,
+                BERT,
+                {"model_type": "roberta", "pad_token_id": pad},
+                words,
+            )
+            for pad, words in (
+                *((True, r"pad_token_id \(True\)"), (-1, r"pad_token_id \(-1\)")),
+                (9, "max_position_embeddings is 10, .*pad_token_id 9"),
+            )
+        ),
+        (hf_config.xlnet, XLNET, {"d_model": 9}, "d_model is 9, .*even width"),
+        (hf_config.xlnet, XLNET, {"attn_type": "uni"}, "attn_type='uni'"),
+        (hf_config.xlnet, XLNET, {"clamp_len": 100}, "clamp_len=100"),
+        (hf_config.xlnet, XLNET, {"d_head": 5}, "d_head=5"),
+    ],
+)
+def test_settings_that_are_not_supported(config, facts, changes, message):
+    with pytest.raises(ValueError, match=message):
+        config(facts | changes)
+
+
+@pytest.mark.parametrize(
+    "config,facts", [(hf_config.bert, BERT), (hf_config.xlnet, XLNET)]
+)
+def test_a_setting_that_is_missing(config, facts):
+    with pytest.raises(ValueError, match=r"vocab_size \('missing'\)"):
+        config({k: v for k, v in facts.items() if k != "vocab_size"})
+
+
+def test_old_files_lack_what_has_a_default():
+    names = ("layer_norm_eps", "hidden_act", "attention_probs_dropout_prob")
+    made = hf_config.bert({k: v for k, v in BERT.items() if k not in names})
+    assert (made.layer_norm_eps, made.hidden_act) == (1e-12, "gelu")
+    assert made.vocab_size == BERT["vocab_size"]
+
+
+def test_a_changed_weight_shows(shared):
+    (folder,) = (shared / "golden" / "xlnet").iterdir()
+    case = read_case(folder)
+    name = "param/layer.1.rel_attn.r_r_bias"
+    case.arrays[name] = case.arrays[name] + np.float32(0.01)
+    wrong = {row.name for row in torch_parity.compare(case) if not row.ok}
+    assert "out/left/last_hidden_state" in wrong
+    assert "out/left/hidden_states/1" not in wrong

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from msajax import parallel
+from msajax.train import evaluate, feed
+
+
+class Recorded:
+    """In place of a system: knows which methods ran."""
+
+    def __init__(self, gives_pred):
+        self.gives_pred, self.methods = gives_pred, []
+
+    def apply(self, variables, batch, *, train, method, progress=None):
+        assert not train
+        self.methods.append(method)
+        if method in ("__call__", "teacher"):
+            return {"pred": batch["x"] * variables}
+        terms = {"pred": batch["x"] * variables} if self.gives_pred else {}
+        return batch["x"].sum() + progress["fraction"], terms
+
+
+@pytest.mark.parametrize(
+    ("gives_pred", "loss", "methods"),
+    [
+        (True, "loss", ["loss"]),
+        (False, "loss", ["loss", "__call__"]),
+        (True, "", ["__call__"]),
+    ],
+)
+def test_a_loss_that_gives_the_predictions_is_the_only_pass(gives_pred, loss, methods):
+    model = Recorded(gives_pred)
+    devices = parallel.find_devices(1)
+    forward = evaluate.make_forward(model, devices, predict="__call__", loss=loss)
+    part = {"x": np.array([1.0, 10.0, 100.0], np.float32), "index": np.arange(3)}
+    source = feed.source([part], devices, resident=True)
+    progress = {"fraction": np.float32(0.5), "lr_scale": np.ones(1, np.float32)}
+    variables, progress = parallel.replicate((np.float32([2]), progress), devices)
+    pred, losses = forward(variables, source, 2, progress)
+    np.testing.assert_array_equal(pred, [[2, 20, 200]])
+    # Batches of two rows and one, each with the loss x + 0.5; the filler repeats x = 1.
+    np.testing.assert_allclose(losses, [(2 * 11.5 + 101.5) / 3 if loss else 0])
+    assert model.methods == methods
+
+
+def test_another_method_is_asked_itself():
+    model = Recorded(gives_pred=True)
+    devices = parallel.find_devices(1)
+    forward = evaluate.make_forward(model, devices, predict="teacher", loss="loss")
+    part = {"x": np.ones(2, np.float32), "index": np.arange(2)}
+    source = feed.source([part], devices, resident=True)
+    progress = {"fraction": np.float32(0.5), "lr_scale": np.ones(1, np.float32)}
+    variables, progress = parallel.replicate((np.float32([2]), progress), devices)
+    forward(variables, source, 2, progress)
+    assert model.methods == ["loss", "teacher"]

@@ -1,0 +1,163 @@
+"""Optimizers against hand-written numpy, and the errors of parameter groups."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from msajax.train import optim
+from msajax.train.optim import Optimizer
+
+PATHS = ("encoder/kernel", "encoder/bias", "head/kernel")
+
+
+def run(optimizer, grads, *, start=1.0, updates=10, accumulate=1):
+    """Values of one parameter after each gradient."""
+    params = {"w": jnp.full((2,), start)}
+    transform = optim.build(optimizer, {"w": 0}, updates=updates, accumulate=accumulate)
+    state, values = transform.init(params), []
+    for g in grads:
+        step, state = transform.update({"w": jnp.full((2,), g)}, state, params)
+        params = jax.tree.map(jnp.add, params, step)
+        values.append(float(params["w"][0]))
+    return values
+
+
+def numpy_adam(
+    grads, *, lr, decay, coupled, amsgrad=False, w=1.0, b1=0.9, b2=0.999, eps=1e-8
+):
+    # torch.optim.Adam adds decay * w to the gradient, AdamW shrinks w by lr * decay.
+    m = v = largest = 0.0
+    values = []
+    for t, g in enumerate(grads, 1):
+        g = g + decay * w if coupled else g
+        w = w if coupled else w * (1 - lr * decay)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        largest = max(largest, v) if amsgrad else v
+        w -= lr * (m / (1 - b1**t)) / (np.sqrt(largest / (1 - b2**t)) + eps)
+        values.append(w)
+    return values
+
+
+@pytest.mark.parametrize("name,coupled", [("adam", True), ("adamw", False)])
+def test_adam_decays_weights_as_pytorch(name, coupled):
+    grads = [0.3, -0.2, 0.05, 0.4]
+    found = run(Optimizer(name=name, learning_rate=0.1, weight_decay=0.5), grads)
+    wanted = numpy_adam(grads, lr=0.1, decay=0.5, coupled=coupled)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_amsgrad_keeps_the_largest_second_moment_as_pytorch():
+    # So that the second moment falls soon: b2 is small.
+    grads = [0.05, 0.4, 0.02, -0.03, 0.01]
+    settings = dict(learning_rate=0.1, weight_decay=0.05, b2=0.5)
+    wanted = dict(lr=0.1, decay=0.05, coupled=True, b2=0.5)
+    found = run(Optimizer(name="amsgrad", **settings), grads)
+    amsgrad = numpy_adam(grads, amsgrad=True, **wanted)
+    np.testing.assert_allclose(found, amsgrad, rtol=1e-5)
+    assert np.abs(np.array(found) - numpy_adam(grads, **wanted)).max() > 1e-3
+
+
+def test_sgd():
+    found = run(Optimizer(name="sgd", learning_rate=0.1, weight_decay=0.5), [1.0])
+    np.testing.assert_allclose(found, [1 - 0.1 * (1.0 + 0.5)], rtol=1e-6)
+
+
+def test_clip_by_value_then_by_norm():
+    sgd = dict(name="sgd", learning_rate=1.0)
+    assert run(Optimizer(**sgd, clip_value=0.25), [3.0]) == [0.75]
+    # Norm of (3, 3) is 4.243: clipped to 1, each entry is 1/sqrt(2).
+    found = run(Optimizer(**sgd, clip_norm=1.0), [3.0])
+    np.testing.assert_allclose(found, [1 - 2**-0.5], rtol=1e-6)
+
+
+def test_accumulation_averages_the_gradients():
+    found = run(Optimizer(name="sgd", learning_rate=1.0), [0.2, 0.4], accumulate=2)
+    np.testing.assert_allclose(found, [1.0, 0.7], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "schedule,rates",
+    [
+        ("constant", [1, 1, 1, 1, 1, 1, 1, 1]),
+        ("plateau", [1, 1, 1, 1, 1, 1, 1, 1]),
+        ("warmup_linear", [0, 0.5, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]),
+        (
+            "warmup_cosine",
+            [0, 0.5] + [(1 + np.cos(np.pi * i / 6)) / 2 for i in range(6)],
+        ),
+    ],
+)
+def test_schedules(schedule, rates):
+    warmup = 0.25 if schedule.startswith("warmup") else 0.0
+    settings = dict(name="sgd", learning_rate=1.0, schedule=schedule, warmup=warmup)
+    optimizer = Optimizer(**settings)
+    values = run(optimizer, [1.0] * 8, start=0.0, updates=8)
+    np.testing.assert_allclose(-np.diff([0.0, *values]), rates, atol=1e-6)
+
+
+def test_groups_have_their_own_rates_and_freeze():
+    optimizer = Optimizer(
+        name="sgd",
+        learning_rate=1.0,
+        groups=((".*bias", None), ("encoder/.*", {"learning_rate": 0.1}), (".*", {})),
+    )
+    groups = optim.assign(optimizer, PATHS)
+    assert groups == {"encoder/kernel": 1, "encoder/bias": None, "head/kernel": 2}
+    trained = {k: g for k, g in groups.items() if g is not None}
+    params = {k: jnp.ones(2) for k in trained}
+    transform = optim.build(optimizer, trained, updates=1, accumulate=1)
+    step, _ = transform.update(params, transform.init(params), params)
+    np.testing.assert_allclose(step["encoder/kernel"], [-0.1, -0.1], rtol=1e-6)
+    np.testing.assert_allclose(step["head/kernel"], [-1.0, -1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "groups,message",
+    [
+        (
+            (("encoder/.*", {}),),
+            'no optimizer group covers the parameter "head/kernel"',
+        ),
+        (((".*", {}), ("head/.*", {})), 'group "head/.*" matches no parameter'),
+        (((".*", {"lr": 1.0}),), r"sets \['lr'\]; a group may set learning_rate"),
+    ],
+)
+def test_wrong_groups_are_errors(groups, message):
+    with pytest.raises(ValueError, match=message):
+        optim.assign(Optimizer(groups=groups), PATHS)
+
+
+def test_groups_of_an_encoder_that_is_not_there_are_passed_over():
+    optimizer = Optimizer(groups=(("encoder/.*", {}), (".*", {})))
+    found = optim.assign(optimizer, ["head/kernel"], has_encoder=False)
+    assert found == {"head/kernel": 1}
+    optimizer = Optimizer(groups=(("encoder/bais", {}), (".*", {})))
+    with pytest.raises(ValueError, match="begin with encoder, head"):
+        optim.assign(optimizer, PATHS)
+
+
+def test_unknown_names_are_errors():
+    with pytest.raises(
+        ValueError, match='unknown optimizer name "adm"; did you mean "adam"'
+    ):
+        Optimizer(name="adm")
+    with pytest.raises(ValueError, match='unknown optimizer schedule "step"'):
+        Optimizer(schedule="step")
+
+
+@pytest.mark.parametrize(
+    "settings,message",
+    [
+        (dict(learning_rate=-1.0), "learning_rate is -1.0, but must be at least 0"),
+        (dict(clip_norm=float("nan")), "clip_norm is nan, but must be at least 0"),
+        (
+            dict(schedule="warmup_linear", warmup=1.5),
+            "warmup is 1.5, but it is a share",
+        ),
+        (dict(warmup=0.1), 'warmup is 0.1, but the schedule "constant" has none'),
+    ],
+)
+def test_values_out_of_range_are_errors(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Optimizer(**settings)

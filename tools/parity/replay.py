@@ -1,0 +1,179 @@
+"""Our side of a case: a reference's inputs through our module, with its weights."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from msajax.data.spec import MODALITIES, Spec
+from msajax.models.base import Batch, Model
+from msajax.weights import template
+from msajax.weights.table import Table
+from tools.parity.case import Case
+
+# Our outputs by the names that MMSA gives them.
+_FEATURES = {
+    "Feature_t": "text",
+    "Feature_a": "audio",
+    "Feature_v": "vision",
+    "Feature_f": "fusion",
+    "M": "pred",
+    **{m[0].upper(): f"pred_{m}" for m in MODALITIES},
+}
+
+# A case runs once: compiling fast matters more than running fast.
+COMPILER = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+
+
+class Run(NamedTuple):
+    """One forward and backward pass.
+
+    Attributes:
+      features: outputs, by the names that MMSA gives them.
+      loss: a scalar.
+      terms: of the loss.
+      gradients: of the loss, a tree like the parameters; None if not asked for.
+      collections: all others after the pass, captured intermediates among them.
+    """
+
+    features: dict[str, jax.Array]
+    loss: jax.Array
+    terms: dict[str, jax.Array]
+    gradients: Any
+    collections: dict[str, Any]
+
+
+def padded_batch(
+    text: np.ndarray, audio: np.ndarray, vision: np.ndarray, labels: np.ndarray
+) -> Batch:
+    """A batch as a reference sees it that knows no lengths: all steps real, all rows valid.
+
+    Args:
+      text, audio, vision: [B, L, D] float32.
+      labels: [B, 1] float32, or [B] integer classes.
+    """
+    sequences = dict(zip(MODALITIES, (text, audio, vision), strict=True))
+    masks = {f"{m}_mask": np.ones(x.shape[:2], bool) for m, x in sequences.items()}
+    rows = len(labels)
+    batch = {
+        **sequences,
+        **masks,
+        "label": labels.reshape(rows),
+        "index": np.arange(rows, dtype=np.int32),
+        "valid": np.ones(rows, bool),
+    }
+    return {name: jnp.asarray(array) for name, array in batch.items()}
+
+
+def averaged_batch(case: Case) -> Batch:
+    """The batch of MMSA's systems on averaged audio and vision, as the sequences behind the averages."""
+    inputs = case.group("in/")
+    audio, vision = (
+        inputs.get(f"{name}_sequence", inputs[name]) for name in ("audio", "vision")
+    )
+    return padded_batch(inputs["text"], audio, vision, inputs["labels"])
+
+
+def spec_of(batch: Batch, outputs: int = 1) -> Spec:
+    """The spec of such a batch; with more than one output, that of a classification."""
+    classes = tuple(f"class {i}" for i in range(outputs)) if outputs > 1 else ()
+    (lt, dt), (la, da), (lv, dv) = (batch[m].shape[1:] for m in MODALITIES)
+    return Spec(
+        dims=(dt, da, dv),
+        lengths=(lt, la, lv),
+        num_train=len(batch["label"]),
+        label_range=None if classes else (-3.0, 3.0),
+        classes=classes,
+    )
+
+
+def run(
+    model: Model,
+    variables: dict[str, Any],
+    batch: Batch,
+    *,
+    train: bool = False,
+    differentiate: bool = True,
+    capture: type[nn.Module] | tuple[type[nn.Module], ...] = (),
+    epoch: int = 0,
+) -> Run:
+    """Runs a system that draws no random numbers.
+
+    Args:
+      model: padded, without dropout.
+      variables: its variables.
+      batch: fits model.spec.
+      train: BatchNorm on batch statistics.
+      differentiate: compute gradients.
+      capture: submodules of these types leave their outputs in the collection
+        'intermediates'.
+      epoch: that the loss is told.
+    """
+    others = jax.tree.map(jnp.asarray, {**variables})
+    del others["params"]
+
+    def captured(module: nn.Module, method: str) -> bool:
+        return method == "__call__" and (
+            module.name is None or isinstance(module, capture)
+        )
+
+    def loss_of(params):
+        (loss, terms), after = model.apply(
+            {"params": params, **others},
+            batch,
+            train=train,
+            progress={"epoch": epoch},
+            method="loss",
+            mutable=[*others, "intermediates"],
+            capture_intermediates=captured,
+        )
+        return loss, (terms, after)
+
+    def compute(params):
+        if differentiate:
+            return jax.value_and_grad(loss_of, has_aux=True)(params)
+        return loss_of(params), None
+
+    run_once = jax.jit(compute, compiler_options=COMPILER)
+    (loss, (terms, after)), gradients = run_once(variables["params"])
+    (outputs,) = after["intermediates"]["__call__"]
+    features = {
+        name: outputs[ours] for name, ours in _FEATURES.items() if ours in outputs
+    }
+    return Run(features, loss, terms, gradients, after)
+
+
+def eval_and_train(
+    case: Case, model: Model, table: Table, batch: Batch
+) -> dict[str, Any]:
+    """Results of a system with BatchNorm, by the names in a case.
+
+    Args:
+      case: has the weights.
+      model: padded, without dropout.
+      table: of the model.
+      batch: fits model.spec.
+
+    Returns:
+      'out/<mode>/<feature>', 'loss/<mode>/total' and 'grad/<mode>/<torch name>'
+      for the modes 'eval' and 'train', and 'out/train_after/<torch name>'.
+    """
+    variables = table.variables(
+        case.group("param/"), template(model, batch, train=False)
+    )
+    results: dict[str, Any] = {}
+    for mode in ("eval", "train"):
+        result = run(model, variables, batch, train=mode == "train")
+        gradients = table.arrays({"params": result.gradients})
+        results |= {f"out/{mode}/{k}": v for k, v in result.features.items()}
+        results |= {f"grad/{mode}/{k}": v for k, v in gradients.items()}
+        results[f"loss/{mode}/total"] = result.loss
+        if mode == "train":
+            after = table.arrays({"batch_stats": result.collections["batch_stats"]})
+            results |= {f"out/train_after/{k}": v for k, v in after.items()}
+    return results
