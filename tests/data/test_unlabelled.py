@@ -76,7 +76,7 @@ def test_the_unsupervised_file(samples, write):
 
 
 def test_supervised_training_leaves_them_out(samples, write):
-    corpus = unlabelled.drop(read_mixed(samples, write))
+    corpus = unlabelled.drop(read_mixed(samples, write), advise=True)
     assert list(corpus.splits) == ["train", "valid", "test"]
     assert "labelled" not in corpus.splits["train"].arrays
     assert corpus.notes == (
