@@ -8,7 +8,7 @@ import pytest
 # It opens a file, as a run does its lock, prints, and ends by a number of its own.
 WORK = """
 import pathlib, sys
-from msajax import program
+from msajax.run import program
 program.start()
 path = pathlib.Path(sys.argv[1]) / "file"
 with open(path, "w") as file:
@@ -49,7 +49,7 @@ def test_lost_output_loses_no_work(tmp_path, shell):
 
 NOISE = """
 import asyncio, logging, sys, warnings
-from msajax import program
+from msajax.run import program
 program.start()
 from absl.logging import get_absl_logger
 logger = get_absl_logger()

@@ -12,7 +12,7 @@ from msajax.run import signals
 # It writes a file, then is in C for minutes.
 BUSY = """
 import hashlib, pathlib, sys
-from msajax import signals
+from msajax.run import signals
 from msajax.data import parts
 signals.watch()
 with parts.replacing(pathlib.Path(sys.argv[1]) / "a") as part:
@@ -42,7 +42,7 @@ def test_a_signal_ends_a_long_call_and_leaves_nothing(tmp_path, number):
 
 HEARING = """
 import threading
-from msajax import signals
+from msajax.run import signals
 signals.watch()
 heard = threading.Event()
 with signals.heard_by(lambda number: (print(number), heard.set())):

@@ -220,4 +220,4 @@ def test_a_run_has_a_process_of_its_own(tmp_path, capfd):
     (entry,) = table.read_list([LF_DNN], None, [])
     entry = entry._replace(recipe="nowhere.py")
     assert table.train(entry, tmp_path) == 1
-    assert 'no recipe "nowhere.py"' in capfd.readouterr().err
+    assert 'no recipe file "nowhere.py"' in capfd.readouterr().err
