@@ -130,10 +130,10 @@ def fit(
     """
     if isinstance(seeds, int):
         raise ValueError(f"seeds is {seeds}; give each of them: seeds=(1, 2, 3)")
-    wanted = recipe.change(_options(what, data), options)
-    changes: dict[str, Any] = {"train.seeds": tuple(seeds)} if len(seeds) else {}
+    changes = dict(options)
+    changes |= {"train.seeds": tuple(seeds)} if len(seeds) else {}
     changes |= {"train.epochs": epochs} if epochs else {}
-    wanted = recipe.change(wanted, changes)
+    wanted = recipe.change(_options(what, data), changes)
     if data is not None and wanted.data.path:
         raise ValueError(
             f"config.data.path is {wanted.data.path!r}, and a corpus is given as well; "

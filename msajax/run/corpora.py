@@ -61,7 +61,9 @@ def read_corpus(
     if labels and not with_unlabelled:
         corpus = unlabelled.drop(corpus, advise=advise)
     if other is None:
-        corpus = splits.first(divided(data, corpus), data.fraction)
+        if data.split:
+            corpus = splits.divide(corpus, data.split, seed=data.seed)
+        corpus = splits.first(corpus, data.fraction)
     if options.text.vocabulary:
         return text.number_words(options, folder, corpus, words)
     if not options.text.encoder:
@@ -75,11 +77,6 @@ def _check_dataset(name: str, corpus: Corpus) -> None:
             f"the recipe is for the data set {name}, but the corpus was read as "
             f'{corpus.dataset}; read it with dataset="{name}", or take another recipe'
         )
-
-
-def divided(data: DataOptions, corpus: Corpus) -> Corpus:
-    """A corpus whose rows are divided anew, where the options ask for it."""
-    return splits.divide(corpus, data.split, seed=data.seed) if data.split else corpus
 
 
 def _read(data: DataOptions, path: str | None, *, labels: bool) -> Corpus:
