@@ -22,11 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# What srun and mpirun tell a process of the number of all. A shell that sbatch or
-# salloc started, whose processes stand alone, has none of them.
-_LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-# And of its own number.
-_RANKS = ("OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+from msajax import launcher
 
 
 @contextlib.contextmanager
@@ -51,14 +47,14 @@ def joined(
     Raises:
       ValueError: the values do not fit each other.
     """
-    launched = any(int(os.environ.get(name, 1)) > 1 for name in _LAUNCHERS)
+    launched = launcher.is_one_of_several()
     _check(coordinator, num_processes, process_id, launched)
     if num_processes == 1 or not (num_processes or launched):
         yield
         return
-    address, rank = coordinator, process_id if num_processes else _rank()
+    address, rank = coordinator, process_id if num_processes else launcher.rank()
     if not coordinator:
-        address, rank = _launchers_address(patience)
+        address, rank = launcher.meeting_place(patience)
     if rank == 0:
         _check_free(address)
     print(
@@ -68,10 +64,8 @@ def joined(
     )
     # It would hear SIGTERM in place of msajax.signals.
     jax.config.update("jax_enable_preemption_service", False)
-    if launched and coordinator and "OMPI_COMM_WORLD_SIZE" in os.environ:
-        # JAX asks a variable that Open MPI 5 no longer has.
-        num_processes = int(os.environ["OMPI_COMM_WORLD_SIZE"])
-        process_id = int(os.environ["OMPI_COMM_WORLD_RANK"])
+    if launched and coordinator and (told := launcher.size_and_rank_of_mpirun()):
+        num_processes, process_id = told
     jax.distributed.initialize(
         coordinator or None,
         num_processes or None,
@@ -274,30 +268,6 @@ def _of_each(value: int) -> np.ndarray:
     return multihost_utils.process_allgather(np.asarray(value)).reshape(-1)
 
 
-def _rank() -> int:
-    """The number that the launcher gives this process."""
-    return int(next(filter(None, map(os.environ.get, _RANKS)), 0))
-
-
-def _launchers_address(patience: int) -> tuple[str, int]:
-    """Where the launcher lets the processes meet, and the number of this one."""
-    given = os.environ.get("JAX_COORDINATOR_ADDRESS")
-    try:  # JAX has no public name for what `initialize` asks
-        from jax._src.clusters import ClusterEnv
-
-        address, _, rank, _ = ClusterEnv.auto_detect_unset_distributed_params(
-            given, None, None, None, None, patience
-        )
-    except (ImportError, AttributeError, TypeError):  # of another version
-        return "an address that the launcher gives", -1
-    if address is None or rank is None:
-        raise ValueError(
-            "this launcher does not tell where process 0 is; give config.parallel."
-            "coordinator=HOST:PORT, the machine of process 0 and a free port there"
-        )
-    return address, rank
-
-
 def _check_free(address: str) -> None:
     """Refuses a port that another program has: JAX's runtime would end without a word."""
     port = int(address.rpartition(":")[2])
@@ -315,18 +285,12 @@ def _check_free(address: str) -> None:
 
 
 def _check(coordinator: str, count: int, number: int, launched: bool) -> None:
-    host, _, port = coordinator.rpartition(":")
-    if coordinator and not (host and port.isdigit() and 0 < int(port) < 65536):
+    if coordinator and not launcher.is_address(coordinator):
         raise ValueError(
             f'config.parallel.coordinator is "{coordinator}"; give HOST:PORT, the machine '
             "of process 0 and a free port there"
         )
-    if (
-        launched
-        and not (coordinator or count)
-        and "OMPI_COMM_WORLD_SIZE" in os.environ
-        and "OMPI_MCA_orte_hnp_uri" not in os.environ
-    ):
+    if launched and not (coordinator or count or launcher.tells_where_to_meet()):
         raise ValueError(
             "this mpirun does not tell where process 0 is (Open MPI 4 does); give "
             "config.parallel.coordinator=HOST:PORT, the machine of process 0 and a free port"
