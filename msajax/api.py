@@ -208,7 +208,7 @@ def _options(what: str | Options | Model, data: Corpus | None) -> Options:
         )
     if data is None:
         raise ValueError("a system needs data to train on: fit(model, corpus)")
-    system = models.name_of(type(what))
+    system = what.system()
     if getattr(what, "encoder", None) is not None:
         raise ValueError(
             f"{system} has a pretrained encoder, whose weights a recipe names: "

@@ -31,10 +31,6 @@ _OUT = "out of range"
 _FEW = "rows, under a batch of"
 _LARGEST_CLASS = 5  # of IEMOCAP; scores are fractions, or go below 0
 _WORDS = "words"  # text without features
-_UNLABELLED = (
-    "rows without labels alone: train on them beside a file that has labels, "
-    "--config.data.path=LABELLED --config.data.unlabelled={}"
-)
 _EXAMPLES = """examples:
   python tools/check_data.py unaligned_50.pkl
   python tools/check_data.py mine.npz --dataset mosei
@@ -73,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
         for note in corpus.notes:
             print(f"note: {note}")
         if corpus.splits.keys() == {columns.UNLABELLED}:
-            print(_UNLABELLED.format(args.file))
+            advice = unlabelled.ADVICE.format(args.file)
+            print(f"rows without labels alone: {advice}")
         else:
             _recipes(corpus)
     except (ValueError, OSError) as error:

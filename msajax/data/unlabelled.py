@@ -14,6 +14,12 @@ from msajax.data.errors import DataError
 from msajax.data.formats.columns import UNLABELLED
 from msajax.data.spec import Corpus, Split
 
+# What to do with a file that has rows without labels alone.
+ADVICE = (
+    "train on its rows beside a file that has labels: "
+    "--config.data.path=LABELLED --config.data.unlabelled={}"
+)
+
 
 def drop(corpus: Corpus, *, advise: bool = False) -> Corpus:
     """The corpus without the split of rows that have no labels; a note says how many.

@@ -32,10 +32,5 @@ def get(name: str) -> type[Model]:
     return system
 
 
-def name_of(system: type[Model]) -> str:
-    """The name by which `get` finds a system."""
-    return system.__module__.removeprefix(f"{__name__}.").partition(".")[0]
-
-
 def _within(member: type, module: str) -> bool:
     return f"{member.__module__}.".startswith(f"{module}.")

@@ -52,6 +52,11 @@ class Model(nn.Module):
             )
         super().__post_init__()
 
+    @classmethod
+    def system(cls) -> str:
+        """The name of the system: that of its file or package in `msajax.models`."""
+        return cls.__module__.removeprefix("msajax.models.").partition(".")[0]
+
     @property
     def fixed_length(self) -> bool:
         """Whether what the system computes depends on the padded length.

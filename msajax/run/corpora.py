@@ -21,8 +21,7 @@ from msajax.run.saved import OWN_ROWS
 
 # What to do about a file with these splits alone.
 _SPLITS: dict[tuple[str, ...], str] = {
-    (columns.UNLABELLED,): "; train on its rows beside a file that has labels: "
-    "--config.data.path=LABELLED --config.data.unlabelled=FILE",
+    (columns.UNLABELLED,): f"; {unlabelled.ADVICE.format('FILE')}",
     ("train",): "; --config.data.split=0.7,0.15,0.15 divides its rows",
 }
 

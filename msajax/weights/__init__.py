@@ -29,9 +29,7 @@ def table_of(model: Any) -> Table:
     Raises:
       ValueError: there is no table of the system; names those that have one.
     """
-    # A system's module, or the package that it is in, has its name.
-    name = type(model).__module__.removeprefix("msajax.models.").partition(".")[0]
-    return _module(name).table(model)
+    return _module(model.system()).table(model)
 
 
 def reference_form(system: str) -> dict[str, Any]:
