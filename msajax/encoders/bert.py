@@ -132,7 +132,7 @@ class Bert(nn.Module):
                 f"{ids.shape[1]} tokens, but the encoder has positions for "
                 f"{self.config.max_length}; prepare the text with that max_length"
             )
-        x = _Embeddings(self.config, self.dtype, name="embeddings")(
+        x = Embeddings(self.config, self.dtype, name="embeddings")(
             ids, mask, segments, train=train
         )
         dtype = self.dtype or x.dtype
@@ -141,46 +141,53 @@ class Bert(nn.Module):
         )
         pooled = None
         if self.pooler:
-            pooled = _Pooler(dtype, name="pooler")(hidden[-1])
+            pooled = Pooler(dtype, name="pooler")(hidden[-1])
         return Encoded(hidden, pooled)
 
 
-def _dense(features: int, dtype: Any, name: str) -> nn.Dense:
+def dense(features: int, dtype: Any, name: str) -> nn.Dense:
+    """A layer with BERT's initial values."""
     return nn.Dense(features, dtype=dtype, kernel_init=INIT, name=name)
 
 
-def _layer_norm(config: BertConfig, dtype: Any) -> nn.LayerNorm:
+def layer_norm(config: Any, dtype: Any) -> nn.LayerNorm:
+    """The norm of every block, by BERT's name."""
     return nn.LayerNorm(
         config.layer_norm_eps, dtype=dtype, use_fast_variance=False, name="LayerNorm"
     )
 
 
-class _Embeddings(nn.Module):
-    config: BertConfig
+def positions(mask: jax.Array, padding_position: int | None) -> jax.Array:
+    """Rows of the table of positions, [B or 1, L]: from 0, or of real tokens alone, after that of padding."""
+    if padding_position is None:
+        return jnp.arange(mask.shape[1])[None]
+    return jnp.where(mask, jnp.cumsum(mask, axis=1), 0) + padding_position
+
+
+class Embeddings(nn.Module):
+    """Words, segments where the network has any, and positions."""
+
+    config: Any
     dtype: Any
 
     @nn.compact
     def __call__(self, ids, mask, segments, *, train):
+        """[B, L] ids, their mask and segments (or None) -> [B, L, D]."""
         config = self.config
 
         def embed(rows: int, name: str, index: jax.Array) -> jax.Array:
             return Embed(rows, config.hidden_size, self.dtype, INIT, name=name)(index)
 
-        positions = jnp.arange(ids.shape[1])[None]
-        if config.padding_position is not None:
-            positions = jnp.where(mask, jnp.cumsum(mask, axis=1), 0)
-            positions += config.padding_position
-        if segments is None:
-            segments = jnp.zeros_like(ids)
         words = embed(config.vocab_size, "word_embeddings", ids)
         # As PyTorch's padding_idx: what attends to padding does not move its vector.
         words = jnp.where(mask[..., None], words, jax.lax.stop_gradient(words))
-        x = (
-            words
-            + embed(config.type_vocab_size, "token_type_embeddings", segments)
-            + embed(config.max_position_embeddings, "position_embeddings", positions)
-        )
-        x = _layer_norm(config, self.dtype)(x)
+        x = words
+        if config.type_vocab_size:
+            kinds = jnp.zeros_like(ids) if segments is None else segments
+            x += embed(config.type_vocab_size, "token_type_embeddings", kinds)
+        places = positions(mask, config.padding_position)
+        x += embed(config.max_position_embeddings, "position_embeddings", places)
+        x = layer_norm(config, self.dtype)(x)
         return Dropout(config.hidden_dropout_prob, deterministic=not train)(x)
 
 
@@ -210,8 +217,8 @@ class _Layer(nn.Module):
     def __call__(self, x, mask, *, train):
         config = self.config
         x = _Attention(config, self.dtype, name="attention")(x, mask, train=train)
-        h = _Intermediate(config, self.dtype, name="intermediate")(x)
-        return _Output(config, self.dtype, name="output")(h, x, train=train)
+        h = Intermediate(config, self.dtype, name="intermediate")(x)
+        return Output(config, self.dtype, name="output")(h, x, train=train)
 
 
 class _Attention(nn.Module):
@@ -221,7 +228,7 @@ class _Attention(nn.Module):
     @nn.compact
     def __call__(self, x, mask, *, train):
         h = _SelfAttention(self.config, self.dtype, name="self")(x, mask, train=train)
-        return _Output(self.config, self.dtype, name="output")(h, x, train=train)
+        return Output(self.config, self.dtype, name="output")(h, x, train=train)
 
 
 class _SelfAttention(nn.Module):
@@ -233,7 +240,7 @@ class _SelfAttention(nn.Module):
         heads = self.config.num_attention_heads
 
         def project(name: str) -> jax.Array:  # [B, L, D] -> [B, L, H, D/H]
-            y = _dense(self.config.hidden_size, self.dtype, name)(x)
+            y = dense(self.config.hidden_size, self.dtype, name)(x)
             return y.reshape(*y.shape[:2], heads, -1)
 
         q, k, v = project("query"), project("key"), project("value")
@@ -246,32 +253,39 @@ class _SelfAttention(nn.Module):
         return h.reshape(x.shape)
 
 
-class _Intermediate(nn.Module):
-    config: BertConfig
+class Intermediate(nn.Module):
+    """The first, wide layer of a feed-forward block."""
+
+    config: Any
     dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        h = _dense(self.config.intermediate_size, self.dtype, "dense")(x)
+        """[B, L, D] -> [B, L, intermediate_size]."""
+        h = dense(self.config.intermediate_size, self.dtype, "dense")(x)
         return ACTIVATIONS[self.config.hidden_act](h)
 
 
-class _Output(nn.Module):
+class Output(nn.Module):
     """A projection, added to the block's input and normalised."""
 
-    config: BertConfig
+    config: Any
     dtype: Any
 
     @nn.compact
     def __call__(self, h, x, *, train):
-        h = _dense(self.config.hidden_size, self.dtype, "dense")(h)
+        """[B, L, any] of the block and [B, L, D] of its input -> [B, L, D]."""
+        h = dense(self.config.hidden_size, self.dtype, "dense")(h)
         h = Dropout(self.config.hidden_dropout_prob, deterministic=not train)(h)
-        return _layer_norm(self.config, self.dtype)(h + x)
+        return layer_norm(self.config, self.dtype)(h + x)
 
 
-class _Pooler(nn.Module):
+class Pooler(nn.Module):
+    """A layer over the first token."""
+
     dtype: Any
 
     @nn.compact
     def __call__(self, x):
-        return jnp.tanh(_dense(x.shape[-1], self.dtype, "dense")(x[:, 0]))
+        """[B, L, D] -> [B, D]."""
+        return jnp.tanh(dense(x.shape[-1], self.dtype, "dense")(x[:, 0]))

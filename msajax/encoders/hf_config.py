@@ -8,6 +8,7 @@ from msajax.data import json_file
 from msajax.data.errors import DataError
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.layers import ACTIVATIONS
+from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.xlnet import XLNetConfig
 
 # Absent from old files; transformers takes the same defaults.
@@ -16,7 +17,7 @@ _OPTIONAL = {
     *("hidden_dropout_prob", "attention_probs_dropout_prob"),
 }
 
-Config = TypeVar("Config", BertConfig, XLNetConfig)
+Config = TypeVar("Config", BertConfig, MPNetConfig, XLNetConfig)
 
 
 def bert(facts: Mapping[str, Any]) -> BertConfig:
@@ -42,6 +43,19 @@ def bert(facts: Mapping[str, Any]) -> BertConfig:
         },
         padding_position=padding,
     )
+
+
+def mpnet(facts: Mapping[str, Any]) -> MPNetConfig:
+    """Our config from config.json's.
+
+    Raises:
+      ValueError: a setting is missing or is not supported.
+    """
+    supported = {
+        "hidden_act": tuple(ACTIVATIONS),
+        "relative_attention_num_buckets": (32,),
+    }
+    return _read(MPNetConfig, facts, supported=supported)
 
 
 def xlnet(facts: Mapping[str, Any]) -> XLNetConfig:

@@ -4,6 +4,7 @@ A system that takes one architecture only names that config instead, such as `Be
 """
 
 from msajax.encoders.bert import BertConfig
+from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.xlnet import XLNetConfig
 
-Encoder = BertConfig | XLNetConfig
+Encoder = BertConfig | MPNetConfig | XLNetConfig

@@ -15,17 +15,19 @@ from msajax.encoders.bert import Bert, BertConfig
 from msajax.encoders.files import Weights
 from msajax.encoders.kinds import Encoder
 from msajax.encoders.locate import CONFIG
+from msajax.encoders.mpnet import MPNet
 from msajax.encoders.xlnet import XLNet
-from msajax.weights import bert, xlnet
+from msajax.weights import bert, mpnet, xlnet
 
 # By model_type. Electra, ALBERT or DeBERTa differ in more than names.
 _ARCHITECTURES = {
     "bert": hf_config.bert,
     "roberta": hf_config.bert,
     "xlm-roberta": hf_config.bert,
+    "mpnet": hf_config.mpnet,
     "xlnet": hf_config.xlnet,
 }
-_TABLES = {Bert: bert.table, XLNet: xlnet.table}
+_TABLES = {Bert: bert.table, MPNet: mpnet.table, XLNet: xlnet.table}
 
 # Names of a report that are listed.
 _SHOWN = 20
@@ -192,7 +194,7 @@ def _check_range(values: np.ndarray, title: str, count: int, unit: str) -> None:
 
 
 def load(
-    folder: pathlib.Path, encoder: Bert | XLNet, params: Any
+    folder: pathlib.Path, encoder: Bert | MPNet | XLNet, params: Any
 ) -> tuple[Any, Report]:
     """An encoder's parameters with a checkpoint's values.
 

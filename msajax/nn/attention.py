@@ -34,6 +34,7 @@ def attend(
     v: jax.Array,
     *,
     mask: jax.Array,
+    bias: jax.Array | None = None,
     dropout: Dropout | None = None,
     see: Callable[[jax.Array], object] | None = None,
 ) -> jax.Array:
@@ -46,20 +47,22 @@ def attend(
       q: [B, Q, H, E].
       k, v: [B, K, H, E].
       mask: [B, 1, Q or 1, K] bool, True on visible keys.
+      bias: [B or 1, H, Q, K] float32, added to the scores: of relative positions.
       dropout: of attention weights, of a rate below 1.
       see: is given the weights, [B, H, Q, K] float32, before dropout.
 
     Returns:
       [B, Q, H, E]; zeros for a query that sees no key.
     """
-    if see is None and q.shape[1] * k.shape[1] > LONG:
+    if see is None and bias is None and q.shape[1] * k.shape[1] > LONG:
         rate, words = 0.0, jnp.zeros(2, jnp.uint32)
         if dropout is not None and not dropout.deterministic:
             rate, words = dropout.rate, dropout.words()
         by_head = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
         return jnp.swapaxes(attend_long(*by_head, mask, words, rate), 1, 2)
     scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)
-    weights = masked_softmax(scores * q.shape[-1] ** -0.5, mask)
+    scores *= q.shape[-1] ** -0.5
+    weights = masked_softmax(scores if bias is None else scores + bias, mask)
     if see is not None:
         see(weights)
     weights = weights.astype(v.dtype)

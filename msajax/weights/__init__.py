@@ -20,7 +20,16 @@ from msajax.weights.table import State, Table
 __all__ = ["load", "read", "reference_form", "table_of", "template"]
 
 # Modules here that hold no names of a system.
-_OTHERS = {"bert", "blocks", "files", "mag_gate", "table", "torch_file", "xlnet"}
+_OTHERS = {
+    "bert",
+    "blocks",
+    "files",
+    "mag_gate",
+    "mpnet",
+    "table",
+    "torch_file",
+    "xlnet",
+}
 
 
 def table_of(model: Any) -> Table:

@@ -9,7 +9,7 @@ import safetensors.numpy
 from flax import serialization, traverse_util
 
 from msajax.encoders import hf_config
-from msajax.weights import bert, xlnet
+from msajax.weights import bert, mpnet, xlnet
 
 _BERT = {
     **{"vocab_size": 30, "hidden_size": 12, "num_hidden_layers": 2},
@@ -35,13 +35,11 @@ class Checkpoint:
     """
 
     def __init__(self, kind, **changes):
-        read, table = (
-            (hf_config.xlnet, xlnet.table)
-            if kind == "xlnet"
-            else (hf_config.bert, bert.table)
-        )
-        self.facts = {"model_type": kind, **(_XLNET if kind == "xlnet" else _BERT)}
-        self.facts |= changes
+        read, table, facts = {
+            "mpnet": (hf_config.mpnet, mpnet.table, _BERT | {"pad_token_id": 1}),
+            "xlnet": (hf_config.xlnet, xlnet.table, _XLNET),
+        }.get(kind, (hf_config.bert, bert.table, _BERT))
+        self.facts = {"model_type": kind, **facts, **changes}
         self.encoder = read(self.facts).encoder()
         rng = np.random.default_rng(0)
         self.params = jax.tree.map(

@@ -9,8 +9,9 @@ import pytest
 from msajax import encoders
 from tests.encoders.checkpoints import Checkpoint, empty, flat, write
 
-BERT, ROBERTA, XLNET = (
+BERT, MPNET, ROBERTA, XLNET = (
     Checkpoint("bert"),
+    Checkpoint("mpnet"),
     Checkpoint("roberta", pad_token_id=1, type_vocab_size=1),
     Checkpoint("xlnet"),
 )
@@ -32,7 +33,7 @@ def check(folder, checkpoint):
     return report
 
 
-@pytest.mark.parametrize("checkpoint", [BERT, ROBERTA, XLNET])
+@pytest.mark.parametrize("checkpoint", [BERT, MPNET, ROBERTA, XLNET])
 def test_all_formats(checkpoint, tmp_path, torch_save):
     facts, state = checkpoint.facts, checkpoint.state
     check(write(tmp_path / "a", facts, state=state), checkpoint)
@@ -155,7 +156,7 @@ def test_a_damaged_config(tmp_path, content):
     "facts", [{"model_type": "albert"}, {"architectures": ["AlbertModel"]}]
 )
 def test_a_config_of_another_architecture(tmp_path, facts):
-    message = r'type "albert"; supported are bert, roberta, xlm-roberta, xlnet'
+    message = r'type "albert"; supported are bert, roberta, xlm-roberta, mpnet, xlnet'
     with pytest.raises(ValueError, match=message):
         encoders.read_config(write(tmp_path, facts))
 

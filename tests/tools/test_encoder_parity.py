@@ -31,7 +31,9 @@ XLNET = dict(
 )
 
 
-@pytest.mark.parametrize("model", ["bert", "xlnet", "mag_gate", "bert_mag", "cm_bert"])
+@pytest.mark.parametrize(
+    "model", ["bert", "mpnet", "xlnet", "mag_gate", "bert_mag", "cm_bert"]
+)
 def test_reference_numbers(shared, model):
     (folder,) = (shared / "golden" / model).iterdir()
     rows = torch_parity.compare(read_case(folder))

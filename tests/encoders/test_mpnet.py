@@ -1,0 +1,80 @@
+import jax
+import numpy as np
+import pytest
+
+from msajax.encoders.mpnet import MPNet, MPNetConfig, buckets
+
+CONFIG = MPNetConfig(
+    vocab_size=30,
+    hidden_size=12,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=20,
+    max_position_embeddings=12,
+)
+rng = np.random.default_rng(0)
+IDS = rng.integers(2, 30, (3, 6))
+MASK = np.arange(6) < np.array([6, 4, 2])[:, None]
+VARIABLES = jax.tree.map(
+    # Larger than the initial values, so that every term shows.
+    lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32),
+    MPNet(CONFIG).init(jax.random.key(0), IDS, mask=MASK, train=False),
+)
+
+
+@jax.jit
+def last(ids, mask):
+    return MPNet(CONFIG).apply(VARIABLES, ids, mask=mask, train=False).last
+
+
+def test_buckets_of_distances():
+    near = np.arange(-8, 9)
+    assert buckets(near).tolist() == [8, 7, 6, 5, 4, 3, 2, 1, 0, *range(17, 25)]
+    # Where the logarithm is a whole number: 8, 16, 32, 64, 128.
+    assert buckets(-(2 ** np.arange(3, 9))).tolist() == [8, 10, 12, 14, 15, 15]
+    assert buckets(np.array([15, 16, 4000])).tolist() == [25, 26, 31]
+
+
+def test_padding_on_either_side_does_not_matter():
+    whole = last(IDS[2:, :2], MASK[2:, :2])
+    for first in (0, 3):
+        ids, mask = np.ones((1, 6), int), np.zeros((1, 6), bool)
+        ids[:, first : first + 2], mask[:, first : first + 2] = IDS[2, :2], True
+        found = last(ids, mask)[:, first : first + 2]
+        np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
+def test_the_order_of_words_matters_by_the_bias_alone():
+    params = VARIABLES["params"]
+    table = params["embeddings"]["position_embeddings"]
+    flat = {
+        **params["embeddings"],
+        "position_embeddings": jax.tree.map(np.zeros_like, table),
+    }
+    encoder = {**params["encoder"]}
+    bias = encoder["relative_attention_bias"]
+
+    def words(bias):
+        changed = {**params, "embeddings": flat}
+        changed["encoder"] = {**encoder, "relative_attention_bias": bias}
+        out = MPNet(CONFIG).apply(
+            {"params": changed}, IDS[:1, ::-1], mask=MASK[:1], train=False
+        )
+        return out.last[:, ::-1], MPNet(CONFIG).apply(
+            {"params": changed}, IDS[:1], mask=MASK[:1], train=False
+        ).last
+
+    backward, forward = words(jax.tree.map(np.zeros_like, bias))
+    np.testing.assert_allclose(backward, forward, atol=1e-5)
+    backward, forward = words(bias)
+    assert np.abs(backward - forward).max() > 0.01
+
+
+def test_too_long_a_text():
+    with pytest.raises(ValueError, match="11 tokens, but .* positions for 10"):
+        MPNet(CONFIG).init(
+            jax.random.key(0),
+            np.ones((1, 11), int),
+            mask=np.ones((1, 11), bool),
+            train=False,
+        )

