@@ -82,8 +82,8 @@ class MMIM(Model):
         """Makes the network, the estimators and the memory."""
         self.check_choices(_CHOICES)
         self.bert = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
-        names: tuple[str, ...] = ("audio", "vision")
-        widths = dict(zip(names, self.out_dims, strict=True))
+        names = MODALITIES[1:]
+        widths: dict[str, int] = dict(zip(names, self.out_dims, strict=True))
         hidden = dict(zip(names, self.hidden_dims, strict=True))
         self.read = {m: Recurrent(hidden[m], "lstm", self.bidirectional) for m in names}
         self.project = {m: Linear(n) for m, n in widths.items()}
