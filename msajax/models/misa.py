@@ -22,7 +22,7 @@ from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm
-from msajax.nn.pooling import first_step, last_step, mean_pool
+from msajax.nn.pooling import final_states, mean_pool
 from msajax.nn.post_norm import PostNormLayer
 from msajax.nn.recurrent import CELLS, Recurrent
 
@@ -200,15 +200,9 @@ class _Reader(nn.Module):
         """[B, L, D], mask [B, L] bool -> [B, 4 D]."""
         width = x.shape[-1]
         h = Recurrent(width, self.cell, True, name="layer_0")(x, mask)
-        first = _ends(h, mask)
+        first = final_states(h, mask)
         h = Recurrent(width, self.cell, True, name="layer_1")(
             LayerNorm(name="norm")(h), mask
         )
         # [B, 2, 2, D], direction before layer, as in the authors' code
-        return jnp.stack([first, _ends(h, mask)], axis=2).reshape(len(x), -1)
-
-
-def _ends(h: jax.Array, mask: jax.Array) -> jax.Array:
-    """The final states of both directions: [B, L, 2 D] -> [B, 2, D]."""
-    forward, backward = jnp.split(h, 2, axis=-1)
-    return jnp.stack([last_step(forward, mask), first_step(backward, mask)], axis=1)
+        return jnp.stack([first, final_states(h, mask)], axis=2).reshape(len(x), -1)

@@ -21,3 +21,9 @@ def first_step(x: jax.Array, mask: jax.Array) -> jax.Array:
     """The first real step: [B, L, D], mask [B, L] bool, padded on either side -> [B, D]."""
     first = mask & (jnp.cumsum(mask, axis=1) == 1)
     return jnp.sum(jnp.where(first[..., None], x, 0), axis=1)
+
+
+def final_states(h: jax.Array, mask: jax.Array) -> jax.Array:
+    """Where both directions of `Recurrent` end: [B, L, 2 D], mask [B, L] bool -> [B, 2, D]."""
+    forward, backward = jnp.split(h, 2, axis=-1)
+    return jnp.stack([last_step(forward, mask), first_step(backward, mask)], axis=1)

@@ -4,7 +4,7 @@ Each takes the prefix of the module in the state dict and the path of ours
 (without 'params/').
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from msajax.weights.table import Rule, copy, reverse, stack
 BATCHES = r".*\.num_batches_tracked"
 # Buffers of MulT's encoder that hold a version number and a device.
 ENCODER_BUFFERS = r"(.*\.)?(version|embed_positions\._float_tensor)"
+
+_DIRECTIONS = ("forward", "backward")
 
 
 def linear(torch: str, ours: str) -> Iterator[Rule]:
@@ -50,9 +52,12 @@ def _summed(names: Iterable[str], leaf: str) -> Rule:
     return Rule(leaf, tuple(names), np.add, lambda gradient: (gradient, gradient))
 
 
-def recurrent(torch: str, ours: str, cell: str) -> Iterator[Rule]:
-    """A bidirectional torch.nn.LSTM or GRU of one layer to `Recurrent`."""
-    for ending, direction in (("", "forward"), ("_reverse", "backward")):
+def recurrent(
+    torch: str, ours: str, cell: str, directions: Sequence[str] = _DIRECTIONS
+) -> Iterator[Rule]:
+    """A torch.nn.LSTM or GRU of one layer to `Recurrent`."""
+    for direction in directions:
+        ending = "_reverse" if direction == "backward" else ""
         leaf = f"params/{ours}/{direction}"
         names = [f"{torch}.bias_{kind}_l0{ending}" for kind in ("ih", "hh")]
         yield reverse(f"{torch}.weight_ih_l0{ending}", f"{leaf}/kernel")

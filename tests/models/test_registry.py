@@ -90,6 +90,8 @@ TINY = {
     "mfon": dict(encoder=BERT, dim=8, heads=2, layers=(1, 2), teacher_layers=(2, 1)),
     # Narrower, a LayerNorm behind a ReLU that is nearly zero would amplify rounding.
     "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
+    "mmim": dict(hidden_dims=(6, 5), out_dims=(8, 9), fusion_dim=7),
+    "mmlatch": dict(align=True, dim=6),
     # A small bound: mu has a gradient only where it binds.
     "msg_mba": dict(
         encoder=toys.BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7

@@ -16,6 +16,7 @@ KINDS = {
     "mag_xlnet": (XLNET,),
     "mfon": (BERT, NONE),
     "misa": (BERT, XLNET, NONE),
+    "mmim": (BERT, NONE),
     "msg_mba": (BERT, XLNET, NONE),
     "self_mm": (BERT, NONE),
     "text_only": (BERT, XLNET, NONE),

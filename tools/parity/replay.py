@@ -101,6 +101,7 @@ def run(
     differentiate: bool = True,
     capture: type[nn.Module] | tuple[type[nn.Module], ...] = (),
     epoch: int = 0,
+    method: str = "loss",
 ) -> Run:
     """Runs a system that draws no random numbers.
 
@@ -113,6 +114,7 @@ def run(
       capture: submodules of these types leave their outputs in the collection
         'intermediates'.
       epoch: that the loss is told.
+      method: of the model, the loss.
     """
     others = jax.tree.map(jnp.asarray, {**variables})
     del others["params"]
@@ -128,7 +130,7 @@ def run(
             batch,
             train=train,
             progress={"epoch": epoch},
-            method="loss",
+            method=method,
             mutable=[*others, "intermediates"],
             capture_intermediates=captured,
         )
