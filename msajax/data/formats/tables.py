@@ -71,8 +71,8 @@ def rows(
     for number, cells in enumerate(table[1:], 2):
         place = f"row {number} of {file.name}"
         if cells and len(cells) != len(names):
-            last = ", the last one, as in a file that was cut off; copy it again"
-            end = last if number == len(table) else ""
+            cut = "; a file that was cut off ends so: copy or download it again"
+            end = cut if number == len(table) else ""
             raise DataError(
                 f"{place} has {len(cells)} cells, but the header has {len(names)}{end}"
             )
