@@ -32,6 +32,11 @@ def apply(model: Any, variables: Any, batch: Arrays, precision: str, **options: 
     return model.apply(variables, batch, **options)
 
 
+def kind_of(value: Any) -> str:
+    """What a method has returned, for errors; the classes of traced arrays are of JAX."""
+    return "an array" if hasattr(value, "shape") else f"a {type(value).__name__}"
+
+
 def loss_and_terms(model: Any, method: str, returned: Any) -> tuple[Any, Arrays]:
     """What a method for the loss has returned, checked: the loss and its terms.
 
@@ -42,7 +47,7 @@ def loss_and_terms(model: Any, method: str, returned: Any) -> tuple[Any, Arrays]
     pair = isinstance(returned, tuple) and len(returned) == 2
     if not pair or not isinstance(returned[1], Mapping):
         raise ValueError(
-            f"{name} returns {type(returned).__name__}; return a tuple of the scalar "
+            f"{name} returns {kind_of(returned)}; return a tuple of the scalar "
             "loss and a dict of scalar terms to log"
         )
     loss, terms = returned

@@ -247,7 +247,7 @@ def _check_outputs(model: Model, outputs: Any, *, rows: int) -> None:
     if not isinstance(outputs, Mapping) or "pred" not in outputs:
         listed = f" of {', '.join(outputs)}" if isinstance(outputs, Mapping) else ""
         raise ValueError(
-            f"{name}.__call__ returns {type(outputs).__name__}{listed}; return a dict "
+            f"{name}.__call__ returns {evaluate.kind_of(outputs)}{listed}; return a dict "
             'that has the predictions as "pred"'
         )
     wanted = (rows, len(classes)) if classes else (rows,)

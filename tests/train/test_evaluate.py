@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -58,8 +59,11 @@ def test_another_method_is_asked_itself():
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        (np.float32(1), r"Recorded.loss returns float32; return a tuple of the scalar"),
-        ((np.float32(1), np.float32(1)), "Recorded.loss returns tuple; return a tuple"),
+        (jnp.ones(()), "Recorded.loss returns an array; return a tuple of the scalar"),
+        (
+            (np.float32(1), np.float32(1)),
+            "Recorded.loss returns a tuple; return a tuple",
+        ),
         (
             (np.ones(4), {}),
             r"returns the loss of shape \(4,\), but must return a scalar",

@@ -365,8 +365,12 @@ def test_a_batch_that_does_not_divide_names_those_that_do(tmp_path):
 @pytest.mark.parametrize(
     ("outputs", "classes", "message"),
     [
-        (lambda x: x, (), "Given.__call__ returns .*; return a dict"),
-        (lambda x: {"prediction": x}, (), "returns dict of prediction; return a dict"),
+        (lambda x: x, (), "Given.__call__ returns an array; return a dict"),
+        (
+            lambda x: {"prediction": x},
+            (),
+            "returns a dict of prediction; return a dict",
+        ),
         (
             lambda x: {"pred": x},
             (),
