@@ -101,7 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if args.traceback:
             raise
-        print(f"error: {program.told(error)}", file=sys.stderr)
+        ours = isinstance(error, OSError) or program.is_ours(error)
+        hint = "" if ours else " (--traceback shows where it came from)"
+        print(f"error: {program.told(error)}{hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

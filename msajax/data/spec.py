@@ -235,6 +235,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:  # a notebook shows it; the arrays are thousands of lines
+        return f"Split({len(self)} rows: {', '.join(self.arrays)})"
+
     def take(self, rows: np.ndarray) -> "Split":
         """Some of the rows: [N] bool, or numbers."""
         arrays = {key: array[rows] for key, array in self.arrays.items()}
@@ -261,11 +264,16 @@ class Corpus:
     sha256: str = ""
     vocabulary: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())
+        return f"Corpus({self.dataset}, rows: {rows})"
+
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """The end of an unknown-name error: '; did you mean "x"? Known: w, x'."""
     names = sorted(known)
     # A name out of a file may have a million characters, difflib takes memory for each.
-    near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.5)
-    hint = f'; did you mean "{near[0]}"?' if near else "."
+    cased = {name.casefold(): name for name in reversed(names)}
+    near = difflib.get_close_matches(name[:100].casefold(), cased, n=1, cutoff=0.5)
+    hint = f'; did you mean "{cased[near[0]]}"?' if near else "."
     return f"{hint} Known: {', '.join(names)}" if names else ""

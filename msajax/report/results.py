@@ -31,6 +31,10 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:  # a notebook shows it; the arrays are thousands of lines
+        figures = f", figures: {', '.join(self.figures)}" if self.figures else ""
+        return f"Predictions({len(self)} rows, seeds {', '.join(map(str, self.seeds))}{figures})"
+
     @property
     def mean(self) -> np.ndarray:
         """The mean over the seeds: [N], or [N, C]."""
@@ -79,6 +83,9 @@ class Results:
         if metric not in figures:
             raise KeyError(f'no metric "{metric}"{suggest(metric, figures)}')
         return figures[metric]["mean"]
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of results.json."""

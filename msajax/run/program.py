@@ -4,7 +4,9 @@ import errno
 import io
 import logging
 import os
+import pathlib
 import sys
+import traceback
 import warnings
 from typing import NoReturn, TextIO
 
@@ -49,6 +51,17 @@ def told(error: Exception) -> str:
             place = getattr(error, "filename", None)
             return f"{reason}{f' ({place})' if place else ''}: {advice}"
     return str(error)
+
+
+def is_ours(error: Exception) -> bool:
+    """Whether our code raised an error, so that its text says what to do.
+
+    The last frame may be ours also where JAX raised it: it removes its own frames.
+    """
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    package = pathlib.Path(__file__).parent.parent
+    within = package in pathlib.Path(last.filename).parents
+    return within and (last.line or "").startswith("raise")
 
 
 def _quieten() -> None:

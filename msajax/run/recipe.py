@@ -272,7 +272,8 @@ def load(name: str, overrides: Iterable[tuple[str, str]] = ()) -> Options:
     except Exception as error:  # whatever the code of a recipe raises
         reason = str(error.args[0] if error.args else "no reason").partition("\n")[0]
         raise ValueError(
-            f"the recipe {name} fails with {type(error).__name__}: {reason}"
+            f"the recipe {name} fails with {type(error).__name__}: {reason}; --traceback "
+            "shows where"
         ) from error
     if not isinstance(made, Options):
         raise ValueError(
@@ -338,7 +339,7 @@ def _hint(system: str, key: str) -> Any:
     hint: Any = None
     for name in key.split("."):
         if name not in names:
-            raise ValueError(f'unknown key "{name}" in {where}{suggest(name, names)}')
+            raise ValueError(typed.unknown(name, where, names))
         hint, where = names[name], f"{where}.{name}"
         if where == "config.model":
             names = {k: h for k, (h, _) in model_options.fields(system).items()}

@@ -87,6 +87,8 @@ def differences(new: Options, old: Options) -> list[str]:
     """
     flat_new, flat_old = (_without_files(_identity(made)) for made in (new, old))
     keys = sorted(flat_new.keys() | flat_old.keys())
+    if flat_new["system"] != flat_old["system"]:  # whose hyperparameters differ anyway
+        keys = ["system", *(k for k in keys if not k.startswith(("model.", "system")))]
     changed = [k for k in keys if flat_new.get(k) != flat_old.get(k)]
     for key in _PATHS:
         if key in changed and _same_file(flat_new[key], flat_old[key]):

@@ -156,7 +156,7 @@ class _Trainer:
             if found and found[0].finished:
                 books[seed] = found[0]
                 with contextlib.closing(_log(self._run, [seed])) as lines:
-                    lines.end([books[seed]])
+                    lines.end([books[seed]], earlier=True)
         return books
 
     def _fit(self, seeds: Sequence[int], stop: Callable[[], bool]) -> list[Book]:

@@ -29,13 +29,22 @@ def make(kind: type, values: Mapping[str, Any], where: str) -> Any:
     made = {}
     for name, value in values.items():
         if name not in hints:
-            raise ValueError(f'unknown key "{name}" in {where}{suggest(name, hints)}')
+            raise ValueError(unknown(name, where, hints))
         key, hint = f"{where}.{name}", hints[name]
         if dataclasses.is_dataclass(hint):
             made[name] = value if isinstance(value, hint) else make(hint, value, key)  # type: ignore
         else:
             made[name] = convert(key, value, hint)
     return kind(**made)
+
+
+def unknown(name: str, where: str, hints: Mapping[str, Any]) -> str:
+    """The error on a key that a section lacks: the section in it that has the key, or the nearest."""
+    for key, hint in hints.items():
+        if dataclasses.is_dataclass(hint) and name in hints_of(hint):  # pyright: ignore
+            inner = f'; did you mean "{key}.{name}"? Known: {", ".join(sorted(hints))}'
+            return f'unknown key "{name}" in {where}{inner}'
+    return f'unknown key "{name}" in {where}{suggest(name, hints)}'
 
 
 @functools.cache

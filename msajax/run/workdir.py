@@ -183,7 +183,7 @@ def load_options(folder: pathlib.Path) -> Options:
     if not path.is_file():
         raise ValueError(
             f"{folder} holds no run (no config.json); train there first, with "
-            f"--mode train --workdir {folder}"
+            f"--config RECIPE --workdir {folder}"
         )
     return saved.from_json(path.read_bytes(), name=str(path))
 

@@ -32,6 +32,34 @@ def apply(model: Any, variables: Any, batch: Arrays, precision: str, **options: 
     return model.apply(variables, batch, **options)
 
 
+def kind_of(value: Any) -> str:
+    """What a method has returned, for errors; the classes of traced arrays are of JAX."""
+    return "an array" if hasattr(value, "shape") else f"a {type(value).__name__}"
+
+
+def loss_and_terms(model: Any, method: str, returned: Any) -> tuple[Any, Arrays]:
+    """What a method for the loss has returned, checked: the loss and its terms.
+
+    Raises:
+      ValueError: it is no pair of a loss and a dict, or not of scalars.
+    """
+    name = f"{type(model).__name__}.{method}"
+    pair = isinstance(returned, tuple) and len(returned) == 2
+    if not pair or not isinstance(returned[1], Mapping):
+        raise ValueError(
+            f"{name} returns {kind_of(returned)}; return a tuple of the scalar "
+            "loss and a dict of scalar terms to log"
+        )
+    loss, terms = returned
+    for key, value in {"the loss": loss, **terms}.items():
+        if key != "pred" and jnp.shape(value):
+            raise ValueError(
+                f"{name} returns {key} of shape {jnp.shape(value)}, but must return "
+                'a scalar; parallel.batch_mean(x, where=batch["valid"]) reduces [B]'
+            )
+    return loss, dict(terms)
+
+
 def make_forward(
     model: Any,
     devices: parallel.Devices,
@@ -63,7 +91,8 @@ def make_forward(
         value, terms = jnp.zeros(()), {}
         if loss:
             options = dict(train=False, progress=progress, method=loss)
-            value, terms = apply(model, variables, batch, precision, **options)
+            returned = apply(model, variables, batch, precision, **options)
+            value, terms = loss_and_terms(model, loss, returned)
         # The loss of another method's phase may hand over other predictions.
         pred = terms.get(output) if predict == "__call__" else None
         if pred is None:

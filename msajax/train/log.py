@@ -93,7 +93,8 @@ class Log:
         if phase.name not in self._begun:
             self._begun[phase.name] = epoch
             if now - self._last > _PLAIN_EVERY:
-                self._say(f"compiled in {_clock(now - self._last)}", self._title)
+                which = "" if phase.name == "main" else f"{phase.name} "
+                self._say(f"{which}compiled in {_clock(now - self._last)}", self._title)
         # The first dispatch holds the compilation and does not count in the rate.
         if self._phase != phase.name or done < self._first:
             self._phase, self._since, self._first = phase.name, now, done
@@ -123,12 +124,14 @@ class Log:
         self._write(seed, book.history, len(book.history) - 1)
         self._last = time.monotonic()
 
-    def end(self, books: Sequence[Book]) -> None:
-        """One line on how each seed went."""
+    def end(self, books: Sequence[Book], *, earlier: bool = False) -> None:
+        """One line on how each seed went; `earlier` where that was before this command."""
         for title, book in zip(self._titles, books, strict=True):
-            best = [row["epoch"] + 1 for row in book.history if row["best"]]
-            chosen = f", best epoch {best[-1]}" if best else ""
-            spent = _clock(book.seconds)
+            best = [row for row in book.history if row["best"]]
+            chosen = f", best epoch {best[-1]['epoch'] + 1}" if best else ""
+            if best and (phase := best[-1].get("phase", "main")) != "main":
+                chosen += f" of {phase}"  # epochs count from each phase's start
+            spent = _clock(book.seconds) + " (finished earlier)" * earlier
             self._say(f"{len(book.history)} epochs in {spent}{chosen}", title)
             if book.stopped:
                 self._say(f"stopped: {book.stopped}", title)
@@ -172,7 +175,7 @@ class Silent:
     def epoch(self, seed: int, book: Book) -> None:
         """Nothing."""
 
-    def end(self, books: Sequence[Book]) -> None:
+    def end(self, books: Sequence[Book], *, earlier: bool = False) -> None:
         """Nothing."""
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ killed goes on from its last checkpoint to the same bits.
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +50,7 @@ def make_step(
         rngs = parallel.rngs(key, progress["step"])
 
         def loss_of(params):
-            (loss, terms), updated = evaluate.apply(
+            returned, updated = evaluate.apply(
                 model,
                 variables(state._replace(params=frozen | params)),
                 batch,
@@ -61,6 +61,7 @@ def make_step(
                 mutable=sorted({path.split("/")[0] for path in state.collections}),
                 rngs=rngs,
             )
+            loss, terms = evaluate.loss_and_terms(model, phase.loss, returned)
             terms = {k: v for k, v in terms.items() if k != "pred"}
             return loss, (terms, traverse_util.flatten_dict(updated, sep="/"))
 
@@ -187,8 +188,9 @@ class Program:
         groups = {k: group for k, group in groups.items() if group is not None}
         if not groups:
             raise ValueError(
-                f'phase "{phase.name}" trains nothing: the regex "{phase.train}" and the '
-                f"optimizer groups leave no parameter of {', '.join(paths)}"
+                f'phase "{phase.name}" trains nothing: the regex "{phase.train}" (which '
+                'must match the whole name, as "gate/.*" does) and the optimizer groups '
+                f"leave no parameter of {', '.join(paths)}"
             )
         order = (0, 0, 0, 0)
         steps = len(
@@ -231,10 +233,30 @@ class Program:
 @functools.partial(jax.jit, static_argnums=0)
 def init(model: Model, key: jax.Array) -> State:
     """Initial parameters and collections of a system, without an optimizer state."""
-    made: Any = dict(model.init(key, model.spec.example(2), train=False))
+    outputs, found = model.init_with_output(key, model.spec.example(2), train=False)
+    _check_outputs(model, outputs, rows=2)
+    made: Any = dict(found)
     params: Any = traverse_util.flatten_dict(made.pop("params"), sep="/")
     collections: Any = traverse_util.flatten_dict(made, sep="/")
     return State(params, collections, {})
+
+
+def _check_outputs(model: Model, outputs: Any, *, rows: int) -> None:
+    """Refuses outputs of a system that are no dict with 'pred' of the task's shape."""
+    name, classes = type(model).__name__, model.spec.classes
+    if not isinstance(outputs, Mapping) or "pred" not in outputs:
+        listed = f" of {', '.join(outputs)}" if isinstance(outputs, Mapping) else ""
+        raise ValueError(
+            f"{name}.__call__ returns {evaluate.kind_of(outputs)}{listed}; return a dict "
+            'that has the predictions as "pred"'
+        )
+    wanted = (rows, len(classes)) if classes else (rows,)
+    if (found := outputs["pred"].shape) != wanted:
+        raise ValueError(
+            f'{name}.__call__ returns "pred" of shape {found} for {rows} rows, but must '
+            f"return {wanted}; let the last layer have self.spec.num_outputs outputs, and "
+            "pass them through self.squeeze_single"
+        )
 
 
 def shapes(model: Model) -> State:

@@ -1,6 +1,8 @@
 """The tables of data sets and of their published files."""
 
-from msajax.data.spec import DATASETS, FILES, suggest
+import numpy as np
+
+from msajax.data.spec import DATASETS, FILES, Corpus, Split, suggest
 
 
 def test_the_table_of_published_files():
@@ -20,4 +22,12 @@ def test_a_wrong_name_has_the_nearest():
         == '; did you mean "mosi"? Known: mosei, mosi'
     )
     assert suggest("?", ("b", "a")) == ". Known: a, b"
+    assert suggest("MAE", ("corr", "mae")) == '; did you mean "mae"? Known: corr, mae'
     assert suggest("x" * 10**6, ("a",)) == ". Known: a"
+
+
+def test_a_corpus_shows_as_one_line():
+    ids = np.array(["a", "b"])
+    corpus = Corpus("mosi", {"test": Split(ids, ids, {"label": np.ones(2)})})
+    assert repr(corpus) == "Corpus(mosi, rows: test 2)"
+    assert repr(corpus.splits["test"]) == "Split(2 rows: label)"

@@ -38,6 +38,9 @@ BATCH = SPEC.example(ROWS, seed=1)
 # An odd number of rows that count: else the signs of an L1 loss can cancel.
 FILLED = {**BATCH, "valid": np.arange(ROWS) < ROWS - 1}
 # Not the first epoch, in which Self-MM's single modalities have no labels yet.
+# What a failure of losses on two devices means.
+HINT = """The loss of the global batch differs between one device and two. Means over the batch
+are parallel.batch_mean(x, where=batch["valid"]); comparisons go through parallel.gather."""
 PROGRESS = {"epoch": 1, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
 
 # One layer, but for the system that reads the second.
@@ -381,7 +384,7 @@ def test_losses_of_two_seeds_on_two_devices_equal_one(name):
         for seed in (0, 1):
             jax.tree.map(
                 lambda a, b, i=seed: np.testing.assert_allclose(
-                    a[i], b, atol=2e-6, rtol=1e-5
+                    a[i], b, atol=2e-6, rtol=1e-5, err_msg=HINT
                 ),
                 found,
                 wanted,

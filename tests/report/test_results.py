@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from msajax.data.errors import DataError
-from msajax.report.results import Results
+from msajax.report.results import Predictions, Results
 from msajax.run import output
 
 NAN = float("nan")
@@ -81,3 +81,12 @@ def test_a_damaged_file_is_named(changes, message, tmp_path):
 def test_a_folder_without_results(tmp_path):
     with pytest.raises(DataError, match="results.json cannot be read"):
         output.read_results(tmp_path)
+
+
+def test_a_notebook_shows_a_table_and_one_line():
+    results = made(
+        splits={"test": {"mae": {"mean": 1.5, "std": 0.5, "values": [1, 2]}}}
+    )
+    assert repr(results) == str(results) and "1.500 ± 0.500" in repr(results)
+    predictions = Predictions(np.array(["a"]), {1: np.ones(1), 3: np.ones(1)})
+    assert repr(predictions) == "Predictions(1 rows, seeds 1, 3)"

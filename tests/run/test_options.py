@@ -17,6 +17,7 @@ DEMO = "lf_dnn:demo"
     [
         ("train.batchsize", "1", 'unknown key "batchsize" in config.train; did you mean "batch_size"?'),
         ("trian.epochs", "1", 'unknown key "trian" in config; did you mean "train"?'),
+        ("epochs", "1", 'unknown key "epochs" in config; did you mean "train.epochs"?'),
         ("train.epochs.x", "1", 'unknown key "x" in config.train.epochs'),
         ("model.text_outt", "1", 'unknown key "text_outt" in config.model; did you mean "text_out"?'),
         ("model.spec", "1", 'unknown key "spec" in config.model. Known: audio_dropout'),
@@ -82,6 +83,7 @@ DEMO = "lf_dnn:demo"
         ("model.criterion", "mes", 'unknown criterion "mes"; did you mean "mse"?'),
         ("phases", "3", "config.phases is (3,), but must be values, each a dict"),
         ("phases", "({'epoch': 1},)", 'unknown key "epoch" in config.phases[0]; did you mean "epochs"?'),
+        ("phases", "({'learning_rate': 1},)", 'unknown key "learning_rate" in config.phases[0]; did you mean "optimizer.learning_rate"?'),
         ("phases", "({}, {'name': 'b', 'epochs': '1'})", "config.phases[1].epochs is '1', but must be a whole number"),
         ("phases", "({'epochs': 0},)", 'phase "main": epochs is 0, but must be at least 1'),
         ("phases", "({}, {})", "config.phases has a name twice: main, main"),

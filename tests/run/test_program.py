@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import pytest
+
+from msajax.data import splits
+from msajax.run import program
 
 # It opens a file, as a run does its lock, prints, and ends by a number of its own.
 WORK = """
@@ -76,3 +80,17 @@ def test_of_threads_of_libraries_nothing_is_told_but_on_demand(flag):
     assert done.stdout == "end\n" and "/msajax/data/store.py" in done.stderr
     for noise in ("orbax", "never retrieved", "never awaited", "loop is closed"):
         assert (noise in done.stderr) == bool(flag)
+
+
+@pytest.mark.parametrize(
+    ("fails", "ours"),
+    [
+        (lambda: splits.check_shares((1.0,), 1.0), True),
+        (lambda: jnp.broadcast_to(jnp.ones((2, 2)), ()), False),
+        (lambda: int("a"), False),
+    ],
+)
+def test_whose_error_it_is(fails, ours):
+    with pytest.raises(ValueError) as error:
+        fails()
+    assert program.is_ours(error.value) == ours

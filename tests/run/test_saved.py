@@ -110,6 +110,9 @@ def test_what_makes_another_run():
     assert saved.sha256(other) != saved.sha256(options)
     changed = saved.differences(load(data__encoding="gbk"), options)
     assert changed == ["data.encoding: '' -> 'gbk'"]
+    # Of two systems the hyperparameters differ anyway.
+    changed = saved.differences(load(train__batch_size="7"), recipe.load("tfn:demo"))
+    assert changed == ["system: 'tfn' -> 'lf_dnn'", "train.batch_size: 32 -> 7"]
 
 
 def test_a_whole_number_is_the_same_run_as_its_fraction():

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -53,3 +54,26 @@ def test_another_method_is_asked_itself():
     variables, progress = parallel.replicate((np.float32([2]), progress), devices)
     forward(variables, source, 2, progress)
     assert model.methods == ["loss", "teacher"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (jnp.ones(()), "Recorded.loss returns an array; return a tuple of the scalar"),
+        (
+            (np.float32(1), np.float32(1)),
+            "Recorded.loss returns a tuple; return a tuple",
+        ),
+        (
+            (np.ones(4), {}),
+            r"returns the loss of shape \(4,\), but must return a scalar",
+        ),
+        (
+            (np.float32(1), {"size": np.ones((4, 2))}),
+            r"returns size of shape \(4, 2\), but must return a scalar; parallel.batch_mean",
+        ),
+    ],
+)
+def test_a_loss_that_is_none(returned, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.loss_and_terms(Recorded(True), "loss", returned)

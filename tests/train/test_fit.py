@@ -345,6 +345,7 @@ def test_a_loss_that_is_not_finite_stops_the_seed(tmp_path, epochs):
             'unknown metric "accc7" in select; did you mean "acc7"',
         ),
         (Phase(train="nothing.*"), 'phase "main" trains nothing: the regex "nothing'),
+        (Phase(train="student"), 'must match the whole name, as "gate/'),
         (Phase(batch_size=40), "batch_size is 40, but the split has only 22 rows"),
     ],
 )
@@ -359,3 +360,30 @@ def test_a_batch_that_does_not_divide_names_those_that_do(tmp_path):
         match="6 rows does not divide among 4 devices; set config.train.batch_size to 4 or 8",
     ):
         fit(tmp_path, (Phase(batch_size=6),), devices=4)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "classes", "message"),
+    [
+        (lambda x: x, (), "Given.__call__ returns an array; return a dict"),
+        (
+            lambda x: {"prediction": x},
+            (),
+            "returns a dict of prediction; return a dict",
+        ),
+        (
+            lambda x: {"pred": x},
+            (),
+            r"of shape \(2, 1\) for 2 rows, but .* \(2,\); let",
+        ),
+        (lambda x: {"pred": x}, ("a", "b"), r"of shape \(2, 1\) .* return \(2, 2\)"),
+    ],
+)
+def test_outputs_that_are_none(outputs, classes, message):
+    class Given(toys.Model):
+        def __call__(self, batch, *, train):
+            return outputs(batch["valid"][:, None])
+
+    spec = dataclasses.replace(toys.SPEC, label_range=None, classes=classes)
+    with pytest.raises(ValueError, match=message):
+        step.shapes(Given(spec))

@@ -78,7 +78,25 @@ def test_compiling_is_told_where_it_is_long(opened):
             made.steps([Book(), Book()], phase, done, 10, active=2)
         clock[0] += 30  # the end of the dispatch, and the validation
         made.epoch(0, Book(history=[row(0, 1.0)]))
-    assert printed.getvalue().count("compiled in 1:15") == 2
+    assert "seeds 1, 2: teach compiled in 1:15\n" in printed.getvalue()
+    assert "seeds 1, 2: compiled in 1:15\n" in printed.getvalue()
+
+
+def test_the_end_names_the_phase_of_the_best_epoch(opened):
+    made, _, printed = opened
+    history = [row(0, 1.0), row(1, 1.0) | {"best": False}, row(0, 1.0)]
+    books = [
+        Book(history=[r | {"phase": phase} for r in history], seconds=2.0)
+        for phase in ("main", "fuse")
+    ]
+    made.end(books)
+    made.end(books, earlier=True)
+    assert printed.getvalue().splitlines() == [
+        "toy seed 1: 3 epochs in 0:02, best epoch 1",
+        "toy seed 2: 3 epochs in 0:02, best epoch 1 of fuse",
+        "toy seed 1: 3 epochs in 0:02 (finished earlier), best epoch 1",
+        "toy seed 2: 3 epochs in 0:02 (finished earlier), best epoch 1 of fuse",
+    ]
 
 
 class Full:

@@ -71,8 +71,10 @@ def rows(
     for number, cells in enumerate(table[1:], 2):
         place = f"row {number} of {file.name}"
         if cells and len(cells) != len(names):
+            cut = "; a file that was cut off ends so: copy or download it again"
+            end = cut if number == len(table) else ""
             raise DataError(
-                f"{place} has {len(cells)} cells, but the header has {len(names)}"
+                f"{place} has {len(cells)} cells, but the header has {len(names)}{end}"
             )
         if cells:
             stripped = (cell.strip() for cell in cells)

@@ -44,7 +44,7 @@ def test_bad_tables(write):
     with pytest.raises(DataError, match='the column "b" is missing; the file has: a$'):
         tables.rows(write(b"a\n1\n"), ["b"])
     with pytest.raises(
-        DataError, match="row 3 of file.pkl has 1 cells, but the header"
+        DataError, match="row 3 of file.pkl has 1 cells, but the header has 2; a file"
     ):
         tables.rows(write(b"a,b\n1,2\n3\n"), [])
     with pytest.raises(
