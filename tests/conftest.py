@@ -10,10 +10,11 @@ import pathlib
 # threads than devices collectives can starve on a small machine.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["NPROC"] = "16"
-# Optimization level 0 halves the time that tests compile; they run little.
+# Optimization level 0 halves the time that tests compile; they run little. A program in one
+# part takes a few percent less than one whose parts are compiled at the same time.
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-    " --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
 
 import jax
@@ -24,6 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 pytest_plugins = ["tests.weights.torch_files"]  # the fixture torch_save
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tracing makes many objects and few cycles: looking for those takes a few percent.
+gc.set_threshold(50_000, 20, 20)
 # Kept from run to run, for all checkouts with the same packages. Processes share it: jax warns
 # of an entry that another one is writing (pyproject.toml lets it), and compiles by itself.
 LOCK = hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest()[:16]

@@ -22,7 +22,7 @@ ARGS = (
     *("--config", "lf_dnn:demo", "--config.optimizer.name=sgd"),
     *("--config.optimizer.learning_rate=0.01", "--config.train.seeds=1,2"),
     *("--config.train.seeds_at_once=2", "--config.train.patience=0"),
-    *("--config.train.batch_size=64", "--config.model.hidden_dims=8,8,8"),
+    *("--config.train.batch_size=200", "--config.model.hidden_dims=8,8,8"),
     *(f"--config.model.{m}_dropout=0.0" for m in ("audio", "vision", "post_fusion")),
 )
 
@@ -110,7 +110,7 @@ def epochs(folder):
 
 
 def test_two_processes_stop_together_and_one_goes_on_to_the_same_results(one, tmp_path):
-    """A signal to one, then a kill of one."""
+    """A signal to one of them; what the two do together otherwise, and a kill, are slow tests."""
     folder, args = tmp_path / "two", (EPOCHS, "--config.checkpoint.seconds=0.0")
     started = start(folder, *args)
     until_epoch(folder, 2, started)
@@ -118,17 +118,9 @@ def test_two_processes_stop_together_and_one_goes_on_to_the_same_results(one, tm
     first, second = map(ended, started)
     assert (first[0], second[0]) == (143, 143), first[2] + second[2]
     assert "saved in" in first[1] and "saved in" not in second[1]
-    done = epochs(folder)
-    assert 2 <= done < 12
+    assert 2 <= epochs(folder) < 12
     saved = json.loads((folder / "config.json").read_text())["parallel"]
     assert saved["coordinator"] == "" and saved["num_processes"] == 0
-    first, second = start(folder, *args)
-    until_epoch(folder, done + 1, [first, second])
-    second.kill()
-    ended(second)
-    code, out, err = ended(first, timeout=60)
-    assert code == 1 and f"goes on after epoch {done}" in out
-    assert "another process of this run has stopped" in err
     alone(folder, *args)
     assert_same_results(folder, one)
     assert epochs(folder) == 12
@@ -170,6 +162,7 @@ def test_a_killed_process_ends_the_others_and_one_process_goes_on(one, tmp_path)
     assert "another process of this run has stopped" in err
     alone(tmp_path / "two", *args)
     assert_same_results(tmp_path / "two", one)
+    assert epochs(tmp_path / "two") == 12
 
 
 def test_a_failure_of_one_ends_the_others(tmp_path):

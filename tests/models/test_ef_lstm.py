@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -5,16 +7,26 @@ import pytest
 from msajax.data.spec import Spec
 from msajax.models.ef_lstm import EFLSTM
 from msajax.nn.align import align
+from tests import random_bits
 
 ALIGNED = Spec(dims=(5, 3, 4), lengths=(6, 6, 6), num_train=6)
 UNALIGNED = Spec(dims=(5, 3, 4), lengths=(6, 9, 8), num_train=6)
 SIZES = dict(hidden_dim=7, layers=2)
 
 
+@functools.cache
+def compiled(model):
+    return [
+        jax.jit(functools.partial(method, train=False))
+        for method in (model.init, model.apply)
+    ]
+
+
 def predict(model, batch, variables=None):
+    init, apply = compiled(model)
     if variables is None:
-        variables = model.init(jax.random.key(0), batch, train=False)
-    return variables, np.asarray(model.apply(variables, batch, train=False)["pred"])
+        variables = init(random_bits.key(0), batch)
+    return variables, np.asarray(apply(variables, batch)["pred"])
 
 
 def test_unequal_lengths_are_aligned_to_the_text():
@@ -51,7 +63,8 @@ def test_statistics_of_a_step_are_over_rows_and_features(padded):
         batch[f"{name}_mask"] = batch["text_mask"]
     model = EFLSTM(ALIGNED, **SIZES, dropout=0.0, padded=padded)
     variables, _ = predict(model, batch)
-    _, after = model.apply(variables, batch, train=True, mutable=["batch_stats"])
+    train = functools.partial(model.apply, train=True, mutable=["batch_stats"])
+    _, after = jax.jit(train)(variables, batch)
     x = np.concatenate([batch["text"], batch["audio"], batch["vision"]], axis=-1)
     counts = batch["valid"][:, None] & (batch["text_mask"] | padded)
     for step in range(6):

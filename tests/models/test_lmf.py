@@ -1,8 +1,11 @@
+import functools
+
 import jax
 import numpy as np
 
 from msajax.data.spec import Spec
 from msajax.models.lmf import LMF
+from tests import random_bits
 
 SPEC = Spec(dims=(5, 3, 4), lengths=(4, 6, 7), num_train=6)
 
@@ -10,9 +13,9 @@ SPEC = Spec(dims=(5, 3, 4), lengths=(4, 6, 7), num_train=6)
 def test_equals_a_full_tensor_of_low_rank():
     """Section 3.2 of the paper: the factors stand for one weight tensor on TFN's fusion."""
     model, batch = LMF(SPEC, hidden_dims=(6, 2, 3), rank=4), SPEC.example(3)
-    variables = model.init(jax.random.key(0), batch, train=False)
-    out = jax.tree.map(np.asarray, model.apply(variables, batch, train=False))
-    p = jax.tree.map(np.asarray, variables["params"])
+    run = jax.jit(functools.partial(model.init_with_output, train=False))
+    out, variables = jax.device_get(run(random_bits.key(0), batch))
+    p = variables["params"]
     tensor = np.einsum(
         "r,rac,rvc,rtc->avtc",
         p["fusion_weights"][0],

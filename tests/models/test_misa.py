@@ -11,6 +11,7 @@ from msajax import losses
 from msajax.data.spec import Spec
 from msajax.models.misa import MISA, ORDER
 from msajax.train import step
+from tests import random_bits
 
 SPEC = Spec((5, 3, 4), (4, 7, 6), 6)
 TINY = dict(dim=6, hidden=7, dropout=0.0, fusion_dropout=0.0)
@@ -21,7 +22,7 @@ BATCH = SPEC.example(6, seed=1)
 def ready(spec=SPEC, **fields):
     """A system, its variables and its jitted outputs."""
     model = MISA(spec, **{**TINY, **fields})
-    variables = step.variables(step.init(model, jax.random.key(0)))
+    variables = step.variables(step.init(model, random_bits.key(0)))
     return model, variables, jax.jit(lambda v, b: model.apply(v, b, train=False))
 
 
@@ -32,7 +33,8 @@ def outputs(batch, **fields):
 
 @functools.cache
 def loss(train):
-    model, variables, _ = ready(similarity=0.7, difference=0.2, reconstruction=0.4)
+    weights = dict(similarity=0.7, difference=0.2, reconstruction=0.4)
+    model, (_, variables, _) = MISA(SPEC, **TINY, **weights), ready()
     options = dict(method="loss", train=train, progress={})
     return jax.jit(functools.partial(model.apply, **options))(variables, BATCH)
 

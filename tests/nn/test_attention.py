@@ -9,6 +9,7 @@ import pytest
 
 from msajax.nn.attention import MultiHeadAttention, attend, attend_few, masked_softmax
 from msajax.nn.dropout import Dropout
+from msajax.weights import template
 
 rng = np.random.default_rng(0)
 QUERY = rng.normal(size=(2, 3, 8)).astype(np.float32)
@@ -36,16 +37,22 @@ def by_hand(params, query, key, value, mask, heads):
 
 def random_params(heads, *inputs, mask):
     attention = MultiHeadAttention(heads)
-    params = attention.init(jax.random.key(0), *inputs, mask=mask, train=False)
+    params = template(attention, *inputs, mask=mask, train=False)
     leaves, tree = jax.tree.flatten(params["params"])
     leaves = [rng.normal(size=leaf.shape).astype(np.float32) / 3 for leaf in leaves]
     return attention, jax.tree.unflatten(tree, leaves)
 
 
+def run(attention, params, *inputs, mask):
+    """The output in evaluation, compiled as one program."""
+    apply = jax.jit(functools.partial(attention.apply, train=False))
+    return apply({"params": params}, *inputs, mask=mask)
+
+
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_against_a_loop(heads):
     attention, params = random_params(heads, QUERY, KEY, VALUE, mask=MASK)
-    y = attention.apply({"params": params}, QUERY, KEY, VALUE, mask=MASK, train=False)
+    y = run(attention, params, QUERY, KEY, VALUE, mask=MASK)
     want = by_hand(params, QUERY, KEY, VALUE, MASK, heads)
     np.testing.assert_allclose(y, want, atol=1e-5)
 
@@ -55,7 +62,7 @@ def test_a_lone_query_against_a_loop():
     mask[1] = False  # sees no key
     attention, params = random_params(2, QUERY, KEY, VALUE, mask=MASK)
     inputs = (QUERY[:, :1], KEY, VALUE)
-    y = attention.apply({"params": params}, *inputs, mask=mask, train=False)
+    y = run(attention, params, *inputs, mask=mask)
     np.testing.assert_allclose(y, by_hand(params, *inputs, mask, 2), atol=1e-5)
 
 
@@ -87,10 +94,9 @@ def test_few_queries_are_as_many(queries):
 def test_self_attention_is_attention_to_itself():
     mask = MASK[..., :3]
     attention, params = random_params(2, QUERY, mask=mask)
-    options = dict(mask=mask, train=False)
     np.testing.assert_allclose(
-        attention.apply({"params": params}, QUERY, **options),
-        attention.apply({"params": params}, QUERY, QUERY, QUERY, **options),
+        run(attention, params, QUERY, mask=mask),
+        run(attention, params, QUERY, QUERY, QUERY, mask=mask),
         atol=1e-6,
     )
 
@@ -100,13 +106,12 @@ def test_a_query_that_sees_no_key_gets_zeros_and_finite_gradients():
     mask[1, 2] = False
     attention, params = random_params(2, QUERY, KEY, VALUE, mask=mask)
 
-    def apply(query):
-        return attention.apply(
-            {"params": params}, query, KEY, VALUE, mask=mask, train=False
-        )
+    def loss(query):
+        y = run(attention, params, query, KEY, VALUE, mask=mask)
+        return jnp.sum(y**2), y
 
-    np.testing.assert_allclose(apply(QUERY)[1, 2], params["out"]["bias"], atol=1e-6)
-    gradient = jax.grad(lambda q: jnp.sum(apply(q) ** 2))(QUERY)
+    gradient, y = jax.device_get(jax.jit(jax.grad(loss, has_aux=True))(QUERY))
+    np.testing.assert_allclose(y[1, 2], params["out"]["bias"], atol=1e-6)
     assert np.all(np.isfinite(gradient))
     np.testing.assert_array_equal(gradient[1, 2], 0)
 
@@ -137,10 +142,10 @@ def test_heads_must_divide_the_width():
 def random_attention(dtype):
     """Queries, keys and values, and a mask under which one query sees no key."""
     rng = np.random.default_rng(0)
-    qkv = tuple(jnp.asarray(rng.normal(size=(2, n, 3, 8)), dtype) for n in (4, 5, 5))
+    qkv = tuple(rng.normal(size=(2, n, 3, 8)).astype(dtype) for n in (4, 5, 5))
     mask = rng.random((2, 1, 4, 5)) < 0.5
     mask[1, 0, 2] = False
-    return qkv, jnp.asarray(mask)
+    return qkv, mask
 
 
 class Attend(nn.Module):
@@ -159,12 +164,13 @@ class Attend(nn.Module):
 def outputs_and_gradients(qkv, mask, rate):
     def loss(qkv, key):
         rngs = {"dropout": key}
-        heads = Attend(rate).apply({}, *qkv, mask, rngs=rngs).astype(jnp.float32)
-        return jnp.sum(heads * jnp.cos(jnp.arange(heads.size).reshape(heads.shape)))
+        heads = Attend(rate).apply({}, *qkv, mask, rngs=rngs)
+        weights = jnp.cos(jnp.arange(heads.size).reshape(heads.shape))
+        return jnp.sum(heads.astype(jnp.float32) * weights), heads
 
-    value = functools.partial(Attend(rate).apply, {}, *qkv, mask)
-    gradients = jax.jit(jax.grad(loss))(qkv, jax.random.key(3))
-    return value(rngs={"dropout": jax.random.key(3)}), *gradients
+    run = jax.jit(jax.grad(loss, has_aux=True))
+    gradients, heads = jax.device_get(run(qkv, jax.random.key(3)))
+    return heads, *gradients
 
 
 @pytest.mark.parametrize("keys_only", [False, True])
@@ -217,8 +223,8 @@ def test_long_attention_of_seeds_at_once(monkeypatch, backend):
 
         return jax.grad(loss)(qkv[0])
 
-    together = jax.vmap(gradient)(keys)
-    alone = jnp.stack([gradient(key) for key in keys])
+    together = jax.jit(jax.vmap(gradient))(keys)
+    alone = np.stack([*map(jax.jit(gradient), keys)])
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 

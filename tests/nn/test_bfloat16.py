@@ -1,5 +1,7 @@
 """Blocks with parameters and inputs in bfloat16: the dtype stays, the values are near float32's."""
 
+import functools
+
 import chex
 import flax.linen as nn
 import jax
@@ -21,6 +23,7 @@ from msajax.nn.recurrent import LSTM, Recurrent
 from msajax.nn.subnets import SubNet, TextSubNet
 from msajax.nn.token_transformer import TokenFusion, TokenTransformer
 from msajax.nn.transformer import CrossmodalEncoder
+from tests import random_bits
 
 B, L, D = 4, 40, 16
 rng = np.random.default_rng(0)
@@ -73,8 +76,9 @@ BLOCKS = {
 
 
 def halve(tree):
+    """What is float32 in bfloat16; NumPy's arrays, to which jax would compile each conversion."""
     return jax.tree.map(
-        lambda a: jnp.asarray(a, jnp.bfloat16) if a.dtype == np.float32 else a, tree
+        lambda a: a.astype(jnp.bfloat16) if a.dtype == np.float32 else a, tree
     )
 
 
@@ -85,7 +89,8 @@ def test_block(name):
     inputs = jax.tree.map(lambda a: a.astype(np.float32), halve(inputs))
     options = {"train": options["train"]} if "train" in options else {}
     arrays = {k: v for k, v in BLOCKS[name][2].items() if k != "train"}
-    state = block.init(jax.random.key(0), *inputs, **arrays, **options)
+    init = jax.jit(functools.partial(block.init, **options))
+    state = jax.device_get(init(random_bits.key(0), *inputs, **arrays))
     params = halve(state.pop("params", {}))
 
     @jax.jit
@@ -103,9 +108,9 @@ def test_block(name):
 
         return jax.grad(loss, argnums=0, has_aux=True)(params, inputs)
 
-    full = jax.tree.map(lambda a: a.astype(jnp.float32), params)
-    wanted_gradients, (wanted, wanted_after) = run(full, inputs)
-    gradients, (found, after) = run(params, halve(inputs))
+    full = jax.tree.map(lambda a: a.astype(np.float32), params)
+    wanted_gradients, (wanted, wanted_after) = jax.device_get(run(full, inputs))
+    gradients, (found, after) = jax.device_get(run(params, halve(inputs)))
     for a, b in zip(found, wanted, strict=True):
         assert a.dtype == jnp.bfloat16 and b.dtype == jnp.float32
         close(a, b, 0.02)

@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -5,6 +7,7 @@ import numpy as np
 import pytest
 
 from msajax.nn.recurrent import LSTM, Recurrent
+from tests import random_bits
 from tests.weights.numpy_reference import lstm_layer, sigmoid
 
 X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
@@ -14,12 +17,19 @@ MASK = np.arange(5)[None] < LENGTHS[:, None]
 
 def init(layers=1, hidden=6):
     lstm = LSTM(hidden, layers)
-    return lstm, lstm.init(jax.random.key(0), X, MASK, train=False)
+    init = jax.jit(functools.partial(lstm.init, train=False))
+    return lstm, init(random_bits.key(0), X, MASK)
+
+
+def evaluate(lstm, variables, x=X):
+    """(outputs, last states) as NumPy's arrays."""
+    apply = jax.jit(functools.partial(lstm.apply, train=False))
+    return jax.device_get(apply(variables, x, MASK))
 
 
 def test_against_a_loop_over_time():
     lstm, variables = init(layers=2)
-    outputs, last = lstm.apply(variables, X, MASK, train=False)
+    outputs, last = evaluate(lstm, variables)
     for row, length in enumerate(LENGTHS):
         h = X[row, :length]
         for layer in ("layer_0", "layer_1"):
@@ -32,9 +42,9 @@ def test_against_a_loop_over_time():
 def test_padded_steps_carry_the_state():
     lstm, variables = init()
     noisy = np.where(MASK[..., None], X, 9.0)
-    outputs, last = lstm.apply(variables, noisy, MASK, train=False)
+    outputs, last = evaluate(lstm, variables, noisy)
     np.testing.assert_array_equal(outputs[1, 2:], np.stack([last[1]] * 3))
-    np.testing.assert_array_equal(last, lstm.apply(variables, X, MASK, train=False)[1])
+    np.testing.assert_array_equal(last, evaluate(lstm, variables)[1])
 
 
 def plain(params, x, mask):
@@ -81,11 +91,12 @@ def test_gradients_are_those_of_the_plain_loop():
 
 def test_seeds_together_are_seeds_alone():
     lstm, _ = init(layers=2)
-    keys = jax.random.split(jax.random.key(5), 3)
+    keys = jax.random.split(random_bits.key(5), 3)
     weights = np.ones((3, 5, 6)), np.ones((3, 6))
-    states = jax.vmap(lambda key: lstm.init(key, X, MASK, train=False))(keys)
+    start = jax.vmap(lambda key: lstm.init(key, X, MASK, train=False))
+    states = jax.device_get(jax.jit(start)(keys))
     grad = gradients(lambda v, x: lstm.apply(v, x, MASK, train=False), weights)
-    together = jax.vmap(grad, in_axes=(0, None))(states, X)
+    together = jax.device_get(jax.vmap(grad, in_axes=(0, None))(states, X))
     for i in range(3):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], (states, together))
         chex.assert_trees_all_close(grad(one[0], X), one[1], atol=1e-5)
@@ -93,19 +104,19 @@ def test_seeds_together_are_seeds_alone():
 
 def test_dropout_acts_between_layers_only():
     one, two = LSTM(6, 1, dropout=0.5), LSTM(6, 2, dropout=0.5)
-    rngs = {"dropout": jax.random.key(1)}
+    rngs = {"dropout": random_bits.key(1)}
     for lstm, differs in ((one, False), (two, True)):
-        v = lstm.init(jax.random.key(0), X, MASK, train=False)
-        dropped = lstm.apply(v, X, MASK, train=True, rngs=rngs)[1]
-        plain = lstm.apply(v, X, MASK, train=False)[1]
-        assert bool(jnp.any(dropped != plain)) is differs
+        v = init(lstm.layers)[1]
+        train = functools.partial(lstm.apply, train=True, rngs=rngs)
+        dropped = np.asarray(jax.jit(train)(v, X, MASK)[1])
+        assert np.any(dropped != evaluate(lstm, v)[1]) == differs
 
 
 def test_initial_values_fill_the_interval_of_pytorch():
     _, variables = init(hidden=64)
     layer = variables["params"]["layer_0"]
     for name, bound in (("kernel", 1), ("recurrent_kernel", 1), ("bias", 2)):
-        assert 0.8 * bound < 8 * jnp.max(jnp.abs(layer[name])) <= bound
+        assert 0.8 * bound < 8 * np.abs(layer[name]).max() <= bound
 
 
 def gru_layer(x, p):
@@ -128,8 +139,9 @@ def test_both_directions_against_a_loop_over_time(cell, side):
     mask = MASK if side == "right" else MASK[:, ::-1]
     noisy = np.where(mask[..., None], X, 9.0)
     layer = Recurrent(6, cell, bidirectional=True)
-    outputs, variables = layer.init_with_output(jax.random.key(0), noisy, mask)
-    p = jax.tree.map(np.asarray, variables["params"])
+    made = jax.jit(layer.init_with_output)(random_bits.key(0), noisy, mask)
+    outputs, variables = jax.device_get(made)
+    p = variables["params"]
 
     def run(x, p):
         if cell == "gru":
@@ -142,11 +154,13 @@ def test_both_directions_against_a_loop_over_time(cell, side):
         want = np.concatenate(want, axis=-1)
         np.testing.assert_allclose(outputs[row, mask[row]], want, atol=1e-6)
     np.testing.assert_array_equal(outputs[~mask], 0)
-    one = Recurrent(6, cell).apply({"params": {"forward": p["forward"]}}, noisy, mask)
+    one = jax.jit(Recurrent(6, cell).apply)(
+        {"params": {"forward": p["forward"]}}, noisy, mask
+    )
     np.testing.assert_array_equal(one, outputs[..., :6])
 
 
 def test_a_gru_starts_in_the_interval_of_pytorch():
-    params = Recurrent(64, "gru").init(jax.random.key(0), X, MASK)["params"]["forward"]
-    for leaf in jax.tree.leaves(params):
-        assert 0.8 < 8 * jnp.max(jnp.abs(leaf)) <= 1
+    variables = jax.jit(Recurrent(64, "gru").init)(random_bits.key(0), X, MASK)
+    for leaf in jax.tree.leaves(variables["params"]["forward"]):
+        assert 0.8 < 8 * np.abs(leaf).max() <= 1

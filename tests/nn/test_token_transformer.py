@@ -9,6 +9,7 @@ from scipy.special import erf
 
 from msajax.nn.token_transformer import PreNormEncoder, TokenFusion, TokenTransformer
 from msajax.weights import template
+from tests import random_bits
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(2, 5, 6)).astype(np.float32)
@@ -74,7 +75,8 @@ def test_the_encoder_by_hand(source, queries):
     module = PreNormEncoder(2, heads=3, mlp_dim=7, head_dim=4)
     mask = MASK if source is None else MASK[:, :4]
     variables = random_variables(module, X, source, mask=mask)
-    found = module.apply(variables, X, source, mask=mask, queries=queries)
+    apply = jax.jit(functools.partial(module.apply, queries=queries))
+    found = apply(variables, X, source, mask=mask)
     wanted = encode(variables["params"], X, mask, 2, source)
     assert len(found) == 3
     wanted[-1] = wanted[-1][:, :queries]
@@ -85,7 +87,7 @@ def test_the_encoder_by_hand(source, queries):
 def test_the_activation_of_the_encoder():
     module = PreNormEncoder(1, heads=3, mlp_dim=7, head_dim=4, activation="relu")
     variables = random_variables(module, X, mask=MASK)
-    found = module.apply(variables, X, mask=MASK)[-1]
+    found = jax.jit(module.apply)(variables, X, mask=MASK)[-1]
     wanted = encode(variables["params"], X, MASK, 1, activation=relu)[-1]
     np.testing.assert_allclose(found, wanted, atol=2e-5)
 
@@ -122,7 +124,8 @@ def test_padding_is_not_seen():
 
 
 def test_tokens_start_at_zero_and_positions_do_not():
-    params = TOKENS.init(jax.random.key(0), X, MASK)["params"]
+    init = jax.jit(TOKENS.init)
+    params = jax.device_get(init(random_bits.key(0), X, MASK))["params"]
     np.testing.assert_array_equal(params["tokens"], 0)
     assert params["positions"].shape == (12, 6)
     assert 0.7 < params["positions"].std() < 1.3
@@ -140,5 +143,5 @@ def test_the_fusion_is_the_token_of_a_cross_transformer():
     target = np.concatenate([token + p["position"], X], 1)
     source = np.concatenate([token, SOURCE], 1) + p["source_positions"]
     whole = encode(p["encoder"], target, np.ones((2, 5), bool), 2, source)[-1]
-    found = module.apply(variables, SOURCE)
+    found = jax.jit(module.apply)(variables, SOURCE)
     np.testing.assert_allclose(found, whole[:, 0], atol=2e-5)

@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -6,6 +8,7 @@ import pytest
 
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.transformer import CrossmodalEncoder
+from tests import random_bits
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(2, 3, 8)).astype(np.float32)
@@ -16,26 +19,28 @@ STEPS, SOURCE_STEPS = (
 )
 
 
+@functools.cache
+def initial(**options):
+    """Variables; most of an encoder's options change none of them."""
+    module = CrossmodalEncoder(heads=2, layers=2, **options)
+    masks = dict(mask=STEPS, source_mask=SOURCE_STEPS)
+    init = jax.jit(functools.partial(module.init, train=False))
+    return jax.device_get(init(random_bits.key(0), X, SOURCE, **masks))
+
+
 class Encoder:
     """An initialised encoder; called on features and masks."""
 
     def __init__(self, **options):
         self.module = CrossmodalEncoder(heads=2, layers=2, **options)
-        self.variables = jax.jit(self.module.init, static_argnames="train")(
-            jax.random.key(0),
-            X,
-            SOURCE,
-            mask=STEPS,
-            source_mask=SOURCE_STEPS,
-            train=False,
-        )
+        self.variables = initial()
+        self._apply = jax.jit(functools.partial(self.module.apply, train=False))
 
     def __call__(self, x, source=None, mask=STEPS, source_mask=SOURCE_STEPS):
-        options = dict(mask=mask, train=False)
+        masks = dict(mask=mask)
         if source is not None:
-            options |= dict(source_mask=source_mask)
-        apply = jax.jit(self.module.apply, static_argnames="train")
-        return np.asarray(apply(self.variables, x, source, **options))
+            masks |= dict(source_mask=source_mask)
+        return np.asarray(self._apply(self.variables, x, source, **masks))
 
 
 def changed(x, row, step):
@@ -110,7 +115,7 @@ def test_rematerialising_changes_no_gradient(monkeypatch, long):
 
         def loss(variables):
             inputs = dict(mask=STEPS, source_mask=SOURCE_STEPS, train=True)
-            rngs = {"dropout": jax.random.key(1)}
+            rngs = {"dropout": random_bits.key(1)}
             y = encode.module.apply(variables, X, SOURCE, **inputs, rngs=rngs)
             return jnp.sum(y**3)
 
@@ -144,7 +149,7 @@ def test_keys_and_values_are_dropped_independently():
 
 
 def test_layers_share_one_stacked_tree():
-    layers = Encoder(expansion=3).variables["params"]["layers"]
+    layers = initial(expansion=3)["params"]["layers"]
     assert layers["fc1"]["kernel"].shape == (2, 8, 24)
     assert layers["attention"]["kernel"].shape == (2, 8, 3, 2, 4)
     assert np.any(layers["fc1"]["kernel"][0] != layers["fc1"]["kernel"][1])

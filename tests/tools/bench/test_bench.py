@@ -33,6 +33,8 @@ ABSENT = (
 )
 ALIGNED = data.Shape("mosi", (6, 3, 4), (7, 7, 7))
 
+pytestmark = pytest.mark.usefixtures("quick_random")
+
 
 def test_products_of_a_system_that_draws_partners_are_counted():
     spec = Spec((4, 4, 4), (3, 3, 3), 8)
@@ -91,20 +93,49 @@ def test_devices_that_share_a_batch_predict_as_one():
     np.testing.assert_allclose(one.evaluate(3), two.evaluate(3), atol=1e-6)
 
 
+WITH_ENCODER = {"text_only": toys.BERT, "mag_bert": toys.BERT}
+WITH_ENCODER |= {"mag_xlnet": toys.XLNET, "msg_mba/msg_t": toys.BERT}
+
+
+@pytest.fixture
+def small_encoders(monkeypatch):
+    kinds = {type(config): config for config in (toys.BERT, toys.XLNET)}
+    monkeypatch.setitem(bench.ENCODERS, "base", kinds)
+
+
 @pytest.mark.parametrize(
-    "system", ["text_only", "mag_bert", "mag_xlnet", "msg_mba/msg_t"]
+    "system",
+    ["text_only"]
+    + [pytest.param(s, marks=pytest.mark.slow) for s in list(WITH_ENCODER)[1:]],
 )
 def test_systems_with_an_encoder_are_timed_with_random_weights(
-    system, tiny, tmp_path, monkeypatch
+    system, tiny, small_encoders, tmp_path
 ):
-    tiny_encoders = {type(config): config for config in (toys.BERT, toys.XLNET)}
-    monkeypatch.setitem(bench.ENCODERS, "base", tiny_encoders)
     path = tmp_path / "results.json"
     options = ["--systems", system, "--encoder", "base", "--json", str(path)]
     assert bench.main([*tiny, *options]) == 0
     (row,) = json.loads(path.read_text())["results"]
     assert (row["encoder"], row["form"]) == ("base", "masked")
     assert row["flops_per_step"] > 0
+
+
+@pytest.mark.parametrize("system,config", WITH_ENCODER.items())
+def test_steps_of_systems_with_an_encoder_are_counted(
+    system, config, tiny, small_encoders, monkeypatch
+):
+    """Also that these are given their encoder and their row, and audio and vision aligned."""
+
+    class Reached(Exception):
+        pass
+
+    def built(model, phase, parts, *_, **__):
+        assert model.encoder == config and getattr(model, "align", True)
+        assert ours.step_flops(model, phase, parts[0]) > 0
+        raise Reached
+
+    monkeypatch.setattr(bench, "Ours", built)
+    with pytest.raises(Reached):
+        bench.main([*tiny, "--systems", system, "--encoder", "base"])
 
 
 def test_the_command_times_less_padding_on_a_file(quick, tmp_path, capsys, monkeypatch):
