@@ -161,3 +161,39 @@ def mfn_last(state, batch, prefix=""):
 
 def mfn(state, batch):
     return two_layers(state, "out", mfn_last(state, batch))[:, 0]
+
+
+def graph_mfn(state, batch):
+    """Graph-MFN, whose edges are taken from a table instead of being counted."""
+    names = {"01": "ta", "02": "tv", "12": "av", "012": "tav"}
+    edges = {  # of each vertex: what it reads, and which efficacy is the edge's
+        "01": {"t": 0, "a": 1},
+        "02": {"t": 2, "v": 3},
+        "12": {"a": 4, "v": 5},
+        "012": {"t": 6, "a": 7, "v": 8, "ta": 9, "tv": 10, "av": 11},
+    }
+    top = {"t": 12, "a": 13, "v": 14, "ta": 15, "tv": 16, "av": 17, "tav": 18}
+
+    def network(name, x):
+        h = linear(state, f"graph_mfn.{name}.0", x)
+        return linear(state, f"graph_mfn.{name}.1.0", h)
+
+    rows = []
+    for hidden, _ in read_rows(state, batch):
+        mem = np.zeros(len(state["att2_fc2.bias"]))
+        for i in range(len(hidden[0])):
+            v = {}
+            for letter, h, name in zip("tav", hidden, "lav", strict=True):
+                window = np.concatenate([h[i - 1] if i else 0 * h[0], h[i]])
+                v[letter] = relu(linear(state, f"{name}_transform", window))
+            h = network("efficacy_model", np.concatenate([*v.values()]))
+            alpha = linear(state, "graph_mfn.efficacy_model.2", h)
+
+            def read(parts, v=v, alpha=alpha):
+                return np.concatenate([alpha[k] * v[name] for name, k in parts.items()])
+
+            for group, parts in edges.items():
+                v[names[group]] = network(f"networks.{group}", read(parts))
+            mem = remember(state, mem, network("t_network", read(top)))
+        rows.append(np.concatenate([*(h[-1] for h in hidden), mem]))
+    return two_layers(state, "out", np.stack(rows))[:, 0]
