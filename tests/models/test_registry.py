@@ -95,6 +95,14 @@ TINY = {
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
     "mag_bert": dict(encoder=BERT, align=True),
     "mag_xlnet": dict(encoder=XLNET, align=True),
+    "mfm": dict(
+        latent_dims=(8, 5, 6, 7),
+        factor_dims=(9, 8, 7, 6),
+        hidden_dims=(6, 5, 4),
+        memory=7,
+        attention_dim=9,
+        gate_dims=(8, 9, 10),
+    ),
     "mfn": dict(
         hidden_dims=(6, 5, 4),
         memory=7,
@@ -123,7 +131,7 @@ TINY = {
 }
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.
-DRAWS = {"alr", "av_mc", "cormult", "iml_cmm"}
+DRAWS = {"alr", "av_mc", "cormult", "iml_cmm", "mfm"}
 
 # The system whose steps on several devices are tested each time: it has a memory, statistics
 # and two kinds of labels, and compiles fast.

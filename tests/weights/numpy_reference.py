@@ -163,6 +163,11 @@ def mfn(state, batch):
     return two_layers(state, "out", mfn_last(state, batch))[:, 0]
 
 
+def mfm(state, batch):
+    z = linear(state, "last_to_zy_fc1", mfn_last(state, batch, "mfn_encoder."))
+    return two_layers(state, "fy_to_y", relu(two_layers(state, "zy_to_fy", z)))[:, 0]
+
+
 def graph_mfn(state, batch):
     """Graph-MFN, whose edges are taken from a table instead of being counted."""
     names = {"01": "ta", "02": "tv", "12": "av", "012": "tav"}
