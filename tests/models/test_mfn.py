@@ -3,6 +3,7 @@ import functools
 import jax
 import numpy as np
 
+from msajax import weights
 from msajax.data.spec import Spec
 from msajax.models.mfn import MFN
 from msajax.nn.align import align
@@ -16,8 +17,11 @@ SIZES = dict(
 
 @functools.cache
 def variables():
-    model, batch = MFN(ALIGNED, **SIZES), ALIGNED.example(2)
-    return jax.jit(lambda: model.init(jax.random.key(0), batch, train=False))()
+    like = weights.template(MFN(ALIGNED, **SIZES), ALIGNED.example(2), train=False)
+    rng = np.random.default_rng(1)  # drawn by numpy: no program to compile
+    return jax.tree.map(
+        lambda x: rng.uniform(-0.5, 0.5, x.shape).astype(np.float32), like
+    )
 
 
 def predict(model, batch):
