@@ -173,6 +173,12 @@ class Spec:
         sizes = zip(MODALITIES, self.dims, self.lengths, strict=True)
         return tuple(m for m, dim, length in sizes if (dim, length) != (1, 1))
 
+    @property
+    def aligned(self) -> bool:
+        """Whether the modalities that the data has are equally long: taken for word by word."""
+        sizes = zip(MODALITIES, self.lengths, strict=True)
+        return len({length for m, length in sizes if m in self.modalities}) == 1
+
     def shape(self, field: str) -> tuple[int, ...]:
         """Shape of a batch field after its leading axis."""
         sizes = {}

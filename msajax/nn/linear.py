@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msajax.nn.dropout import Dropout
+
 
 def uniform(fan: int) -> nn.initializers.Initializer:
     """U(±1/sqrt(fan)). Source: reset_parameters of torch.nn.Linear, Conv1d (fan-in), LSTM (width)."""
@@ -35,3 +37,24 @@ class Linear(nn.Module):
             return y
         bias = self.param("bias", uniform(dim), (self.features,))
         return y + jnp.expand_dims(bias, tuple(range(x.ndim - 1)))
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU, dropout, Linear on the last axis: [..., D] -> [..., features].
+
+    Attributes:
+      hidden: width of the first layer.
+      features: width of the second.
+      dropout: between them.
+    """
+
+    hidden: int
+    features: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Applies the layers."""
+        h = nn.relu(Linear(self.hidden, name="fc1")(x))
+        h = Dropout(self.dropout)(h, deterministic=not train)
+        return Linear(self.features, name="fc2")(h)

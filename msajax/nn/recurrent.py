@@ -1,8 +1,9 @@
-"""LSTM and GRU over padded sequences, with PyTorch's gates and initialisation."""
+"""LSTM and GRU over padded sequences, and an LSTM that makes one, with PyTorch's gates and initialisation."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import uniform
@@ -54,17 +55,35 @@ class LSTMLayer(nn.Module):
 
     hidden: int
 
-    @nn.compact
     def __call__(self, x: jax.Array, real: jax.Array) -> tuple[jax.Array, jax.Array]:
         """[L, B, D], real [L, B, 1] bool -> outputs [L, B, hidden], last state [B, hidden]."""
-        init = uniform(self.hidden)
-        gates = 4 * self.hidden
-        kernel = self.param("kernel", init, (x.shape[-1], gates))
-        recurrent = self.param("recurrent_kernel", init, (self.hidden, gates))
-        bias = self.param("bias", _sum_of_two(init), (gates,))
+        outputs, last, _ = self.with_cells(x, real)
+        return outputs, last
+
+    @nn.compact
+    def with_cells(
+        self, x: jax.Array, real: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """As `__call__`, and the cells of all steps, [L, B, hidden]."""
+        kernel, recurrent, bias = _lstm_params(self, x.shape[-1], self.hidden)
         # One flat product: XLA's CPU code is faster for it than for [L, B, D].
         flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
-        return _recur(flat.reshape(*x.shape[:2], gates), recurrent, real)
+        return _recur(flat.reshape(*x.shape[:2], -1), recurrent, real)
+
+
+class LSTMDecoder(nn.Module):
+    """A torch.nn.LSTMCell that reads a vector first, and then its own last output; as wide as the vector."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, steps: int) -> jax.Array:
+        """[B, D] -> the outputs of so many steps, [steps, B, D]."""
+        kernel, recurrent, bias = _lstm_params(self, x.shape[-1], x.shape[-1])
+        shape = (steps - 1, len(x), len(bias))
+        later = jnp.broadcast_to(bias[None, None], shape)
+        projected = jnp.concatenate([(x @ kernel + bias[None])[None], later])
+        # Input and state are the same from the second step on; in the first the state is 0.
+        real = jnp.ones((steps, len(x), 1), bool)
+        return _recur(projected, kernel + recurrent, real)[0]
 
 
 class GRULayer(nn.Module):
@@ -128,10 +147,20 @@ class Recurrent(nn.Module):
         return jnp.swapaxes(jnp.where(real, h, 0), 0, 1)
 
 
+def _lstm_params(module: nn.Module, dim: int, hidden: int) -> tuple[jax.Array, ...]:
+    """Kernel, recurrent kernel and bias, as parameters of the module."""
+    init, gates = uniform(hidden), 4 * hidden
+    return (
+        module.param("kernel", init, (dim, gates)),
+        module.param("recurrent_kernel", init, (hidden, gates)),
+        module.param("bias", _sum_of_two(init), (gates,)),
+    )
+
+
 @jax.custom_vjp
 def _recur(
     projected: jax.Array, recurrent: jax.Array, real: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The scan over time, whose gradient by the recurrent kernel is one product of matrices.
 
     JAX's own gradient adds one to it in each step.
@@ -142,10 +171,10 @@ def _recur(
       real: [L, B, 1] bool.
 
     Returns:
-      Outputs [L, B, H] and the last one [B, H], like projected.
+      Outputs [L, B, H], the last one [B, H] and the cells [L, B, H], like projected.
     """
-    (h, _, _), last = _forward(projected, recurrent, real)
-    return h, last
+    (h, c, _), last = _forward(projected, recurrent, real)
+    return h, last, c.astype(h.dtype)
 
 
 def _forward(projected, recurrent, real):
@@ -167,20 +196,26 @@ def _forward(projected, recurrent, real):
 
 
 def _save(projected, recurrent, real):
-    steps, last = _forward(projected, recurrent, real)
-    return (steps[0], last), (*steps, recurrent, real)
+    recurrent, real = recurrent.value, real.value
+    (h, c, z), last = _forward(projected.value, recurrent, real)
+    return (h, last, c.astype(h.dtype)), (h, c, z, recurrent, real)
 
 
 def _backward(saved, gradients):
     h, c, z, recurrent, real = saved
-    d_outputs, d_last = gradients
     h_before, c_before = (jnp.pad(s[:-1], ((1, 0), (0, 0), (0, 0))) for s in (h, c))
+    # What nothing reads costs nothing.
+    d_outputs, d_last, d_cells = (
+        None if isinstance(g, SymbolicZero) else g.astype(c.dtype) for g in gradients
+    )
 
     def step(state, inputs):
         dh, dc = state
-        d_output, z, c, c_before, real = inputs
+        d_output, d_cell, z, c, c_before, real = inputs
         i, f, g, o = _gates(z)
-        dh, tanh = dh + d_output, jnp.tanh(c)
+        tanh = jnp.tanh(c)
+        dh = dh if d_output is None else dh + d_output
+        dc = dc if d_cell is None else dc + d_cell
         dc_new = dc + dh * o * (1 - tanh**2)
         di, df = dc_new * g * i * (1 - i), dc_new * c_before * f * (1 - f)
         dg, do = dc_new * i * (1 - g**2), dh * tanh * o * (1 - o)
@@ -191,15 +226,15 @@ def _backward(saved, gradients):
         )
         return (dh, jnp.where(real, dc_new * f, dc)), dz
 
-    d_last = d_last.astype(c.dtype)
-    start = (d_last, jnp.zeros_like(d_last))
-    inputs = (d_outputs, z, c, c_before, real)
+    start = jnp.zeros_like(c[0])
+    inputs = (d_outputs, d_cells, z, c, c_before, real)
+    start = (start if d_last is None else d_last, start)
     _, dz = jax.lax.scan(step, start, inputs, reverse=True)
     d_recurrent = h_before.reshape(-1, h.shape[-1]).T @ dz.reshape(-1, dz.shape[-1])
     return dz, d_recurrent, None
 
 
-_recur.defvjp(_save, _backward)
+_recur.defvjp(_save, _backward, symbolic_zeros=True)
 
 
 def _gates(z: jax.Array) -> tuple[jax.Array, ...]:

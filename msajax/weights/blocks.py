@@ -47,6 +47,14 @@ def lstm(torch: str, ours: str, layers: int = 1) -> Iterator[Rule]:
         yield _summed(names, f"{leaf}/bias")
 
 
+def lstm_cell(torch: str, ours: str) -> Iterator[Rule]:
+    """torch.nn.LSTMCell to `LSTMLayer` or `LSTMDecoder`."""
+    yield reverse(f"{torch}.weight_ih", f"params/{ours}/kernel")
+    yield reverse(f"{torch}.weight_hh", f"params/{ours}/recurrent_kernel")
+    names = [f"{torch}.bias_{kind}" for kind in ("ih", "hh")]
+    yield _summed(names, f"params/{ours}/bias")
+
+
 def _summed(names: Iterable[str], leaf: str) -> Rule:
     """The one bias of our LSTM, the sum of the two there."""
     return Rule(leaf, tuple(names), np.add, lambda gradient: (gradient, gradient))
@@ -67,6 +75,33 @@ def recurrent(
         else:
             yield copy(names[0], f"{leaf}/bias")
             yield copy(names[1], f"{leaf}/recurrent_bias")
+
+
+def feed_forward(torch: str, ours: str) -> Iterator[Rule]:
+    """Two layers that MMSA names `{torch}_fc1` and `{torch}_fc2` to `FeedForward`."""
+    for name in ("fc1", "fc2"):
+        yield from linear(f"{torch}_{name}", f"{ours}/{name}")
+
+
+def lstms(torch: str, ours: str) -> Iterator[Rule]:
+    """The three LSTMs of MMSA's MFN to `LSTMs`; torch's prefix ends in a separator or is ''."""
+    for letter, m in (("l", "text"), ("a", "audio"), ("v", "vision")):
+        yield from lstm_cell(f"{torch}lstm_{letter}", f"{ours}/{m}")
+
+
+def gated_memory(torch: str, ours: str) -> Iterator[Rule]:
+    """The memory of MMSA's MFN to `GatedMemory`; torch's prefix ends in a separator or is ''."""
+    yield from feed_forward(f"{torch}att2", f"{ours}/update")
+    for theirs, gate in (("gamma1", "keep"), ("gamma2", "write")):
+        for name in ("fc1", "fc2"):
+            yield from linear(f"{torch}{theirs}_{name}", f"{ours}/{gate}_{name}")
+
+
+def memory_fusion(torch: str, ours: str) -> Iterator[Rule]:
+    """MMSA's MFN without its output layers to `MemoryFusion`."""
+    yield from lstms(torch, f"{ours}/lstms")
+    yield from feed_forward(f"{torch}att1", f"{ours}/attention")
+    yield from gated_memory(torch, f"{ours}/memory")
 
 
 def attention(torch: str, ours: str, heads: int) -> Iterator[Rule]:

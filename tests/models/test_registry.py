@@ -74,6 +74,14 @@ TINY = {
         correlated=("text", "vision"),
     ),
     "ef_lstm": dict(hidden_dim=6, layers=2),
+    "graph_mfn": dict(
+        hidden_dims=(6, 5, 4),
+        memory=7,
+        node_dim=5,
+        graph_dim=6,
+        gate_dims=(8, 9, 10),
+        out_dim=9,
+    ),
     "iml_cmm": dict(
         encoder=BERT,
         dim=6,
@@ -90,6 +98,21 @@ TINY = {
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
     "mag_bert": dict(encoder=BERT, align=True),
     "mag_xlnet": dict(encoder=XLNET, align=True),
+    "mfm": dict(
+        latent_dims=(8, 5, 6, 7),
+        factor_dims=(9, 8, 7, 6),
+        hidden_dims=(6, 5, 4),
+        memory=7,
+        attention_dim=9,
+        gate_dims=(8, 9, 10),
+    ),
+    "mfn": dict(
+        hidden_dims=(6, 5, 4),
+        memory=7,
+        attention_dim=9,
+        gate_dims=(8, 9, 10),
+        out_dim=9,
+    ),
     "mfon": dict(encoder=BERT, dim=8, heads=2, layers=(1, 2), teacher_layers=(2, 1)),
     # Narrower, a LayerNorm behind a ReLU that is nearly zero would amplify rounding.
     "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
@@ -111,7 +134,7 @@ TINY = {
 }
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.
-DRAWS = {"alr", "av_mc", "cormult", "iml_cmm"}
+DRAWS = {"alr", "av_mc", "cormult", "iml_cmm", "mfm"}
 
 # The system whose steps on several devices are tested each time: it has a memory, statistics
 # and two kinds of labels, and compiles fast.

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax.nn.recurrent import LSTM, Recurrent
+from msajax.nn.recurrent import LSTM, LSTMDecoder, LSTMLayer, Recurrent
 from tests import random_bits
 from tests.weights.numpy_reference import lstm_layer, sigmoid
 
@@ -48,9 +48,9 @@ def test_padded_steps_carry_the_state():
 
 
 def plain(params, x, mask):
-    """One layer, one step at a time: outputs [B, L, hidden] and the last state."""
+    """One layer, one step at a time: outputs [B, L, hidden], the last state and the cells."""
     h = c = jnp.zeros((x.shape[0], params["recurrent_kernel"].shape[0]))
-    outputs = []
+    outputs, cells = [], []
     for t in range(x.shape[1]):
         z = x[:, t] @ params["kernel"] + h @ params["recurrent_kernel"]
         i, f, g, o = jnp.split(z + params["bias"][None], 4, axis=1)
@@ -58,15 +58,15 @@ def plain(params, x, mask):
         h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
         h, c = (jnp.where(mask[:, t, None], *s) for s in ((h_new, h), (c_new, c)))
         outputs.append(h)
-    return jnp.stack(outputs, 1), h
+        cells.append(c)
+    return jnp.stack(outputs, 1), h, jnp.stack(cells, 1)
 
 
 def gradients(run, weights):
-    """Gradients of a weighted sum of all outputs and the last state."""
+    """Gradients of a weighted sum of all outputs, the last state and what more there are weights for."""
 
     def loss(params, x):
-        outputs, last = run(params, x)
-        return jnp.vdot(outputs, weights[0]) + jnp.vdot(last, weights[1])
+        return sum(map(jnp.vdot, run(params, x), weights))
 
     return jax.jit(jax.grad(loss, argnums=(0, 1)))
 
@@ -87,6 +87,45 @@ def test_gradients_are_those_of_the_plain_loop():
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), ours, wanted
         )
+
+
+def test_gradients_of_cells_are_those_of_the_plain_loop():
+    """Of all results together, and of the cells alone, as MFN reads them."""
+    layer = LSTMLayer(6)
+    params = init()[1]["params"]["layer_0"]
+    rng = np.random.default_rng(2)
+    weights = *rng.normal(size=(2, 3, 5, 6)), rng.normal(size=(3, 6))
+    real = MASK.T[..., None]
+
+    def run(params, x):
+        x = jnp.swapaxes(x, 0, 1)
+        h, last, c = layer.apply({"params": params}, x, real, method="with_cells")
+        return jnp.swapaxes(c, 0, 1), jnp.swapaxes(h, 0, 1), last
+
+    def wanted(params, x):
+        h, last, c = plain(params, x, MASK)
+        return c, h, last
+
+    for count in (3, 1):
+        chex.assert_trees_all_close(
+            gradients(run, weights[:count])(params, X),
+            gradients(wanted, weights[:count])(params, X),
+            atol=2e-6,
+        )
+
+
+def test_a_decoder_reads_a_vector_and_then_its_own_outputs():
+    x = X[:, 0]
+    outputs, variables = LSTMDecoder().init_with_output(jax.random.key(0), x, steps=5)
+    p = jax.tree.map(np.asarray, variables["params"])
+    for row, value in enumerate(x):
+        h, c, inputs = np.zeros(4), np.zeros(4), value
+        for step in range(5):
+            z = inputs @ p["kernel"] + h @ p["recurrent_kernel"] + p["bias"]
+            i, f, g, o = np.split(z, 4)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            inputs = h = sigmoid(o) * np.tanh(c)
+            np.testing.assert_allclose(outputs[step, row], h, atol=1e-6)
 
 
 def test_seeds_together_are_seeds_alone():

@@ -102,3 +102,103 @@ def ef_lstm(state, batch):
     x = batch_norm(state, "norm", x.swapaxes(1, 2)).swapaxes(1, 2)
     h = relu(linear(state, "linear", lstm(state, "lstm", x)[:, -1]))
     return linear(state, "out", h)[:, 0]
+
+
+def lstm_cell(state, prefix, x):
+    """torch.nn.LSTMCell along one sequence [L, D]: hidden states and cells, [L, H] each."""
+    h = c = np.zeros(state[f"{prefix}.weight_hh"].shape[1])
+    bias = state[f"{prefix}.bias_ih"] + state[f"{prefix}.bias_hh"]
+    found = []
+    for step in x:
+        z = state[f"{prefix}.weight_ih"] @ step + state[f"{prefix}.weight_hh"] @ h
+        i, f, g, o = np.split(z + bias, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        found.append((h, c))
+    return map(np.stack, zip(*found, strict=True))
+
+
+def two_layers(state, prefix, x):
+    """MMSA's pairs of linear layers with a ReLU between them."""
+    return linear(state, f"{prefix}_fc2", relu(linear(state, f"{prefix}_fc1", x)))
+
+
+def read_rows(state, batch, prefix=""):
+    """For each row the hidden states and cells of text, audio and vision, [3][L, H] each."""
+    for row in zip(batch["text"], batch["audio"], batch["vision"], strict=True):
+        yield zip(
+            *(
+                lstm_cell(state, f"{prefix}lstm_{letter}", x)
+                for letter, x in zip("lav", row, strict=True)
+            ),
+            strict=True,
+        )
+
+
+def remember(state, mem, x, prefix=""):
+    """One step of MFN's memory, which reads x."""
+    u = np.tanh(two_layers(state, f"{prefix}att2", x))
+    both = np.concatenate([x, mem])
+    keep, write = (
+        sigmoid(two_layers(state, f"{prefix}gamma{i}", both)) for i in (1, 2)
+    )
+    return keep * mem + write * u
+
+
+def mfn_last(state, batch, prefix=""):
+    """The last hidden states and memory of MFN: [B, h + M]."""
+    rows = []
+    for hidden, cells in read_rows(state, batch, prefix):
+        cells = np.concatenate(cells, axis=1)
+        mem = np.zeros(len(state[f"{prefix}att2_fc2.bias"]))
+        for old, new in zip([0 * cells[0], *cells[:-1]], cells, strict=True):
+            window = np.concatenate([old, new])
+            scores = np.exp(two_layers(state, f"{prefix}att1", window))
+            mem = remember(state, mem, scores / scores.sum() * window, prefix)
+        rows.append(np.concatenate([*(h[-1] for h in hidden), mem]))
+    return np.stack(rows)
+
+
+def mfn(state, batch):
+    return two_layers(state, "out", mfn_last(state, batch))[:, 0]
+
+
+def mfm(state, batch):
+    z = linear(state, "last_to_zy_fc1", mfn_last(state, batch, "mfn_encoder."))
+    return two_layers(state, "fy_to_y", relu(two_layers(state, "zy_to_fy", z)))[:, 0]
+
+
+def graph_mfn(state, batch):
+    """Graph-MFN, whose edges are taken from a table instead of being counted."""
+    names = {"01": "ta", "02": "tv", "12": "av", "012": "tav"}
+    edges = {  # of each vertex: what it reads, and which efficacy is the edge's
+        "01": {"t": 0, "a": 1},
+        "02": {"t": 2, "v": 3},
+        "12": {"a": 4, "v": 5},
+        "012": {"t": 6, "a": 7, "v": 8, "ta": 9, "tv": 10, "av": 11},
+    }
+    top = {"t": 12, "a": 13, "v": 14, "ta": 15, "tv": 16, "av": 17, "tav": 18}
+
+    def network(name, x):
+        h = linear(state, f"graph_mfn.{name}.0", x)
+        return linear(state, f"graph_mfn.{name}.1.0", h)
+
+    rows = []
+    for hidden, _ in read_rows(state, batch):
+        mem = np.zeros(len(state["att2_fc2.bias"]))
+        for i in range(len(hidden[0])):
+            v = {}
+            for letter, h, name in zip("tav", hidden, "lav", strict=True):
+                window = np.concatenate([h[i - 1] if i else 0 * h[0], h[i]])
+                v[letter] = relu(linear(state, f"{name}_transform", window))
+            h = network("efficacy_model", np.concatenate([*v.values()]))
+            alpha = linear(state, "graph_mfn.efficacy_model.2", h)
+
+            def read(parts, v=v, alpha=alpha):
+                return np.concatenate([alpha[k] * v[name] for name, k in parts.items()])
+
+            for group, parts in edges.items():
+                v[names[group]] = network(f"networks.{group}", read(parts))
+            mem = remember(state, mem, network("t_network", read(top)))
+        rows.append(np.concatenate([*(h[-1] for h in hidden), mem]))
+    return two_layers(state, "out", np.stack(rows))[:, 0]

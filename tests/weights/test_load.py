@@ -18,6 +18,11 @@ SPECS = {
     "narrow": Spec(dims=(1, 2, 1), lengths=(1, 1, 1), num_train=6),
     "aligned": Spec(dims=(4, 3, 2), lengths=(6, 6, 6), num_train=6),
 }
+MFN = dict(hidden_dims=(3, 5, 2), memory=4, attention_dim=6, gate_dims=(2, 3, 7))
+GRAPH_MFN = dict(
+    hidden_dims=(3, 5, 2), memory=4, node_dim=3, graph_dim=5, gate_dims=(2, 3, 7)
+)
+MFM = {**MFN, "latent_dims": (3, 4, 5, 2), "factor_dims": (4, 2, 1, 3)}
 # Systems whose forward pass numpy repeats: name, spec, hyperparameters.
 REPEATED = [
     ("tfn", "wide", dict(hidden_dims=(4, 3, 2), text_out=5, post_fusion_dim=3)),
@@ -27,6 +32,9 @@ REPEATED = [
     ("lf_dnn", "wide", dict(hidden_dims=(4, 3, 2), text_out=6, post_fusion_dim=3)),
     ("ef_lstm", "aligned", dict(hidden_dim=3, layers=1)),
     ("ef_lstm", "aligned", dict(hidden_dim=5, layers=3)),
+    ("mfn", "aligned", MFN),
+    ("graph_mfn", "aligned", GRAPH_MFN),
+    ("mfm", "aligned", MFM),
 ]
 MULT = [
     ("wide", dict(dim=8, heads=4, layers=4, kernel_sizes=(3, 1, 5))),

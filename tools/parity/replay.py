@@ -1,5 +1,6 @@
 """Our side of a case: a reference's inputs through our module, with its weights."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -38,6 +39,7 @@ class Run(NamedTuple):
       loss: a scalar.
       terms: of the loss.
       gradients: of the loss, a tree like the parameters; None if not asked for.
+      of_inputs: the loss's gradients by fields of the batch that were asked for.
       collections: all others after the pass, captured intermediates among them.
     """
 
@@ -45,6 +47,7 @@ class Run(NamedTuple):
     loss: jax.Array
     terms: dict[str, jax.Array]
     gradients: Any
+    of_inputs: dict[str, jax.Array]
     collections: dict[str, Any]
 
 
@@ -99,6 +102,7 @@ def run(
     *,
     train: bool = False,
     differentiate: bool = True,
+    inputs: Sequence[str] = (),
     capture: type[nn.Module] | tuple[type[nn.Module], ...] = (),
     epoch: int = 0,
     method: str = "loss",
@@ -111,6 +115,7 @@ def run(
       batch: fits model.spec.
       train: BatchNorm on batch statistics.
       differentiate: compute gradients.
+      inputs: fields of the batch whose gradients to compute too.
       capture: submodules of these types leave their outputs in the collection
         'intermediates'.
       epoch: that the loss is told.
@@ -124,10 +129,10 @@ def run(
             module.name is None or isinstance(module, capture)
         )
 
-    def loss_of(params):
+    def loss_of(params, given):
         (loss, terms), after = model.apply(
             {"params": params, **others},
-            batch,
+            {**batch, **given},
             train=train,
             progress={"epoch": epoch},
             method=method,
@@ -136,18 +141,22 @@ def run(
         )
         return loss, (terms, after)
 
-    def compute(params):
+    def compute(params, given):
         if differentiate:
-            return jax.value_and_grad(loss_of, has_aux=True)(params)
-        return loss_of(params), None
+            grad = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
+            return grad(params, given)
+        return loss_of(params, given), (None, {})
 
     run_once = jax.jit(compute, compiler_options=COMPILER)
-    (loss, (terms, after)), gradients = run_once(variables["params"])
+    given = {name: batch[name] for name in inputs}
+    (loss, (terms, after)), (gradients, of_inputs) = run_once(
+        variables["params"], given
+    )
     (outputs,) = after["intermediates"]["__call__"]
     features = {
         name: outputs[ours] for name, ours in _FEATURES.items() if ours in outputs
     }
-    return Run(features, loss, terms, gradients, after)
+    return Run(features, loss, terms, gradients, of_inputs, after)
 
 
 def eval_and_train(

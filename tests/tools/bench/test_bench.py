@@ -204,7 +204,8 @@ def test_by_default_all_with_a_recipe_are_measured():
     assert {"mag_bert", "text_only", "mult"} <= set(bench._systems("mosi", args))
     known = ["av_mc", "cormult", "ef_lstm", "iml_cmm", "lf_dnn", "lmf", "misa"]
     known += ["mult", "self_mm", "tfn"]
-    assert bench._systems("simsv2", args) == known
+    found = bench._systems("simsv2", args)
+    assert {*known} <= {*found} and "mfon" not in found
     args.data = "clips.npz"
     assert "text_only" not in bench._systems("mosi", args)
 
