@@ -7,6 +7,8 @@ aligned systems use on data that has no aligned file, such as CH-SIMS.
 import jax
 import jax.numpy as jnp
 
+from msajax.nn.masks import step_masks
+
 
 def align(
     x: jax.Array, mask: jax.Array, target: jax.Array
@@ -39,6 +41,35 @@ def align(
     aligned = jnp.einsum("btl,bld->btd", weights, x.astype(jnp.float32)) / p
     real = (i < m) & (n > 0)
     return aligned.astype(x.dtype), real[..., 0]
+
+
+def common_steps(
+    batch: dict[str, jax.Array], *, aligned: bool, padded: bool
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Text, audio and vision with a step for each word.
+
+    Args:
+      batch: with [B, L, D] and masks of the three.
+      aligned: their steps are words already: they are only padded to the longest. Else
+        audio and vision are pooled to the text's steps, as in `align`.
+      padded: take padded steps for real ones.
+
+    Returns:
+      By modality: features [B, L, D], and its own real steps [B, L] bool.
+    """
+    names = ("text", "audio", "vision")
+    x = {m: batch[m] for m in names}
+    steps = step_masks(batch, padded=padded)
+    masks: dict[str, jax.Array] = dict(zip(names, steps, strict=True))
+    if not aligned:
+        for m in names[1:]:
+            x[m], masks[m] = align(x[m], masks[m], masks["text"])
+    longest = max(mask.shape[1] for mask in masks.values())
+    for m, mask in masks.items():
+        extra = (0, longest - mask.shape[1])
+        x[m] = jnp.pad(x[m], ((0, 0), extra, (0, 0)))
+        masks[m] = jnp.pad(mask, ((0, 0), extra))
+    return x, masks
 
 
 def to_text(
