@@ -17,7 +17,7 @@ KINDS = {
     "mfon": (BERT, NONE),
     "misa": (BERT, XLNET, NONE),
     "msg_mba": (BERT, XLNET, NONE),
-    "self_mm": (BERT, NONE),
+    "self_mm": (BERT, XLNET, NONE),
     "text_only": (BERT, XLNET, NONE),
 }
 

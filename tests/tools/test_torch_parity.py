@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 MODELS = [
     *("align_subnet", "almt", "av_mc", "cda", "ef_lstm", "kan", "lf_dnn", "lmf"),
     *("cormult", "mfon", "mib", "misa", "mult", "mult_encoder", "self_mm", "tfn"),
+    *("marn", "mlf_dnn", "mlmf", "mtfn"),
 ]
 
 
