@@ -47,12 +47,13 @@ DATASETS = {
     "poria": recipe.poria(model=dict(dim=64, hidden=128, dropout=0.5)),
 }
 
-# The paper's ablation.
+# The paper's ablation; and a frozen encoder, as in MSG/MBA's Tables I and II.
 ROWS = {
+    **recipe.FEATURES,
     "no_similarity": dict(similarity=0.0),
     "no_difference": dict(difference=0.0),
     "no_reconstruction": dict(reconstruction=0.0),
-    "no_text": {"modalities": ("audio", "vision"), "text.encoder": ""},
+    "no_text": dict(modalities=("audio", "vision"), text={}),
     "no_audio": dict(modalities=("text", "vision")),
     "no_vision": dict(modalities=("text", "audio")),
 }

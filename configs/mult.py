@@ -95,8 +95,11 @@ DATASETS = {
     "poria": recipe.poria(model=dict(layers=2, causal=False)),
 }
 
+# Features of a frozen encoder instead of the file's, as in MSG/MBA's Tables I and II.
+ROWS = recipe.FEATURES
+
 
 def get_config(argument=""):
     ours = dict(train=dict(accumulate=8), optimizer=dict(schedule="plateau"))
     base = recipe.merge(recipe.MMSA, ours)
-    return recipe.make("mult", recipe.values(argument, DATASETS, base=base))
+    return recipe.make("mult", recipe.values(argument, DATASETS, base=base, rows=ROWS))

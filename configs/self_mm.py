@@ -100,9 +100,16 @@ DATASETS = {
     ),
 }
 
+# Of MSG/MBA's Tables I and II: XLNet, with BERT's learning rate and decay.
+_XLNET = {
+    "text.encoder": "xlnet-base-cased",
+    "text.raw": True,  # MMSA's files have pieces of BERT alone
+    "datasets": ("mosi", "mosei"),
+}
 # The paper's ablation of tasks. M is the task of all modalities together, which every row
 # has; T, A and V are those of text, audio and vision.
 ROWS = {
+    "xlnet": _XLNET,
     "m": dict(tasks=()),
     "mv": dict(tasks=("vision",)),
     "mt": dict(tasks=("text",)),

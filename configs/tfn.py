@@ -64,7 +64,10 @@ DATASETS = {
     ),
 }
 
+# Features of a frozen encoder instead of the file's, as in MSG/MBA's Tables I and II.
+ROWS = recipe.FEATURES
+
 
 def get_config(argument=""):
-    values = recipe.values(argument, DATASETS, base=recipe.MMSA)
+    values = recipe.values(argument, DATASETS, rows=ROWS)
     return recipe.make("tfn", values)

@@ -54,13 +54,14 @@ class Dataset:
     """What the field fixes about a dataset: its labels and its metrics.
 
     Exactly one of `label_range` and `classes` is set; `metrics` names the
-    family of `msajax.metrics`.
+    family of `msajax.metrics`; `own_labels` says whether each modality has a label too.
     """
 
     title: str
     metrics: str
     label_range: tuple[float, float] | None = None
     classes: tuple[str, ...] = ()
+    own_labels: bool = False
 
 
 # In the order of CMU_MOSEI_Labels, where the sentiment comes before them.
@@ -69,8 +70,8 @@ MOSEI_EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 _SENTIMENT: Mapping[str, Dataset] = {
     "mosi": Dataset("CMU-MOSI", "mosi", (-3.0, 3.0)),
     "mosei": Dataset("CMU-MOSEI", "mosi", (-3.0, 3.0)),
-    "sims": Dataset("CH-SIMS", "sims", (-1.0, 1.0)),
-    "simsv2": Dataset("CH-SIMS v2", "sims", (-1.0, 1.0)),
+    "sims": Dataset("CH-SIMS", "sims", (-1.0, 1.0), own_labels=True),
+    "simsv2": Dataset("CH-SIMS v2", "sims", (-1.0, 1.0), own_labels=True),
 }
 
 
@@ -100,7 +101,7 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     # In the order of MulT's file.
     "iemocap4": _classes("IEMOCAP (four emotions)", "neutral", "happy", "sad", "angry"),
-    "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0)),
+    "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0), own_labels=True),
 }
 
 

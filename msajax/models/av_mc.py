@@ -15,9 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msajax import parallel
 from msajax.data.spec import MODALITIES
-from msajax.models.base import CRITERIA, Batch, Model, Outputs
+from msajax.models.base import Batch, Model, Outputs
 from msajax.nn import mixup
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
@@ -177,9 +176,8 @@ class AVMC(Model):
         def loss(name: str, label: jax.Array, batch: Batch) -> jax.Array:
             if name == "all":
                 return self.task_loss(out["pred"], {**batch, "label": label})
-            values = CRITERIA[self.criterion](out[f"pred_{name}"], label)
-            where = self.present(batch, name) & batch.get("labelled", True)
-            return parallel.batch_mean(values, where=where)
+            batch = {**batch, f"label_{name}": label}
+            return self.loss_of_modality(out[f"pred_{name}"], batch, name)
 
         partners = batch
         if mix is not None and "labelled" in batch:

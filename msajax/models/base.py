@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from msajax import losses, parallel
-from msajax.data.spec import Spec, suggest
+from msajax.data.spec import MODALITIES, Spec, suggest
 
 Batch = dict[str, jax.Array]
 Outputs = dict[str, Any]
@@ -126,6 +126,54 @@ class Model(nn.Module):
         weight = jnp.asarray(self.class_weights, jnp.float32)[batch["label"]]
         total = jnp.maximum(mean(weight), jnp.finfo(jnp.float32).tiny)
         return mean(weight * values) / total
+
+    def loss_of_modality(
+        self, pred: jax.Array, batch: Batch, modality: str
+    ) -> jax.Array:
+        """Mean loss of `pred` [B] on the modality's own label, over valid, labelled rows that have it: a scalar."""
+        values = CRITERIA[self.criterion](pred, batch[f"label_{modality}"])
+        where = self.present(batch, modality) & batch.get("labelled", True)
+        return parallel.batch_mean(values, where=where)
+
+    def loss_of_tasks(
+        self, out: Outputs, batch: Batch, weights: Sequence[float]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The weighted sum of the losses on the label of all and on the modalities' own.
+
+        Args:
+          out: 'pred', and 'pred_<modality>' [B] of the modalities that have a task.
+          batch: with the labels of these tasks.
+          weights: of the label of all, and of those of text, audio and vision.
+
+        Returns:
+          As `loss`; the losses are 'all' and the names of the modalities.
+        """
+        weight: dict[str, float] = dict(zip(("all", *MODALITIES), weights, strict=True))
+        pred = out["pred"].astype(jnp.float32)
+        losses = {"all": self.task_loss(pred, batch)}
+        for m in (m for m in MODALITIES if f"pred_{m}" in out):
+            losses[m] = self.loss_of_modality(out[f"pred_{m}"], batch, m)
+        total = sum((weight[m] * x for m, x in losses.items()), start=jnp.zeros(()))
+        return total, {"pred": pred, **losses}
+
+    def own_tasks(self, weights: Sequence[float]) -> tuple[str, ...]:
+        """Modalities whose own label the data has; those with a weight (as above) must have it.
+
+        Raises:
+          ValueError: the data lacks such a label.
+        """
+        own = [m for m in self.spec.modalities if f"label_{m}" in self.spec.fields]
+        weighted = [m for m, w in zip(MODALITIES, weights[1:], strict=True) if w]
+        lacking = [m for m in self.spec.modalities if m in weighted and m not in own]
+        if lacking:
+            names = ", ".join(f"label_{m}" for m in lacking)
+            raise ValueError(
+                f"{type(self).__name__} learns a label of each modality, but the data has "
+                f"no {names}; train on data that has them (CH-SIMS, CH-SIMS v2, the demo "
+                f"corpus), or set their weights to 0: config.model.weights is "
+                f"{tuple(weights)}, of the label of all, {', '.join(MODALITIES)}"
+            )
+        return tuple(own)
 
     def present(self, batch: Batch, modality: str) -> jax.Array:
         """Rows that count and have the modality: [B] bool."""

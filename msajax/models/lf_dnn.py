@@ -7,12 +7,10 @@ baseline: TFN's subnetworks in front. The defaults (CMU-MOSI) are MMSA's.
 """
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from msajax.models.base import Batch, Model, Outputs
-from msajax.nn.dropout import Dropout
-from msajax.nn.linear import Linear
-from msajax.nn.subnets import Subnets
+from msajax.nn.fusion import join
+from msajax.nn.subnets import Subnets, post_layers
 
 
 class LFDNN(Model):
@@ -48,10 +46,13 @@ class LFDNN(Model):
             name="subnets",
         )(batch, train=train)
 
-        order = ("audio", "vision", "text")
-        fusion = jnp.concatenate([embeddings[m] for m in order], axis=-1)
-        h = Dropout(self.post_fusion_dropout)(fusion, deterministic=not train)
-        h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_1")(h))
-        h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_2")(h))
-        pred = Linear(self.spec.num_outputs, name="post_fusion_3")(h)
+        fusion = join(embeddings)
+        pred = post_layers(
+            fusion,
+            self.post_fusion_dim,
+            self.spec.num_outputs,
+            name="post_fusion",
+            dropout=self.post_fusion_dropout,
+            train=train,
+        )
         return {"pred": self.squeeze_single(pred), **embeddings, "fusion": fusion}

@@ -7,11 +7,9 @@ weights, as in the authors' code.
 """
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
-from msajax.data.spec import MODALITIES
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.fusion import LowRank
 from msajax.nn.subnets import Subnets
 
 
@@ -46,27 +44,9 @@ class LMF(Model):
             name="subnets",
         )(batch, train=train)
 
-        # Low-rank fusion (equation 8): a product of three projections per term
-        text, audio, vision = (self._project(m, embeddings[m]) for m in MODALITIES)
-        terms = text * audio * vision
-        weights = self.param("fusion_weights", _xavier_normal, (1, self.rank))
-        bias = self.param(
-            "fusion_bias", nn.initializers.zeros, (1, self.spec.num_outputs)
-        )
-        pred = jnp.einsum("r,brc->bc", weights[0], terms) + bias
+        low_rank = LowRank(self.rank, self.spec.num_outputs)
+        nn.share_scope(self, low_rank)  # its parameters are ours, by their names
+        pred, terms = low_rank(embeddings)
         if not self.spec.classes:
             terms = terms[..., 0]
         return {"pred": self.squeeze_single(pred), **embeddings, "fusion": terms}
-
-    def _project(self, modality: str, x: jax.Array) -> jax.Array:
-        """[1; x] times the modality's factor [r, 1 + D, C]: [B, D] -> [B, r, C]."""
-        shape = (self.rank, 1 + x.shape[-1], self.spec.num_outputs)
-        factor = self.param(f"{modality}_factor", _xavier_normal, shape)
-        one, rest = factor[:, 0], factor[:, 1:]
-        return one[None] + jnp.einsum("bd,rdc->brc", x, rest)
-
-
-# As torch.nn.init.xavier_normal_ counts the fans of [r, 1 + D, C] (and [1, r]).
-_xavier_normal = nn.initializers.variance_scaling(
-    1.0, "fan_avg", "normal", in_axis=1, out_axis=0
-)

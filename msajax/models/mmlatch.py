@@ -147,7 +147,9 @@ class _Reader(nn.Module):
     @nn.compact
     def __call__(self, x, mask, *, train):
         """[B, L, D], mask [B, L] bool -> [B, L, dim], twice as wide if the directions are not added."""
-        h = Recurrent(self.dim, self.cell, self.bidirectional, name="recurrent")(x, mask)
+        h = Recurrent(self.dim, self.cell, self.bidirectional, name="recurrent")(
+            x, mask
+        )
         h = Dropout(self.dropout)(h, deterministic=not train)
         if self.bidirectional and self.add:
             h = sum(jnp.split(h, 2, axis=-1))

@@ -18,13 +18,14 @@ import jax.numpy as jnp
 
 from msajax import parallel
 from msajax.data.spec import MODALITIES, suggest
-from msajax.encoders.bert import BertConfig
+from msajax.encoders.kinds import Encoder
 from msajax.encoders.steps import make_encoder, text_steps
+from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import CRITERIA, Batch, Model, Outputs
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import l2_norm
-from msajax.nn.pooling import first_step, mean_pool
+from msajax.nn.pooling import first_step, last_step, mean_pool
 from msajax.nn.subnets import TextSubNet
 
 _CHOICES = {"pooling": ("cls", "mean")}
@@ -37,8 +38,9 @@ class SelfMM(Model):
     Attributes:
       encoder: the network that reads word pieces, from config.text; None takes the
         text features of the data.
-      pooling: the text's features: 'cls' their first step, or 'mean' ('cls' of a
-        frozen XLNet is its last: take 'mean' for it).
+      pooling: the text's features: 'cls' their first step (XLNet: the last), or 'mean'.
+        The features of a frozen XLNet have their 'cls' at the end too: take 'mean' for
+        them.
       tasks: modalities that have a task of their own.
       hidden_dims: widths of the LSTMs of audio and vision.
       out_dims: widths of what they give.
@@ -54,7 +56,7 @@ class SelfMM(Model):
       ValueError: an unknown task.
     """
 
-    encoder: BertConfig | None = None
+    encoder: Encoder | None = None
     pooling: str = "cls"
     tasks: tuple[str, ...] = MODALITIES
     hidden_dims: tuple[int, int] = (16, 32)
@@ -126,7 +128,11 @@ class SelfMM(Model):
     def _text(self, batch: Batch, train: bool) -> jax.Array:
         """The text as one vector: [B, D]."""
         x, mask = text_steps(self.bert, batch, train=train), batch["text_mask"]
-        return first_step(x, mask) if self.pooling == "cls" else mean_pool(x, mask)
+        if self.pooling == "mean":
+            return mean_pool(x, mask)
+        if isinstance(self.encoder, XLNetConfig):  # its <cls> ends the sequence
+            return last_step(x, mask)
+        return first_step(x, mask)
 
     # The losses ---------------------------------------------------------------------
 

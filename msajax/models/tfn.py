@@ -7,13 +7,10 @@ audio and vision subnetworks.
 """
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
 from msajax.models.base import Batch, Model, Outputs
-from msajax.nn.dropout import Dropout
-from msajax.nn.linear import Linear
-from msajax.nn.subnets import Subnets
+from msajax.nn.fusion import tensor_product
+from msajax.nn.subnets import Subnets, post_layers
 
 
 class TFN(Model):
@@ -53,29 +50,18 @@ class TFN(Model):
             name="subnets",
         )(batch, train=train)
 
-        # Tensor fusion (section 4.2): uni-, bi- and trimodal products
-        audio, vision, text = (
-            _with_one(embeddings[m]) for m in ("audio", "vision", "text")
+        # Tensor fusion (section 4.2) and sentiment inference subnetwork (section 4.3)
+        fusion = tensor_product(embeddings)
+        pred = post_layers(
+            fusion,
+            self.post_fusion_dim,
+            self.spec.num_outputs,
+            name="post_fusion",
+            dropout=self.post_fusion_dropout,
+            train=train,
         )
-        # Two products of two: the gradient of one of three copies the tensor twice.
-        pairs = jnp.einsum("ba,bv->bav", audio, vision)
-        pairs = pairs.reshape(pairs.shape[0], -1)  # [B, Da Dv]
-        fusion = jnp.einsum("bp,bt->bpt", pairs, text)
-
-        # Sentiment inference subnetwork (section 4.3)
-        h = Dropout(self.post_fusion_dropout)(fusion, deterministic=not train)
-        fusion, h = (x.reshape(x.shape[0], -1) for x in (fusion, h))
-        h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_1")(h))
-        h = nn.relu(Linear(self.post_fusion_dim, name="post_fusion_2")(h))
-        pred = self.squeeze_single(
-            Linear(self.spec.num_outputs, name="post_fusion_3")(h)
-        )
+        pred = self.squeeze_single(pred)
         if not self.spec.classes:
             low, high = self.output_range
             pred = low + (high - low) * nn.sigmoid(pred)
         return {"pred": pred, **embeddings, "fusion": fusion}
-
-
-def _with_one(x: jax.Array) -> jax.Array:
-    """[B, D] -> [B, 1 + D], a one in front."""
-    return jnp.pad(x, ((0, 0), (1, 0)), constant_values=1)

@@ -1,10 +1,12 @@
-"""The embedding subnetworks of TFN, which LMF and LF-DNN share.
+"""The embedding subnetworks of TFN, which LMF, LF-DNN and their multi-task forms share, and the layers behind them.
 
 Zadeh et al., "Tensor Fusion Network for Multimodal Sentiment Analysis", EMNLP
 2017, as in thuiar/MMSA: BatchNorm on the averaged features, and no dropout
 after the text's LSTM (MMSA has a setting for it, but switches it off in an LSTM
 of one layer, the only one there is).
 """
+
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -90,3 +92,60 @@ class Subnets(nn.Module):
             "audio": audio(mean_a, valid=valid, train=train),
             "vision": vision(mean_v, valid=valid, train=train),
         }
+
+
+def post_layers(
+    x: jax.Array,
+    dim: int,
+    outputs: int,
+    *,
+    name: str,
+    train: bool,
+    dropout: float = 0.0,
+) -> jax.Array:
+    """Dropout, two ReLU layers and an output layer, of the compact module that calls this.
+
+    Args:
+      x: [B, D], a modality's embedding, or a fusion of all.
+      dim: width of the ReLU layers.
+      outputs: width of the output.
+      name: of the layers: `<name>_1`, `<name>_2`, `<name>_3`.
+      train: apply dropout.
+      dropout: of x.
+
+    Returns:
+      [B, outputs].
+    """
+    h = Dropout(dropout)(x, deterministic=not train)
+    h = nn.relu(Linear(dim, name=f"{name}_1")(h))
+    h = nn.relu(Linear(dim, name=f"{name}_2")(h))
+    return Linear(outputs, name=f"{name}_3")(h)
+
+
+def modality_predictions(
+    embeddings: dict[str, jax.Array],
+    tasks: Sequence[str],
+    dims: tuple[int, int, int],
+    *,
+    train: bool,
+    dropouts: tuple[float, float, float],
+) -> dict[str, jax.Array]:
+    """What each modality alone predicts by `post_layers`, of the compact module that calls this.
+
+    Args:
+      embeddings: of `Subnets`.
+      tasks: modalities that predict.
+      dims, dropouts: of text, audio and vision.
+      train: apply dropout.
+
+    Returns:
+      'pred_<modality>' [B] of the tasks; the layers are `post_<modality>_1`, ... .
+    """
+    found = {}
+    modalities = ("text", "audio", "vision")
+    for m, dim, dropout in zip(modalities, dims, dropouts, strict=True):
+        if m in tasks:
+            found[f"pred_{m}"] = post_layers(
+                embeddings[m], dim, 1, name=f"post_{m}", dropout=dropout, train=train
+            )[:, 0]
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 from flax import traverse_util
 
 from msajax import parallel, weights
-from msajax.data.spec import DATASETS, FILES, Spec
+from msajax.data.spec import DATASETS, FILES, MODALITIES, Spec
 from msajax.run import corpora, devices, recipe, run, text, training, workdir
 from msajax.run.options import Options
 from msajax.run.run import Run
@@ -81,6 +81,8 @@ def _spec(options: Options, folder: pathlib.Path) -> tuple[Spec, str]:
     if options.text.encoder:
         fields = (*fields, "text_ids", "text_type")
         lengths = (options.text.max_length, *lengths[1:])
+    if dataset.own_labels:
+        fields = (*fields, *(f"label_{m}" for m in MODALITIES))
     rows = FILES[name].rows[0] if name in FILES else 1
     return Spec(
         (dims[0], dims[1], dims[2]),

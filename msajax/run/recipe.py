@@ -16,13 +16,26 @@ from types import ModuleType
 from typing import Any
 
 from msajax.data.spec import FILES, MODALITIES, suggest
-from msajax.run import model_options, typed
+from msajax.run import model_options, row_changes, typed
 from msajax.run.options import Options
 
 Changes = Mapping[str, Any]
 
 # What thuiar/MMSA's recipes share. It stops by patience alone, without a limit of epochs.
 MMSA: Changes = dict(data=dict(variant="unaligned"), train=dict(epochs=100, patience=8))
+
+
+# Rows of systems that read text features, for `rows`: those of a frozen encoder of English.
+# MMSA's files have pieces of BERT alone, so XLNet reads the raw text.
+_ENGLISH = ("mosi", "mosei", "demo")
+FEATURES: Mapping[str, Changes] = {
+    "bert_features": dict(
+        text=dict(encoder="bert-base-uncased", frozen=True), datasets=_ENGLISH
+    ),
+    "xlnet_features": dict(
+        text=dict(encoder="xlnet-base-cased", frozen=True, raw=True), datasets=_ENGLISH
+    ),
+}
 
 
 class _Whole(dict):
@@ -68,7 +81,8 @@ def values(
       base: what the data sets share, but for those of `demo` and `poria`.
       rows: {name: changes}, or a function of the values that returns them. A key of a
         row's changes is a field of the system, 'modalities' (of the data; those that the
-        recipe lacks stay away), a key of `Options`, or SECTION.KEY, as 'data.split'.
+        recipe lacks stay away), a key of `Options`, SECTION.KEY, as 'data.split', or
+        'datasets': the recipes that the row is for, else all.
       numbered: the changes of a row whose name has numbers; None where it is no such name.
       also: what the error on an unknown row says of those, and of what is no row.
 
@@ -85,11 +99,17 @@ def values(
     chosen = datasets[name]
     found = merge({}, chosen if isinstance(chosen, _Whole) else merge(base, chosen))
     found.setdefault("data", {}).setdefault("dataset", name)
-    known = rows(found) if callable(rows) else rows or {}
-    if row and not known:
+    every = rows(found) if callable(rows) else rows or {}
+    if row and not every:
         raise ValueError(f'this system has no rows; leave out "/{row}"')
     if row:
-        _apply(found, _join(row, known, numbered, also))
+        known = row_changes.fitting(every, name, MODALITIES)
+        for part in every.keys() & {*row.split("+")} - known.keys():
+            raise ValueError(
+                f'the row "{part}" is for {", ".join(every[part]["datasets"])}, not for '
+                f"{name}; leave it out"
+            )
+        row_changes.apply(found, row_changes.join(row, known, numbered, also))
     return found
 
 
@@ -169,56 +189,17 @@ def fine_tune(
     )
 
 
-def _join(
-    argument: str,
-    rows: Mapping[str, Changes],
-    numbered: Callable[[str], Changes | None],
-    also: str,
+def subnet_decays(
+    *, text: float, audio: float, vision: float, other: float
 ) -> dict[str, Any]:
-    """What rows change together: a later row's value of a key replaces an earlier one's."""
-    chosen: dict[str, Changes] = {}
-    for name in argument.split("+"):
-        changes = rows[name] if name in rows else numbered(name)
-        if changes is None:
-            raise ValueError(f'unknown row "{name}"{suggest(name, rows)}{also}')
-        chosen[name] = changes
-    joined: dict[str, Any] = {}
-    for changes in chosen.values():
-        both = joined.get("modalities", changes.get("modalities", ()))
-        joined |= changes
-        if "modalities" in changes:  # a modality is left that all rows have
-            joined["modalities"] = tuple(m for m in changes["modalities"] if m in both)
-    if not joined.get("modalities", True):
-        raise ValueError(f'the rows "{argument}" together leave no modality')
-    for name, changes in chosen.items():
-        others = [k for k in changes if k != "modalities"]
-        if others and all(joined[k] != changes[k] for k in others):
-            raise ValueError(
-                f'nothing of the row "{name}" is left in "{argument}": later rows replace '
-                f"its {', '.join(others)}; leave it out, or put it last"
-            )
-    return joined
+    """Weight decays of MMSA's multi-task systems: of each subnetwork, and of all else.
 
-
-_TOP = {f.name for f in dataclasses.fields(Options)}
-
-
-def _apply(found: dict[str, Any], changes: Changes) -> None:
-    """Sets what rows change in the values of a recipe."""
-    for key, value in changes.items():
-        section, _, name = key.rpartition(".")
-        if key == "modalities":
-            present = found["data"].get("modalities", value)
-            if not set(value) & set(present):
-                raise ValueError(
-                    f"the row keeps {', '.join(value)} alone, but this recipe has only "
-                    f"{', '.join(present)}; leave the row out"
-                )
-            section, value = "data", tuple(m for m in value if m in present)
-        if key in _TOP:
-            found[key] = value
-        else:
-            found.setdefault(section or "model", {})[name or key] = value
+    Returns:
+      Values of the section 'optimizer'.
+    """
+    own = dict(text=text, audio=audio, vision=vision)
+    groups = ((rf"subnets/{m}/.*", dict(weight_decay=x)) for m, x in own.items())
+    return dict(weight_decay=other, groups=(*groups, (r".*", {})))
 
 
 def home() -> pathlib.Path:
@@ -232,15 +213,15 @@ def home() -> pathlib.Path:
 def names() -> list[str]:
     """Every recipe as `load` takes it: 'mfon:mosi', 'mfon:mosi/no_prompts'.
 
-    Rows of which a data set has no modality are left out: 'vision' of 'mosi_audio'.
+    Rows that are not for a data set are left out, as 'vision' of 'mosi_audio'.
     """
     found = []
     for path in sorted(home().glob("[a-z]*.py")):
         module = _import(path)
         rows = getattr(module, "ROWS", {})
         for name, values in getattr(module, "DATASETS", {}).items():
-            has = {*values.get("data", {}).get("modalities", MODALITIES)}
-            fit = [f"/{r}" for r in rows if has & {*rows[r].get("modalities", has)}]
+            has = values.get("data", {}).get("modalities", MODALITIES)
+            fit = (f"/{row}" for row in row_changes.fitting(rows, name, has))
             found += [f"{path.stem}:{name}{row}" for row in ("", *fit)]
     return found
 

@@ -16,6 +16,8 @@ BATCHES = r".*\.num_batches_tracked"
 ENCODER_BUFFERS = r"(.*\.)?(version|embed_positions\._float_tensor)"
 
 _DIRECTIONS = ("forward", "backward")
+# MMSA's names of the modalities, and ours.
+_VIDEO = {"text": "text", "audio": "audio", "video": "vision"}
 
 
 def linear(torch: str, ours: str) -> Iterator[Rule]:
@@ -165,3 +167,30 @@ def post_fusion() -> Iterator[Rule]:
     """The three layers after the fusion of TFN and LF-DNN."""
     for i in (1, 2, 3):
         yield from linear(f"post_fusion_layer_{i}", f"post_fusion_{i}")
+
+
+def low_rank() -> Iterator[Rule]:
+    """LMF's factors, and the weights of its rank-one terms, to `LowRank`."""
+    for name, modality in _VIDEO.items():
+        yield copy(f"{name}_factor", f"params/{modality}_factor")
+    yield copy("fusion_weights", "params/fusion_weights")
+    yield copy("fusion_bias", "params/fusion_bias")
+
+
+def modality_predictions(tasks: Iterable[str]) -> tuple[Iterable[Rule], list[str]]:
+    """The layers behind each embedding in MMSA's multi-task systems.
+
+    Args:
+      tasks: modalities that have these layers in ours: those with a label.
+
+    Returns:
+      The rules, and regexes of the names of the other modalities' layers.
+    """
+    names = {modality: f"post_{name}_layer_" for name, modality in _VIDEO.items()}
+    rules = (
+        rule
+        for m in tasks
+        for i in (1, 2, 3)
+        for rule in linear(f"{names[m]}{i}", f"post_{m}_{i}")
+    )
+    return rules, [rf"{names[m]}\d\..*" for m in names if m not in tasks]

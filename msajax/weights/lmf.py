@@ -3,7 +3,7 @@
 from typing import Any
 
 from msajax.weights import blocks
-from msajax.weights.table import Table, copy
+from msajax.weights.table import Table
 
 # Hyperparameters with which our system computes what the reference's does.
 REFERENCE = {"padded": True}
@@ -15,11 +15,7 @@ def table(model: Any) -> Table:
     return Table(
         rules=(
             *blocks.subnets(),
-            copy("text_factor", "params/text_factor"),
-            copy("audio_factor", "params/audio_factor"),
-            copy("video_factor", "params/vision_factor"),
-            copy("fusion_weights", "params/fusion_weights"),
-            copy("fusion_bias", "params/fusion_bias"),
+            *blocks.low_rank(),
         ),
         ignored=(blocks.BATCHES,),
     )

@@ -118,9 +118,19 @@ TINY = {
     "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
     "mmim": dict(hidden_dims=(6, 5), out_dims=(8, 9), fusion_dim=7),
     "mmlatch": dict(align=True, dim=6),
+    "marn": dict(hidden_dims=(5, 3, 4), view_dims=(4, 2, 3), heads=2, post_dim=6),
+    "mlf_dnn": dict(
+        hidden_dims=(9, 8, 7), text_out=3, post_dims=(6, 7, 8), post_fusion_dim=7
+    ),
+    "mlmf": dict(hidden_dims=(9, 8, 7), post_dims=(6, 7, 8), rank=2),
     # A small bound: mu has a gradient only where it binds.
     "msg_mba": dict(
         encoder=toys.BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7
+    ),
+    # MMSA's weight of the audio's label on CH-SIMS is 0, so its layers get no gradient.
+    "mtfn": dict(
+        **dict(hidden_dims=(9, 8, 7), text_out=3, post_dims=(6, 7, 8)),
+        **dict(post_fusion_dim=7, weights=(1.0, 0.4, 0.4, 0.8)),
     ),
     "mult": dict(dim=6, heads=2, layers=1, remat=False),
     "self_mm": dict(

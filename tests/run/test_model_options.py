@@ -18,7 +18,7 @@ KINDS = {
     "misa": (BERT, XLNET, NONE),
     "mmim": (BERT, NONE),
     "msg_mba": (BERT, XLNET, NONE),
-    "self_mm": (BERT, NONE),
+    "self_mm": (BERT, XLNET, NONE),
     "text_only": (BERT, XLNET, NONE),
 }
 

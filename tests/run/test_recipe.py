@@ -128,7 +128,7 @@ def test_a_file_that_is_no_recipe_says_so(tmp_path, text, message):
         ("tnf:demo", 'no recipe "tnf"; did you mean "tfn"'),
         ("mult:mosy", 'unknown data set "mosy"; did you mean "mosi"'),
         ("mult", "name a data set. Known: .*demo.*mosi"),
-        ("mult:mosi/paper", "this system has no rows; leave out \"/paper\""),
+        ("lf_dnn:mosi/paper", "this system has no rows; leave out \"/paper\""),
         ("mfon:mosi/no_promts", 'unknown row "no_promts"; did you mean "no_prompts"'),
     ],
 )  # fmt: skip

@@ -16,6 +16,7 @@ MODELS = [
     *("cormult", "mfon", "mib", "misa", "mult", "mult_encoder", "self_mm", "tfn"),
     *("mfn", "graph_mfn", "mfm"),
     "mmim",
+    *("marn", "mlf_dnn", "mlmf", "mtfn"),
 ]
 
 

@@ -72,7 +72,7 @@ def example(
     known = ENCODERS[encoder]
     kinds = [kind for kind in model_options.encoder_kinds(system) if kind in known]
     fields = (*Spec.fields, *(("text_ids", "text_type") if kinds else ()))
-    if shape.dataset in ("sims", "simsv2"):
+    if DATASETS[shape.dataset].own_labels:
         fields = (*fields, *(f"label_{m}" for m in MODALITIES))
     scale = DATASETS[shape.dataset].label_range
     spec = Spec(shape.dims, shape.lengths, rows, scale, fields=fields)

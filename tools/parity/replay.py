@@ -1,6 +1,7 @@
 """Our side of a case: a reference's inputs through our module, with its weights."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,6 +24,9 @@ _FEATURES = {
     "M": "pred",
     **{m[0].upper(): f"pred_{m}" for m in MODALITIES},
 }
+
+# Tasks by MMSA's letters for their labels.
+LETTERS = {"all": "M", **{m: m[0].upper() for m in MODALITIES}}
 
 # A case runs once: compiling fast matters more than running fast.
 COMPILER = {
@@ -184,7 +188,47 @@ def eval_and_train(
         results |= {f"out/{mode}/{k}": v for k, v in result.features.items()}
         results |= {f"grad/{mode}/{k}": v for k, v in gradients.items()}
         results[f"loss/{mode}/total"] = result.loss
+        for task in result.terms.keys() & LETTERS.keys():
+            results[f"loss/{mode}/{LETTERS[task]}"] = result.terms[task]
         if mode == "train":
             after = table.arrays({"batch_stats": result.collections["batch_stats"]})
             results |= {f"out/train_after/{k}": v for k, v in after.items()}
     return results
+
+
+def multi_task(
+    case: Case,
+    system: Callable[..., Model],
+    table: Callable[[Model], Table],
+    **fields: Any,
+) -> dict[str, Any]:
+    """Results of one of MMSA's systems on the labels M, T, A and V, as `eval_and_train`.
+
+    Args:
+      case: of the system.
+      system: ours.
+      table: of its names.
+      **fields: of the system, beside those that these systems share.
+    """
+    inputs = case.group("in/")
+    labels = {task: inputs[f"labels_{letter}"] for task, letter in LETTERS.items()}
+    text, audio, vision = (
+        inputs[n] for n in ("text", "audio_sequence", "vision_sequence")
+    )
+    batch = padded_batch(text, audio, vision, labels["all"])
+    own = {f"label_{m}": jnp.asarray(labels[m].ravel()) for m in MODALITIES}
+    spec = spec_of(batch, case.setting("output_dim"))
+    model = system(
+        dataclasses.replace(spec, fields=(*Spec.fields, *own)),
+        hidden_dims=tuple(case.setting("hidden_dims")),
+        post_dims=tuple(
+            case.setting(f"post_{name}_dim") for name in ("text", "audio", "video")
+        ),
+        audio_dropout=0.0,
+        vision_dropout=0.0,
+        post_dropouts=(0.0, 0.0, 0.0),
+        weights=tuple(case.setting("loss weights M,T,A,V")),
+        padded=True,
+        **fields,
+    )
+    return eval_and_train(case, model, table(model), batch | own)
