@@ -91,7 +91,7 @@ TINY = {
     # Narrower, a LayerNorm behind a ReLU that is nearly zero would amplify rounding.
     "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
     "mmim": dict(hidden_dims=(6, 5), out_dims=(8, 9), fusion_dim=7),
-    "mmlatch": dict(align=True, dim=6),
+    "mmlatch": dict(align=True, dim=6, feedback="static", bidirectional=False),
     # A small bound: mu has a gradient only where it binds.
     "msg_mba": dict(
         encoder=toys.BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7
