@@ -66,8 +66,9 @@ class MMLatch(Model):
         """
         self.check_choices(_CHOICES)
         pooled = to_text(batch, self.spec.lengths, pool=self.align)
-        found = ((batch["text"], batch["text_mask"]), *pooled)
-        x, masks = (dict(zip(MODALITIES, v, strict=True)) for v in zip(*found))
+        found = (batch["text"], batch["text_mask"]), *pooled
+        x = {m: v for m, (v, _) in zip(MODALITIES, found, strict=True)}
+        masks = {m: v for m, (_, v) in zip(MODALITIES, found, strict=True)}
         cells = self.dim, self.cell, self.bidirectional
         read = {m: _Reader(*cells, self.dropout, name=m) for m in MODALITIES}
         out = {}
@@ -152,7 +153,8 @@ class _Reader(nn.Module):
         )
         h = Dropout(self.dropout)(h, deterministic=not train)
         if self.bidirectional and self.add:
-            h = sum(jnp.split(h, 2, axis=-1))
+            forward, backward = jnp.split(h, 2, axis=-1)
+            h = forward + backward
         attention = _Attention(self.dropout, name="attention")
         return attention(h, h, mask=mask, train=train)
 

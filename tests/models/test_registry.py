@@ -117,7 +117,7 @@ TINY = {
     # Narrower, a LayerNorm behind a ReLU that is nearly zero would amplify rounding.
     "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
     "mmim": dict(hidden_dims=(6, 5), out_dims=(8, 9), fusion_dim=7),
-    "mmlatch": dict(align=True, dim=6),
+    "mmlatch": dict(align=True, dim=6, feedback="static", bidirectional=False),
     "marn": dict(hidden_dims=(5, 3, 4), view_dims=(4, 2, 3), heads=2, post_dim=6),
     "mlf_dnn": dict(
         hidden_dims=(9, 8, 7), text_out=3, post_dims=(6, 7, 8), post_fusion_dim=7

@@ -23,7 +23,7 @@ KINDS = {
 }
 
 
-NO_ENCODER = ("av_mc", "cormult", "ef_lstm", "lf_dnn", "lmf", "mult", "tfn")
+NO_ENCODER = ("av_mc", "cormult", "ef_lstm", "lf_dnn", "lmf", "mmlatch", "mult", "tfn")
 
 
 def test_encoder_kinds_of_every_system():

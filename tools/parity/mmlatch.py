@@ -9,7 +9,7 @@ from msajax.data.spec import MODALITIES
 from msajax.models.base import Batch
 from msajax.models.mmlatch import MMLatch
 from msajax.weights import template
-from msajax.weights.mmlatch import _NAMES, REFERENCE, table
+from msajax.weights.mmlatch import _NAMES, table
 from tools.parity.case import Case
 from tools.parity.replay import padded_batch, run, spec_of
 
@@ -62,9 +62,8 @@ def _variant(case: Case, batch: Batch, feedback: str) -> dict[str, Any]:
 
 def _batch(case: Case) -> Batch:
     inputs = case.group("in/")
-    batch = padded_batch(
-        *(inputs[m] for m in MODALITIES), inputs["labels"].astype(np.float32)
-    )
+    text, audio, vision = (inputs[m] for m in MODALITIES)
+    batch = padded_batch(text, audio, vision, inputs["labels"])
     steps = np.arange(inputs["text"].shape[1])[None] < inputs["lengths"][:, None]
     return batch | {f"{m}_mask": jnp.asarray(steps) for m in MODALITIES}
 
@@ -80,5 +79,5 @@ def _model(case: Case, batch: Batch, feedback: str) -> MMLatch:
         fusion_dropout=0.0,
         feedback_dropout=0.0,
         mask_dropout=0.0,
-        **REFERENCE,
+        padded=True,
     )
