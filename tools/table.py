@@ -52,7 +52,8 @@ _STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
 
 # The rows of --all: baselines and what newer systems build on first; others come last.
 _ORDER = (
-    *("text_only", "ef_lstm", "lf_dnn", "tfn", "lmf", "mult", "misa", "mag_bert"),
+    *("text_only", "ef_lstm", "lf_dnn", "tfn", "lmf", "mlf_dnn", "mtfn", "mlmf"),
+    *("marn", "mult", "misa", "mag_bert"),
     *("mag_xlnet", "self_mm", "msg_mba", "mfon", "almt", "av_mc", "iml_cmm", "alr"),
     "cormult",
 )
