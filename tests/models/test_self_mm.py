@@ -9,6 +9,7 @@ import pytest
 
 from msajax import parallel
 from msajax.data.spec import Spec
+from msajax.models import self_mm
 from msajax.models.self_mm import SelfMM
 from msajax.train import step
 from msajax.train.optim import Optimizer
@@ -266,3 +267,15 @@ def test_classes_have_the_task_of_all_alone():
     assert made["params"]["post_fusion"]["layer_3"]["kernel"].shape == (3, 3)
     assert model.notes == ("classes have no sign: no modality has a task",)
     assert shapes()[0].notes == ()
+
+
+@pytest.mark.parametrize("encoder", [toys.BERT, toys.XLNET], ids=["bert", "xlnet"])
+def test_the_text_is_the_step_of_the_encoders_cls(encoder, monkeypatch):
+    """XLNet's ends the sequence."""
+    steps = np.random.default_rng(0).normal(size=(3, 4, 6)).astype(np.float32)
+    mask = np.arange(4) < np.array([[2], [4], [1]])
+    monkeypatch.setattr(self_mm, "text_steps", lambda *_, train: steps)
+    bound = SelfMM(SPEC, **TINY, encoder=encoder, tasks=()).bind({})
+    found = bound._text({"text_mask": mask}, False)
+    last = encoder is toys.XLNET
+    np.testing.assert_allclose(found, steps[range(3), [1, 3, 0] if last else [0] * 3])

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import msajax
-from msajax import main
+from msajax import main, models, weights
+from msajax.data.spec import MODALITIES
+from msajax.run import imported, recipe
 from tools.parity.case import read_case
 
 SYSTEMS = ["tfn", "lf_dnn"]
@@ -86,3 +88,16 @@ def test_wrong_commands(tmp_path, capsys, arguments, message):
     except SystemExit as error:
         status = error.code
     assert status in (1, 2) and message in capsys.readouterr().err
+
+
+def test_weights_of_a_system_on_labels_of_each_modality_need_no_data(tmp_path):
+    """The published files of these data sets have such labels."""
+    for dataset, own in (("sims", True), ("mosi", False)):
+        spec, _ = imported._spec(recipe.load(f"lmf:{dataset}"), tmp_path)
+        assert [f"label_{m}" in spec.fields for m in MODALITIES] == [own] * 3
+    options = recipe.load("mtfn:sims")
+    form = weights.reference_form("mtfn")
+    model = models.get("mtfn")(imported._spec(options, tmp_path)[0], **form)
+    assert weights.table_of(model).constants == dict(
+        output_range=6.0, output_shift=-3.0
+    )

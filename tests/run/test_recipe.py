@@ -1,11 +1,12 @@
 """Recipes: found and changed by name, lists with commas, rows, what a wrong one says."""
 
+import dataclasses
 import shutil
 
 import pytest
 
 from msajax.run import init_from, recipe, saved, training
-from msajax.run.options import Options
+from msajax.run.options import Options, TextOptions
 
 DEMO = "lf_dnn:demo"
 
@@ -129,6 +130,8 @@ def test_a_file_that_is_no_recipe_says_so(tmp_path, text, message):
         ("mult:mosy", 'unknown data set "mosy"; did you mean "mosi"'),
         ("mult", "name a data set. Known: .*demo.*mosi"),
         ("lf_dnn:mosi/paper", "this system has no rows; leave out \"/paper\""),
+        ("tfn:sims/bert_features", 'the row "bert_features" is for mosi, mosei, demo, not for sims; leave it out'),
+        ("tfn:mosi/bert_features+xlnet_features", 'nothing of the row "bert_features" is left'),
         ("mfon:mosi/no_promts", 'unknown row "no_promts"; did you mean "no_prompts"'),
     ],
 )  # fmt: skip
@@ -168,6 +171,21 @@ def values(argument, **more):
         "x": dict(data=dict(dataset="sims")),
     }
     return recipe.values(argument, datasets, rows=ROWS, **more)
+
+
+@pytest.mark.parametrize("system", ["tfn", "lmf", "mult", "misa"])
+def test_rows_on_the_features_of_a_frozen_encoder(system):
+    plain = recipe.load(f"{system}:mosi")
+    for encoder in ("bert-base-uncased", "xlnet-base-cased"):
+        name, raw = f"{encoder.partition('-')[0]}_features", encoder.startswith("x")
+        found = recipe.load(f"{system}:mosi/{name}")
+        text = TextOptions(encoder=encoder, frozen=True, raw=raw)
+        assert found == dataclasses.replace(plain, text=text)
+        listed = {n for n in recipe.names() if n.startswith(system) and name in n}
+        assert listed == {f"{system}:{d}/{name}" for d in ("mosi", "mosei", "demo")}
+    assert recipe.FEATURES["bert_features"]["text"] == dict(
+        encoder="bert-base-uncased", frozen=True
+    )
 
 
 def test_rows_change_the_values_of_a_data_set():
