@@ -54,7 +54,7 @@ _STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
 _ORDER = (
     *("text_only", "ef_lstm", "lf_dnn", "tfn", "lmf", "mult", "misa", "mag_bert"),
     *("mag_xlnet", "self_mm", "msg_mba", "mfon", "almt", "av_mc", "iml_cmm", "alr"),
-    *("cormult", "mmim", "mmlatch"),
+    *("cormult", "mmim", "mmlatch", "bbfn"),
 )
 
 

@@ -15,8 +15,8 @@ MODELS = [
     *("align_subnet", "almt", "av_mc", "cda", "ef_lstm", "kan", "lf_dnn", "lmf"),
     *("cormult", "mfon", "mib", "misa", "mult", "mult_encoder", "self_mm", "tfn"),
     "mmim",
-    # It compiles the two rows of its ablation too.
-    pytest.param("mmlatch", marks=pytest.mark.slow),
+    # They compile the rows of an ablation, or two networks.
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("mmlatch", "bbfn")),
 ]
 
 
