@@ -118,7 +118,8 @@ def test_every_parameter_is_trained_by_one_phase(name):
         # An error where a group covers nothing, or nothing a parameter
         has = any(path.startswith("encoder/") for path in params)
         groups = assign(phase.optimizer, paths, has_encoder=has)
-        assert None not in groups.values()
+        frozen = [path for path, group in groups.items() if group is None]
+        assert all(path.startswith("encoder/") for path in frozen)
         trained += paths
     other = LEFT.get(name.partition("/")[2])
     left = {path for path in params if other and path.startswith(other)}
@@ -133,6 +134,13 @@ def groups_of(name, **changes):
     paths = [path for path in params if re.fullmatch(phase.train, path)]
     groups = assign(phase.optimizer, paths)
     return model, params, groups, [settings for _, settings in phase.optimizer.groups]
+
+
+def test_the_first_layers_of_berts_of_bbfn_are_frozen():
+    _, _, groups, _ = groups_of("bbfn:mosi")
+    frozen = {path.split("/")[3] for path, group in groups.items() if group is None}
+    assert frozen == set("012345678")
+    assert groups["encoder/embeddings/word_embeddings/embedding"] is not None
 
 
 def test_the_factors_of_lmf_do_not_decay():

@@ -68,6 +68,7 @@ TINY = {
         fusion_mlp_dim=5,
     ),
     "av_mc": dict(hidden_dims=(9, 8, 7), post_dims=(5, 6, 7), fusion_dim=4),
+    "bbfn": dict(align=True, dim=6, heads=2, layers=1),
     "cormult": dict(
         **dict(dim=6, heads=2, layers=1, remat=False),
         **dict(mce_dim=8, mce_heads=2, mce_layers=1, mce_hidden=5, mce_out=3),

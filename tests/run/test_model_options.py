@@ -11,6 +11,7 @@ BERT, XLNET, NONE = BertConfig, XLNetConfig, type(None)
 KINDS = {
     "almt": (BERT, XLNET, NONE),
     "alr": (BERT, XLNET, NONE),
+    "bbfn": (BERT, NONE),
     "iml_cmm": (BERT, XLNET, NONE),
     "mag_bert": (BERT,),
     "mag_xlnet": (XLNET,),

@@ -17,8 +17,8 @@ MODELS = [
     *("mfn", "graph_mfn", "mfm"),
     "mmim",
     *("marn", "mlf_dnn", "mlmf", "mtfn"),
-    # It compiles the two rows of its ablation too.
-    pytest.param("mmlatch", marks=pytest.mark.slow),
+    # They compile the rows of an ablation, or two networks.
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("mmlatch", "bbfn")),
 ]
 
 
