@@ -17,6 +17,7 @@ import pytest
 from msajax import main
 from msajax.data import demo
 from msajax.run import modes, workdir
+from tests.conftest import CACHE
 
 RECIPE = "lf_dnn:demo"
 SHORT = (
@@ -36,8 +37,10 @@ def start(folder, *args):
     """The command line in a process of its own."""
     command = [sys.executable, "-u", "-m", "msajax.main", "--config", RECIPE]
     command += ["--workdir", str(folder), *SHORT, *args]
+    env = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(CACHE.with_name("processes"))}
+    env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return subprocess.Popen(command, **pipe)  # pyright: ignore
+    return subprocess.Popen(command, env=env, **pipe)  # pyright: ignore
 
 
 def rows(path):
@@ -162,7 +165,8 @@ def test_a_clip_that_lacks_a_modality_is_scored(trained, tmp_path, capsys):
     assert "all: in batches of 2 rows, not 32: it has no more" in out
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(trained, tmp_path):
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_to_the_same_bits(trained, tmp_path, times):
     rng = random.Random(7)
     kills = 0
     while True:
@@ -175,7 +179,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(trained, tmp_path):
                 break
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.25))
-        if kills < 3 and process.poll() is None:
+        if kills < times and process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.communicate()
             kills += 1
@@ -324,7 +328,7 @@ def test_a_file_of_other_widths_cannot_be_scored(trained, tmp_path, capsys):
     assert "audio has 74 features per step" in message and "COVAREP" in message
 
 
-def test_a_loss_that_is_not_finite_is_reported(tmp_path, capsys):
+def test_a_loss_that_is_not_finite_is_reported(tmp_path, capsys, quick_random):
     wild = ("--config.optimizer.name=sgd", "--config.optimizer.learning_rate=1e38")
     assert run(tmp_path / "n", *wild) == 1
     captured = capsys.readouterr()
@@ -359,7 +363,7 @@ def test_help_is_quick_and_shows_examples():
     assert time.monotonic() - began < 30  # about a second; what costs is not imported
 
 
-def test_three_modalities_beat_the_mean_and_each_alone(tmp_path):
+def test_three_modalities_beat_the_mean_and_each_alone(tmp_path, quick_random):
     def corr_and_mae(name, *args):
         fast = ("--config.train.seeds=1", "--config.train.epochs=12", *SHORT[2:])
         fast += ("--config.optimizer.learning_rate=3e-3",)

@@ -5,6 +5,7 @@ import pytest
 
 from msajax.models.msg_mba.mba import MBA, adjust, similarity
 from msajax.nn.norm import l2_norm
+from tests import random_bits
 
 rng = np.random.default_rng(0)
 TEXT, OTHER = (rng.normal(size=(3, 5, d)).astype(np.float32) for d in (6, 4))
@@ -14,7 +15,8 @@ MASK = np.arange(5)[None] < np.array([5, 3, 1])[:, None]
 def made(**fields):
     """(module, its variables with values that show, jitted call)."""
     mba = MBA(**{"length": 5, "dim": 3, **fields})
-    variables = mba.init(jax.random.key(0), TEXT, OTHER, MASK)
+    init = jax.jit(mba.init)
+    variables = jax.device_get(init(random_bits.key(0), TEXT, OTHER, MASK))
     draw = np.random.default_rng(1).normal
     variables = jax.tree.map(
         lambda leaf: leaf + 0.3 * draw(size=leaf.shape).astype(np.float32), variables
@@ -87,8 +89,8 @@ def test_lengths_other_than_that_of_the_weights(length):
 
 def test_both_forms_of_the_weights_start_as_the_identity():
     call = {
-        scalar: MBA(length=5, dim=3, scalar=scalar).init_with_output(
-            jax.random.key(0), TEXT, OTHER, MASK
+        scalar: jax.jit(MBA(length=5, dim=3, scalar=scalar).init_with_output)(
+            random_bits.key(0), TEXT, OTHER, MASK
         )[0]
         for scalar in (False, True)
     }

@@ -1,11 +1,14 @@
 """MSG by hand, its bound, and its gradients where vectors are zero."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from msajax.models.msg_mba.msg import MSG
+from tests import random_bits
 
 rng = np.random.default_rng(0)
 TEXT, AUDIO, VISION = (rng.normal(size=(2, 3, d)).astype(np.float32) for d in (6, 4, 5))
@@ -16,10 +19,14 @@ def shifted(*, mu=1.0, zero=(), norm=False, others=("audio", "vision")):
     gate = MSG(mu, norm=norm)
     values = {"audio": AUDIO, "vision": VISION}
     inputs = TEXT, {name: values[name] for name in others}
-    params = gate.init(jax.random.key(0), *inputs, train=False)["params"]
+    init, apply = (
+        jax.jit(functools.partial(method, train=False))
+        for method in (gate.init, gate.apply)
+    )
+    params = jax.device_get(init(random_bits.key(0), *inputs))["params"]
     for name in zero:
-        params[name] = jax.tree.map(jnp.zeros_like, params[name])
-    outputs = gate.apply({"params": params}, *inputs, train=False)
+        params[name] = jax.tree.map(np.zeros_like, params[name])
+    outputs = apply({"params": params}, *inputs)
     return jax.tree.map(np.asarray, (params, *outputs))
 
 
@@ -65,12 +72,14 @@ def test_msg_without_weights_is_the_identity():
 def test_gradients_of_msg_at_zero_vectors_are_finite():
     gate = MSG(0.5)
     others = {"audio": jnp.zeros_like(AUDIO)}
-    variables = gate.init(jax.random.key(0), TEXT, others, train=False)
+    init = jax.jit(functools.partial(gate.init, train=False))
+    variables = init(random_bits.key(0), TEXT, others)
     variables["params"]["bias"] = jnp.zeros(6)  # h_s = 0
 
     def total(variables, x):
         return sum(jnp.sum(v**2) for v in gate.apply(variables, x, others, train=False))
 
+    gradients = jax.jit(jax.grad(total, argnums=(0, 1)))
     for x in (TEXT, np.zeros_like(TEXT)):
-        for leaf in jax.tree.leaves(jax.grad(total, argnums=(0, 1))(variables, x)):
+        for leaf in jax.tree.leaves(gradients(variables, x)):
             assert np.isfinite(leaf).all()

@@ -68,8 +68,14 @@ def drawn(model, batch):
     return jax.tree_util.tree_map_with_path(value, shapes)
 
 
+@functools.cache
+def compiled(model):
+    return jax.jit(functools.partial(model.apply, train=False))
+
+
 def run(model, variables, batch):
-    return jax.jit(functools.partial(model.apply, train=False))(variables, batch)
+    """The outputs in evaluation, of one program for all batches of a shape."""
+    return compiled(model)(variables, batch)
 
 
 @functools.cache
