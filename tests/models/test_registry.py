@@ -83,10 +83,15 @@ TINY = {
         attention_dim=3,
         grid_size=1,
     ),
+    "imr": dict(
+        **dict(dim=6, heads=2, layers=1, self_layers=1, remat=False),
+        **dict(pose_dim=3, concept_dim=4),
+    ),
     "lf_dnn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
     "mag_bert": dict(encoder=BERT, align=True),
     "mag_xlnet": dict(encoder=XLNET, align=True),
+    "mctn": dict(hidden=5),
     "mfon": dict(encoder=BERT, dim=8, heads=2, layers=(1, 2), teacher_layers=(2, 1)),
     # Narrower, a LayerNorm behind a ReLU that is nearly zero would amplify rounding.
     "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
