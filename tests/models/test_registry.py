@@ -65,6 +65,7 @@ TINY = {
         fusion_mlp_dim=5,
     ),
     "av_mc": dict(hidden_dims=(9, 8, 7), post_dims=(5, 6, 7), fusion_dim=4),
+    "cm_bert": dict(encoder=BERT, align=True, dim=5),
     "cormult": dict(
         **dict(dim=6, heads=2, layers=1, remat=False),
         **dict(mce_dim=8, mce_heads=2, mce_layers=1, mce_hidden=5, mce_out=3),
@@ -95,6 +96,7 @@ TINY = {
     "mfon": dict(encoder=BERT, dim=8, heads=2, layers=(1, 2), teacher_layers=(2, 1)),
     # Narrower, a LayerNorm behind a ReLU that is nearly zero would amplify rounding.
     "misa": dict(criterion="l1", encoder=BERT, dim=12, hidden=5),
+    "mmmu_ba": dict(hidden_dims=(4, 3, 5), dim=6),
     # A small bound: mu has a gradient only where it binds.
     "msg_mba": dict(
         encoder=toys.BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7
