@@ -69,6 +69,7 @@ TINY = {
     ),
     "av_mc": dict(hidden_dims=(9, 8, 7), post_dims=(5, 6, 7), fusion_dim=4),
     "bbfn": dict(align=True, dim=6, heads=2, layers=1),
+    "cm_bert": dict(encoder=BERT, align=True, dim=5),
     "cormult": dict(
         **dict(dim=6, heads=2, layers=1, remat=False),
         **dict(mce_dim=8, mce_heads=2, mce_layers=1, mce_hidden=5, mce_out=3),
@@ -94,6 +95,10 @@ TINY = {
         fusion_layers=1,
         attention_dim=3,
         grid_size=1,
+    ),
+    "imr": dict(
+        **dict(dim=6, heads=2, layers=1, self_layers=1, remat=False),
+        **dict(pose_dim=3, concept_dim=4),
     ),
     "lf_dnn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
@@ -124,6 +129,8 @@ TINY = {
         hidden_dims=(9, 8, 7), text_out=3, post_dims=(6, 7, 8), post_fusion_dim=7
     ),
     "mlmf": dict(hidden_dims=(9, 8, 7), post_dims=(6, 7, 8), rank=2),
+    "mctn": dict(hidden=5),
+    "mmmu_ba": dict(hidden_dims=(4, 3, 5), dim=6),
     # A small bound: mu has a gradient only where it binds.
     "msg_mba": dict(
         encoder=toys.BERT, align=True, layer=1, mu=0.05, dim=5, fusion_dim=7
