@@ -27,8 +27,8 @@ class MAGBert(Model):
         for each.
       beta: the gate's longest shift, as a share of the text vector's length.
       gate_dropout: behind the gate.
-      dropout: before the head.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      dropout: dropout rate before the head.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     encoder: BertConfig = BertConfig()
