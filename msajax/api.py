@@ -109,7 +109,7 @@ def fit(
     options: Mapping[str, Any] = {},
     quiet: bool = False,
 ) -> Run:
-    """Trains, and returns the run; with a workdir the same call goes on where it was stopped.
+    """Trains, and returns the run; with a workdir the same call resumes it.
 
     Args:
       what: a recipe ('mult:mosi', a file 'mine.py:mosi', or its options), or a system

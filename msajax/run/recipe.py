@@ -161,7 +161,7 @@ def fine_tune(
       head: learning rate of all else.
       weight_decay: of both.
       frozen_layers: first layers that stay as they are, and the embeddings with
-        them; 0 trains all, None nothing of the encoder. Their dropout goes on in
+        them; 0 trains all, None nothing of the encoder. Their dropout stays on in
         training, as in PyTorch's `model.train()`.
 
     Returns:

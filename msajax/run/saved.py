@@ -12,7 +12,7 @@ from msajax.data.errors import DataError
 from msajax.run import typed
 from msajax.run.options import Options
 
-# Options that do not change what a run computes: another value may go on with it.
+# Options that do not change what a run computes: a run may be resumed with other values.
 _FREE = (
     *("data.path", "data.on_device", "train.seeds", "train.seeds_at_once"),
     *("parallel.devices", "parallel.coordinator", "parallel.num_processes"),

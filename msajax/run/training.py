@@ -70,7 +70,7 @@ def train(
     init_from.check(options)
     made, corpus, data, hashes = _read(options, folder, own, console)
     trainer = _Trainer(made, data)
-    # Only now: a recipe that cannot run does not take the folder.
+    # Claim the folder only once the recipe is known to run.
     with processes.first_alone("claim"):
         options = workdir.claim(
             folder,
