@@ -13,6 +13,7 @@ from tools import torch_parity
 ROOT = pathlib.Path(__file__).parent.parent.parent
 MODELS = [
     *("align_subnet", "almt", "av_mc", "cda", "ef_lstm", "kan", "lf_dnn", "lmf"),
+    *("imr", "mctn", "mmmu_ba"),
     *("cormult", "mfon", "mib", "misa", "mult", "mult_encoder", "self_mm", "tfn"),
     *("mfn", "graph_mfn", "mfm"),
     "mmim",

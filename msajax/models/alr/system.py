@@ -35,6 +35,7 @@ from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.alr.bottleneck import Bottleneck, sample
 from msajax.models.alr.cda import PAIRINGS, CrossDiffusion
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.bimodal import attend_pair
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm
@@ -263,15 +264,5 @@ def fuse(streams: Sequence[jax.Array], how: str) -> jax.Array:
     parts = list(streams)
     if how == "mmmu_ba":
         for x, y in itertools.combinations(streams, 2):
-            parts += _attend_pair(x, y)
+            parts += attend_pair(x, y)
     return jnp.concatenate(parts, axis=-1)
-
-
-def _attend_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What x has from y, gated by x, and the other way around: [B, n, D] each."""
-    scores = jnp.einsum("bqd,bkd->bqk", x, y, preferred_element_type=jnp.float32)
-    of_y = jax.nn.softmax(scores).astype(y.dtype)
-    of_x = jax.nn.softmax(jnp.swapaxes(scores, 1, 2)).astype(x.dtype)
-    from_y = jnp.einsum("bqk,bkd->bqd", of_y, y)
-    from_x = jnp.einsum("bkq,bqd->bkd", of_x, x)
-    return from_y * x, from_x * y
