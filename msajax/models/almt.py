@@ -2,7 +2,7 @@
 
 Zhang et al., "Learning Language-guided Adaptive Hyper-modality Representation for
 Multimodal Sentiment Analysis", EMNLP 2023; the network is that of the authors' code,
-as are the defaults (CMU-MOSI). Unlike theirs, padding is not attended to; `padded`
+as are the defaults (CMU-MOSI). Unlike in their code, padding is not attended to; `padded`
 restores that. What does not reach the prediction there is not computed: the steps
 behind the tokens, and the target of the fusion (see `TokenFusion`).
 """

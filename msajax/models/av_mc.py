@@ -3,8 +3,8 @@
 Liu et al., "Make Acoustic and Visual Cues Matter: CH-SIMS v2.0 Dataset and AV-Mixup
 Consistent Module", ICMI 2022; the network is that of the authors' code (V1 of
 thuiar/ch-sims-v2), as are the defaults. Their text encoder is frozen: here it is
-features (config.text.frozen), without the dropout that theirs keeps. Rows without
-audio are not mixed in audio, and have no part in the loss on its label. The same holds
+features (config.text.frozen), without the dropout that the authors' encoder keeps. Rows
+without audio are not mixed in audio, and have no part in the loss on its label. The same holds
 for vision.
 As in their code, the mix is of averages over time, not of sequences, and in evaluation the
 weighted loss without mixes picks the checkpoint.

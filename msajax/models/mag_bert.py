@@ -2,7 +2,7 @@
 
 Rahman et al., "Integrating Multimodal Information in Large Pretrained
 Transformers", ACL 2020; the gate is behind the embeddings, as in the authors'
-code and in thuiar/MMSA. Unlike theirs, data without a row per word piece can be
+code and in thuiar/MMSA. Unlike in their code, data without a row per word piece can be
 pooled to the pieces in each sample by itself (`align`).
 """
 

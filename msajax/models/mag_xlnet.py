@@ -2,7 +2,7 @@
 
 Rahman et al., "Integrating Multimodal Information in Large Pretrained
 Transformers", ACL 2020; place of the gate and summary of the sequence as in the
-authors' code. Unlike theirs, sequences are padded at the end, which XLNet's
+authors' code. Unlike there, sequences are padded at the end, which XLNet's
 relative positions do not see.
 """
 

@@ -4,7 +4,7 @@ Zhang, Wei and Zou, "Modal Feature Optimization Network with Prompt for
 Multimodal Sentiment Analysis", COLING 2025; the network is that of the authors'
 code, as are the defaults (its folder MOSI). There only one query is used,
 position 0 of the text, and queries do not see each other: so only that one is
-computed. Unlike theirs, padding is not attended to, every step has a position,
+computed. Unlike in their code, padding is not attended to, every step has a position,
 and frozen teachers run without dropout; `padded` and `fairseq_zero_pos` restore
 the first two.
 """

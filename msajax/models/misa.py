@@ -2,8 +2,8 @@
 
 Hazarika, Zimmermann and Poria, "MISA: Modality-Invariant and -Specific
 Representations for Multimodal Sentiment Analysis", ACM MM 2020; the network is that of
-thuiar/MMSA, as are the defaults (CMU-MOSI). Unlike theirs, audio and vision are read
-over their own lengths (`text_lengths` restores the text's), and a row that lacks a
+thuiar/MMSA, as are the defaults (CMU-MOSI). Unlike in their code, audio and vision are
+read over their own lengths (`text_lengths` restores the text's), and a row that lacks a
 modality has no part in its CMD, products and reconstruction; a pair is of the rows that
 have both. CMD and products are of the global batch. MMSA's adversarial variant fails when
 it is run there; it is not here.

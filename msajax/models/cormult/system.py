@@ -2,8 +2,8 @@
 
 Li, Zhu and Li, "CorMulT: A Semi-supervised Modality Correlation-aware Multimodal
 Transformer for Sentiment Analysis", 2024; the defaults are those of the authors'
-code. Unlike theirs, every sample is computed as if it stood alone: padding is not
-attended to, not averaged and not the last step, every step has its position, the
+code. Unlike in their code, every sample is computed as if it stood alone: padding is
+not attended to, not averaged and not the last step, every step has its position, the
 frozen evaluator runs without dropout (their `model.train()` wakes it), and strategy A
 takes the foreign modality from the batch, as the paper says, not from the whole split;
 `padded` and `counted_pos` restore the first three. Their three encoders start as
