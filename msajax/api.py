@@ -11,7 +11,6 @@ import atexit
 import dataclasses
 import fnmatch
 import hashlib
-import os
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,10 +24,8 @@ from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, suggest
 from msajax.models.base import Model
 from msajax.report.results import Predictions, Results
 from msajax.run import model_options, opened, output, recipe, text, training
-from msajax.run.options import DataOptions, Options
-from msajax.run.run import Run, build
-
-Path = str | os.PathLike[str]
+from msajax.run.options import DataOptions, Options, build
+from msajax.run.run import Path, Run
 
 
 def load_data(

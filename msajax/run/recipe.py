@@ -18,8 +18,7 @@ from typing import Any
 from msajax.data.spec import FILES, MODALITIES, suggest
 from msajax.run import model_options, row_changes, typed
 from msajax.run.options import Options
-
-Changes = Mapping[str, Any]
+from msajax.run.row_changes import Changes
 
 # What thuiar/MMSA's recipes share. It stops by patience alone, without a limit of epochs.
 MMSA: Changes = dict(data=dict(variant="unaligned"), train=dict(epochs=100, patience=8))
