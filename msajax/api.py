@@ -11,7 +11,6 @@ import atexit
 import dataclasses
 import fnmatch
 import hashlib
-import os
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,10 +24,8 @@ from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, suggest
 from msajax.models.base import Model
 from msajax.report.results import Predictions, Results
 from msajax.run import model_options, opened, output, recipe, text, training
-from msajax.run.options import DataOptions, Options
-from msajax.run.run import Run, build
-
-Path = str | os.PathLike[str]
+from msajax.run.options import DataOptions, Options, build
+from msajax.run.run import Path, Run
 
 
 def load_data(
@@ -109,7 +106,7 @@ def fit(
     options: Mapping[str, Any] = {},
     quiet: bool = False,
 ) -> Run:
-    """Trains, and returns the run; with a workdir the same call goes on where it was stopped.
+    """Trains, and returns the run; with a workdir the same call resumes it.
 
     Args:
       what: a recipe ('mult:mosi', a file 'mine.py:mosi', or its options), or a system

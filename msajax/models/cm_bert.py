@@ -40,13 +40,13 @@ class CMBert(Model):
       encoder: the network that reads word pieces, from config.text; None takes the text
         features of the data.
       align: pool audio to the text's steps; False where it has a row for each.
-      dim: of the projections whose products weigh the attention.
+      dim: width of the projections whose products weigh the attention.
       scale: the norm that scales the text, of a 'sample', or of the global 'batch': then
         predictions depend on batch mates and on the padded length.
       cls_audio: audio of the first step: the 'mean' of the clip, or its 'own'.
       pooling: 'cls' reads the first step; 'mean' all, for text that has no [CLS].
-      attention_dropout, dropout: of the attention; of the layers after it.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      attention_dropout, dropout: dropout rates of the attention and of the next layers.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     criterion: str = "mse"

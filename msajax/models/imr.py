@@ -39,17 +39,18 @@ class IMR(Model):
 
     Attributes:
       dim: common width d of the modalities.
-      heads: of every attention.
-      layers: of the encoders from one modality to another.
-      self_layers: of those of a modality alone; there are at least `layers`.
+      heads: number of heads of every attention.
+      layers: number of layers of the encoders from one modality to another.
+      self_layers: number of layers of the encoders of a modality alone, at least `layers`.
       pose_dim, concept_dim: widths of a capsule's pose and of a concept.
       routings: number of routings.
       causal: hide later keys.
-      concept_dropout: of the concepts, after each routing.
-      attention_dropouts: where the keys are text (and of the encoders of a modality
-        alone), audio, vision.
-      relu_dropout, residual_dropout: of the encoders.
-      embed_dropout: of the encoders, and of the text features.
+      concept_dropout: dropout rate of the concepts, after each routing.
+      attention_dropouts: dropout rates of attention weights, where the keys are text
+        (and in the encoders of a modality alone), audio, vision.
+      relu_dropout, residual_dropout: dropout rates in the encoders: inside the
+        feed-forward blocks, and before the residual sums.
+      embed_dropout: dropout rate of the encoders' inputs and of the text features.
       expected: what weighs the classes in a predicted score: 'probabilities', 'logits'.
       padded: take padding for real steps.
       fairseq_zero_pos: no position vector where feature 0 is exactly 0.

@@ -36,7 +36,8 @@ class MCTN(Model):
 
     Attributes:
       hidden: width of all recurrent networks.
-      weights: of the errors of the translations to vision, back to text, to audio.
+      weights: weights of the errors of the translations to vision, back to text, and to
+        audio.
       teacher_forcing: a decoder reads the step before of its target, not its own.
       decoder_state: 'carried' from step to step; 'reset' is MMSA's fault: both
         directions of an LSTM start at zero in each step, and their sum alone asks the

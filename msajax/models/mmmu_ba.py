@@ -33,10 +33,10 @@ class MMMUBA(Model):
     """Multi-modal Multi-utterance Bi-modal Attention.
 
     Attributes:
-      hidden_dims: of the GRUs of text, audio and vision, in each direction.
+      hidden_dims: widths of the GRUs of text, audio and vision, in each direction.
       dim: common width d of the modalities.
       level: what attends, 'frame' or 'utterance'.
-      dropout: of the GRUs and of the layers after them.
+      dropout: dropout rate of the GRUs and of the next layers.
       dropout_at_test: the port's fault: dropout in evaluation too, here the same each time.
       padded: attend to padding too.
     """

@@ -84,8 +84,8 @@ def attend_few(
 ) -> jax.Array:
     """Attention of few queries to many keys and values, which are not projected.
 
-    The queries are carried over to the keys' space and the means of the values from
-    theirs: products of Q H vectors with each key, not of H E. It is exact; a bias of
+    The queries are projected to the keys' space, and the values are projected after they
+    are averaged: products of Q H vectors with each key, not of H E. It is exact; a bias of
     the keys would add the same to all scores of a query, which the softmax does not see.
 
     Args:

@@ -83,7 +83,7 @@ class MultimodalTransformer(nn.Module):
         Args:
           x: features of text, audio and vision in this order, [B, L, D] each; text
             also as numbers of words, [B, L] int32.
-          masks: [B, L] bool, real steps, likewise.
+          masks: real steps of text, audio and vision, [B, L] bool each.
           scales: by (target, source) what the target has read from the source is
             multiplied by, [B]; a pair that it lacks stays as it is.
           train: apply dropout.

@@ -24,7 +24,8 @@ class Optimizer:
         (the same with amsgrad=True), 'adamw' (decoupled) or 'sgd'.
       learning_rate: peak learning rate.
       weight_decay: L2 coefficient.
-      b1, b2, eps: Adam's.
+      b1, b2, eps: Adam's decay rates of its two averages, and the number added to its
+        denominator.
       clip_norm: largest global norm of the gradient; 0 leaves it alone.
       clip_value: largest absolute value in the gradient; 0 leaves it alone.
       schedule: 'constant', 'warmup_linear' (up, then down to 0),
@@ -189,8 +190,8 @@ class _AmsgradState(NamedTuple):
 def _scale_by_amsgrad(*, b1: float, b2: float, eps: float):
     """Adam divided by the largest second moment so far, as torch.optim.Adam(amsgrad=True).
 
-    It keeps the largest before the correction of its bias, optax's after it: there
-    the first gradients, of which hardly any average exists, brake for good.
+    The largest moment is taken before the bias correction. optax takes it after the
+    correction, and early gradients then damp every later step.
     """
     adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
 

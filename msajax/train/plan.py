@@ -15,20 +15,21 @@ class Phase:
     """One stage of a recipe.
 
     Attributes:
-      name: for logs; unique in the recipe.
-      loss, predict: methods of the system.
-      data: what it trains on: the split 'train', or a file of its own, whose labels
-        are not read (of its splits 'train', where it names some).
+      name: name of the phase in logs; unique in the recipe.
+      loss, predict: names of the system's methods that return the loss and the
+        predictions.
+      data: rows to train on: the split 'train', or a file, whose labels are not read
+        (its split 'train', where it names some).
       train: regex over whole parameter paths. What it does not match is frozen,
         and so are the collections (BatchNorm statistics) of modules without a
         trained parameter.
-      epochs: at most.
-      batch_size: rows of the global batch.
-      accumulate: batches per update.
+      epochs: largest number of epochs.
+      batch_size: number of rows of the global batch.
+      accumulate: number of batches per update; their gradients are averaged.
       patience: epochs without a better figure before the phase ends; 0: never.
       select: validation figure that picks the checkpoint: 'loss', a metric, or
         'last' for the last epoch whatever its figures.
-      optimizer: its settings.
+      optimizer: settings of the phase's optimizer.
     """
 
     name: str = "main"
@@ -81,7 +82,7 @@ class Book:
       waited: epochs (cycles) since then.
       plateau: {phase: {'scale', 'best', 'waited'}} of the plateau schedules.
       history: a row of figures for each finished epoch.
-      seconds: of work so far, over all resumes.
+      seconds: seconds of work so far, over all resumes.
       finished: nothing is left to do.
       stopped: why the seed ended early, where it did.
     """

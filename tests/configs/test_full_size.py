@@ -16,7 +16,8 @@ from flax import traverse_util
 from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.xlnet import XLNetConfig
-from msajax.run import init_from, model_options, recipe, run
+from msajax.run import init_from, model_options, recipe
+from msajax.run.options import build
 from msajax.train.optim import Optimizer, assign
 
 ENCODERS = {  # source: config.json of the released models
@@ -83,7 +84,7 @@ def shapes_of(model):
 def at_full_size(options):
     """(system, shapes of its outputs, of its parameters)."""
     trained = options.text.encoder if not options.text.frozen else ""
-    model = run.build(options, spec_of(options), ENCODERS.get(trained))
+    model = build(options, spec_of(options), ENCODERS.get(trained))
     return model, *shapes_of(model)
 
 

@@ -58,24 +58,26 @@ class ALR(Model):
         text features of the data.
       dim: common width d.
       tokens: n, that each modality is reduced to.
-      heads: of every attention; the token Transformers' are 64 wide, as ALMT's.
-      embed_layers: of the Transformers that make the tokens.
+      heads: number of heads of every attention; the heads of the Transformers that make
+        the tokens are 64 wide, as in ALMT.
+      embed_layers: number of layers of the Transformers that make the tokens.
       bottleneck: the unimodal representation (UR); False leaves it out.
       hidden: width of the bottlenecks' layer.
-      beta: of the bottlenecks' divergences from the prior, means over all elements; a
-        vector's sum would be beta = dim. MIB's is 1e-3.
+      beta: weight of the divergence of a bottleneck from its prior. The divergence is a
+        mean over all elements (a vector's sum would be beta = dim); the weight in MIB's
+        code is 1e-3.
       start: the deviations are about softplus(start) at first: 1, the prior's. MIB's
         is -5.
-      bottleneck_weight: of the bottlenecks' losses.
-      layers: of adaptive language interaction (ALI); 0 leaves it out.
+      bottleneck_weight: weight of the bottlenecks' losses.
+      layers: number of layers of adaptive language interaction (ALI); 0 leaves it out.
       share: a of cross-diffusion attention, as in its authors' code.
       pairing: 'received', as there: F of a stream is given what the stream has from
         the other; 'sent', the letter of equations 10 and 11: what the other has from it.
       scales: text goes through a layer of a Transformer before every layer of ALI but
         the first; False gives every layer the same text.
       fusion: 'mmmu_ba', 'concatenation', 'addition', 'multiplication'.
-      dropout: before the head.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      dropout: dropout rate before the head.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     encoder: Encoder | None = None
