@@ -26,8 +26,9 @@ def reproduce(case: Case) -> dict[str, Any]:
             view_dims=tuple(views[::-1]),
             heads=case.setting("K"),
             post_dim=case.setting("z_hidden"),
-            **(reference_form("marn") | {"recurrence": recurrence}),
+            **reference_form("marn"),
         )
+        model = model.clone(recurrence=recurrence)
         rules = table(model)
         weights = case.group("param/")
         variables = rules.variables(weights, template(model, batch, train=False))

@@ -27,8 +27,9 @@ def reproduce(case: Case) -> dict[str, Any]:
         **fusion_settings(case),
         out_dim=case.setting("out shapes"),
         out_dropout=0.0,
-        **(reference_form("mfn") | {"average_av": False}),  # the loader's
+        **reference_form("mfn"),
     )
+    model = model.clone(average_av=False)
     rules = table(model)
     variables = rules.variables(
         case.group("param/"), template(model, batch, train=False)
