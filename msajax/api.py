@@ -10,7 +10,6 @@ run.outputs("test", "fusion")            # {seed: array}
 import atexit
 import dataclasses
 import fnmatch
-import hashlib
 import os
 import pathlib
 import tempfile
@@ -21,10 +20,10 @@ from rich.console import Console
 
 from msajax import models
 from msajax.data import clean, demo, loader, store
-from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, suggest
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Reading, Spec, suggest
 from msajax.models.base import Model
 from msajax.report.results import Predictions, Results
-from msajax.run import model_options, opened, output, recipe, text, training
+from msajax.run import corpora, model_options, opened, output, recipe, text, training
 from msajax.run.options import DataOptions, Options
 from msajax.run.run import Run, build
 
@@ -60,21 +59,26 @@ def load_data(
     for name in names:
         if name not in MODALITIES:
             raise ValueError(f'unknown modality "{name}"{suggest(name, MODALITIES)}')
-    if not path and dataset == "demo":
-        return clean.select(demo.generate(0), names)
-    if not path:
+    if not path and dataset != "demo":
         raise ValueError(
             f"path is empty; give a file or a prepared store of {dataset} (only the "
             "demo corpus is generated)"
         )
-    return store.open_corpus(
-        str(path),
-        dataset=dataset,
-        format=format,
-        labels=labels,
-        modalities=names,
-        encoding=encoding,
-    )
+    if path:
+        corpus = store.open_corpus(
+            str(path),
+            dataset=dataset,
+            format=format,
+            labels=labels,
+            modalities=names,
+            encoding=encoding,
+        )
+    else:
+        corpus = clean.select(demo.generate(0), names, labels=labels)
+    if not labels:  # not what a run trains on
+        return corpus
+    reading = Reading(corpora.content(corpus), names, format, encoding)
+    return dataclasses.replace(corpus, reading=reading)
 
 
 def create_model(name: str, data: Corpus | Spec, **fields: Any) -> Model:
@@ -140,11 +144,10 @@ def fit(
             "leave one out"
         )
     folder = pathlib.Path(workdir) if str(workdir) else _temporary()
-    own = None if data is None else _identified(data)
     console = Console(quiet=quiet)
     try:
         with training.at_work(wanted, folder) as wanted:
-            run, results = training.train(wanted, folder, own=own, console=console)
+            run, results = training.train(wanted, folder, own=data, console=console)
             assert results is not None  # nothing asks it to stop
             output.write_results(folder, results)
     except KeyboardInterrupt as error:
@@ -166,8 +169,7 @@ def open_run(workdir: Path, data: Corpus | None = None) -> Run:
     Raises:
       ValueError: the folder holds no run, or a damaged one.
     """
-    own = None if data is None else _identified(data)
-    return opened.open_run(pathlib.Path(workdir), own=own)
+    return opened.open_run(pathlib.Path(workdir), own=data)
 
 
 def evaluate(
@@ -228,19 +230,6 @@ def _options(what: str | Options | Model, data: Corpus | None) -> Options:
         if getattr(what, name) != default
     }
     return Options(system=system, model=fields, data=DataOptions(dataset=data.dataset))
-
-
-def _identified(corpus: Corpus) -> Corpus:
-    """A corpus with the hash of its content, where it is of no file."""
-    if corpus.sha256:
-        return corpus
-    digest = hashlib.sha256()
-    for name, split in sorted(corpus.splits.items()):
-        digest.update(repr((name, list(split.ids), list(split.raw_text))).encode())
-        for key, array in sorted(split.arrays.items()):
-            digest.update(repr((key, array.shape, str(array.dtype))).encode())
-            digest.update(array[:].tobytes())
-    return dataclasses.replace(corpus, sha256=digest.hexdigest())
 
 
 def _temporary() -> pathlib.Path:

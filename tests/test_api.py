@@ -1,5 +1,6 @@
 """The door: what a notebook calls equals the command line, and says what is wrong."""
 
+import copy
 import csv
 import dataclasses
 import inspect
@@ -13,7 +14,9 @@ import pytest
 
 import msajax
 from msajax import api, encoders, main
-from msajax.run import recipe
+from msajax.data import clean, demo
+from msajax.run import corpora, recipe
+from msajax.run.options import DataOptions
 from msajax.train import log
 from tests import small_encoders, toys
 
@@ -163,8 +166,56 @@ def test_every_part_of_a_corpus_tells_it_from_others(change):
     corpus = own()
     test = change(corpus.splits["test"])
     other = dataclasses.replace(corpus, splits=corpus.splits | {"test": test})
-    hashes = [api._identified(x).sha256 for x in (corpus, own(), other)]
+    hashes = [identity(x) for x in (corpus, own(), other)]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def identity(corpus, **data):
+    return corpora.identified(corpus, DataOptions(**data)).sha256
+
+
+def negated(corpus):
+    """The corpus with other labels, and all else of it, its file's hash too."""
+    splits = {
+        name: dataclasses.replace(
+            split, arrays=split.arrays | {"label": -split.arrays["label"]}
+        )
+        for name, split in corpus.splits.items()
+    }
+    return dataclasses.replace(corpus, splits=splits)
+
+
+def test_a_corpus_has_the_identity_of_its_file_until_it_is_edited():
+    read = msajax.load_data(dataset="demo")
+    file = demo.generate(0).sha256
+    assert identity(read) == identity(copy.deepcopy(read)) == read.sha256 == file
+    assert identity(read, modalities=("text",)) == file
+    edited = [negated(read), clean.select(read, ("text",))]
+    edited.append(dataclasses.replace(read, splits={"test": read.splits["test"]}))
+    changed = copy.deepcopy(read)
+    changed.splits["train"].arrays["audio"][0, 0, 0] += 1
+    hashes = [identity(x) for x in (*edited, changed)]
+    assert len({file, *hashes}) == 5
+    # What was read with less than the run reads is not what it reads.
+    text = msajax.load_data(dataset="demo", modalities="text")
+    assert identity(text, modalities=("text",)) == file != identity(text)
+    other = msajax.load_data(dataset="demo", encoding="gbk")
+    assert identity(other, encoding="gbk") == file != identity(other)
+
+
+def test_an_edited_corpus_is_another_run(by_command):
+    before = (by_command / "results.json").read_bytes()
+    read, options = msajax.load_data(dataset="demo"), dict(workdir=by_command, **SHORT)
+    assert msajax.fit(RECIPE, read, **options).folder == by_command
+    assert (by_command / "results.json").read_bytes() == before
+    with pytest.raises(ValueError, match="other content of the data"):
+        msajax.fit(RECIPE, negated(read), **options)
+    assert (by_command / "results.json").read_bytes() == before
+    text = msajax.load_data(dataset="demo", modalities=("text",))
+    for other in (negated(read), text):
+        with pytest.raises(ValueError, match="is not what this run was trained on"):
+            msajax.open_run(by_command, other).evaluate()
+    assert msajax.open_run(by_command, read).evaluate()["mae"] > 0
 
 
 def test_an_interrupted_cell_keeps_what_it_has(in_memory, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
 import os
 import pathlib
@@ -19,6 +20,8 @@ from msajax.run import text
 from msajax.run.options import DataOptions, Options
 from msajax.run.saved import OWN_ROWS
 
+# Rows that are hashed at a time: no copy of a whole array is made.
+_ROWS = 1024
 # What to do about a file with these splits alone.
 _SPLITS: dict[tuple[str, ...], str] = {
     (columns.UNLABELLED,): f"; {unlabelled.ADVICE.format('FILE')}",
@@ -53,7 +56,7 @@ def read_corpus(
     found = own if other is None else other
     if isinstance(found, Corpus):
         _check_dataset(data.dataset, found)
-        corpus = clean.select(found, data.modalities)
+        corpus = clean.select(identified(found, data), data.modalities)
     else:
         path = None if found is None else str(found)
         corpus = _read(data, path, labels=labels)
@@ -68,6 +71,36 @@ def read_corpus(
     if not options.text.encoder:
         return corpus
     return text.prepare(options, folder, corpus)
+
+
+def content(corpus: Corpus) -> str:
+    """Hash of a corpus in memory: the hash of its file, if it has one, and all its rows."""
+    digest = hashlib.sha256(corpus.sha256.encode())
+    for name, split in sorted(corpus.splits.items()):
+        digest.update(repr((name, list(split.ids), list(split.raw_text))).encode())
+        for key, array in sorted(split.arrays.items()):
+            digest.update(repr((key, array.shape, str(array.dtype))).encode())
+            for start in range(0, len(array), _ROWS):
+                digest.update(array[start : start + _ROWS].tobytes())
+    return digest.hexdigest()
+
+
+def identified(corpus: Corpus, data: DataOptions) -> Corpus:
+    """A corpus in memory with the hash that tells it from others.
+
+    It is its file's, as in a run that reads the file, only where the corpus is still what
+    the reader returned and was read as the run would read it: the file's hash survives any
+    edit of the rows.
+    """
+    found, read = content(corpus), corpus.reading
+    if (
+        read is not None
+        and read.content == found
+        and {*data.modalities} <= {*read.modalities}
+        and (read.format, read.encoding) == (data.format, data.encoding)
+    ):
+        return corpus
+    return dataclasses.replace(corpus, sha256=found)
 
 
 def _check_dataset(name: str, corpus: Corpus) -> None:
