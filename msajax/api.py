@@ -23,7 +23,16 @@ from msajax.data import clean, demo, loader, store
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Reading, Spec, suggest
 from msajax.models.base import Model
 from msajax.report.results import Predictions, Results
-from msajax.run import corpora, model_options, opened, output, recipe, text, training
+from msajax.run import (
+    corpora,
+    model_options,
+    opened,
+    output,
+    recipe,
+    signals,
+    text,
+    training,
+)
 from msajax.run.options import DataOptions, Options
 from msajax.run.run import Run, build
 
@@ -131,6 +140,8 @@ def fit(
 
     Raises:
       ValueError: the recipe or the data cannot be used, or the workdir holds another run.
+      KeyboardInterrupt: the training was interrupted. A first Ctrl-C (or the notebook's
+        stop button) saves a checkpoint before; its note says how to continue.
     """
     if isinstance(seeds, int):
         raise ValueError(f"seeds is {seeds}; give each of them: seeds=(1, 2, 3)")
@@ -146,15 +157,19 @@ def fit(
     folder = pathlib.Path(workdir) if str(workdir) else _temporary()
     console = Console(quiet=quiet)
     try:
-        with training.at_work(wanted, folder) as wanted:
-            run, results = training.train(wanted, folder, own=data, console=console)
-            assert results is not None  # nothing asks it to stop
-            output.write_results(folder, results)
+        with (
+            training.at_work(wanted, folder) as wanted,
+            signals.held_back(console.print) as stop,
+        ):
+            run, results = training.train(
+                wanted, folder, own=data, stop=stop, console=console
+            )
+            if results is not None:
+                output.write_results(folder, results)
+        if stop():
+            raise KeyboardInterrupt
     except KeyboardInterrupt as error:
-        error.add_note(
-            f"what was trained up to the last checkpoint is in {folder}: call fit again "
-            f'with workdir="{folder}" to go on'
-        )
+        error.add_note(_kept(folder))
         raise
     return run
 
@@ -230,6 +245,16 @@ def _options(what: str | Options | Model, data: Corpus | None) -> Options:
         if getattr(what, name) != default
     }
     return Options(system=system, model=fields, data=DataOptions(dataset=data.dataset))
+
+
+def _kept(folder: pathlib.Path) -> str:
+    """What an interrupted training leaves."""
+    if not any(folder.glob("seed_*/checkpoints/[0-9]*")):
+        return "no checkpoint was saved yet: the next call starts from the beginning"
+    return (
+        f"what was trained up to the last checkpoint is in {folder}; to continue, call "
+        f'fit again with workdir="{folder}"'
+    )
 
 
 def _temporary() -> pathlib.Path:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -218,24 +219,52 @@ def test_an_edited_corpus_is_another_run(by_command):
     assert msajax.open_run(by_command, read).evaluate()["mae"] > 0
 
 
-def test_an_interrupted_cell_keeps_what_it_has(in_memory, tmp_path, monkeypatch):
-    calls = []
+def interrupt(monkeypatch, epoch, call):
+    """Calls in which Ctrl-C comes after some epochs, as often as told."""
+    told, calls = log.Log.epoch, []
 
-    def stop(*args, epoch=log.Log.epoch):
-        epoch(*args)
+    def stop(*args):
+        told(*args)
         calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
+        for _ in range(call if len(calls) == epoch else 0):
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(log.Log, "epoch", stop)
-    options = {"train.batch_size": 8, "checkpoint.seconds": 0}
-    more = dict(workdir=tmp_path / "part", options=options, epochs=3, seeds=(1,))
+    return calls
+
+
+def test_an_interrupted_cell_keeps_what_it_has(in_memory, tmp_path, monkeypatch):
+    calls, folder = interrupt(monkeypatch, epoch=2, call=1), tmp_path / "part"
     with pytest.raises(KeyboardInterrupt) as error:
-        msajax.fit(RECIPE, own(), quiet=True, **more)
-    assert f'workdir="{tmp_path / "part"}" to go on' in error.value.__notes__[0]
+        fit_own(own(), folder)
+    assert f'call fit again with workdir="{folder}"' in error.value.__notes__[0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.undo()
-    part = fit_own(own(), tmp_path / "part")
-    assert results(part.folder) == results(in_memory.folder)
+    # The checkpoint of every 30 s was not due: the interrupt made this one.
+    saved, _ = msajax.open_run(folder, own()).checkpoints(1).restore(lambda _: {})
+    assert saved.place >= (0, 0, 2, 1) and len(calls) == len(saved.history) == 2
+    with pytest.raises(ValueError, match="seed 1 .* is not trained to its end"):
+        msajax.open_run(folder, own()).evaluate()
+    assert results(fit_own(own(), folder).folder) == results(in_memory.folder)
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch):
+    interrupt(monkeypatch, epoch=1, call=2)
+    with pytest.raises(KeyboardInterrupt) as error:
+        fit_own(own(), tmp_path / "part")
+    assert error.value.__notes__ == [
+        "no checkpoint was saved yet: the next call starts from the beginning"
+    ]
+
+
+def test_an_interrupt_after_the_last_step_keeps_the_results(
+    in_memory, tmp_path, monkeypatch
+):
+    interrupt(monkeypatch, epoch=3, call=1)
+    with pytest.raises(KeyboardInterrupt):
+        fit_own(own(), tmp_path / "whole")
+    run = msajax.open_run(tmp_path / "whole", own())
+    assert run.evaluate()["mae"] == in_memory.evaluate()["mae"]
 
 
 WRONG = [
