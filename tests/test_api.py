@@ -9,6 +9,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +28,10 @@ SHORT = dict(seeds=(1,), epochs=1, quiet=True)
 
 @pytest.fixture(scope="module")
 def fitted():
-    """The run of the first line of a notebook."""
-    return msajax.fit(RECIPE, seeds=(1,), epochs=1, quiet=True)
+    """The run of the first line of a notebook; without a workdir it writes no csv."""
+    run = msajax.fit(RECIPE, seeds=(1,), epochs=1, quiet=True)
+    assert not [*run.folder.glob("*.csv")]
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +63,8 @@ def test_a_notebook_has_the_figures_of_the_command_line(fitted, by_command):
     assert found["mae"] == expected["test"]["mae"]["mean"]
     assert fitted.evaluate("valid").splits["valid"] == expected["valid"]
     assert results(fitted.folder) == expected
-    for name in ("predictions_test.csv", "predictions_valid.csv", "seed_1/log.jsonl"):
-        assert (fitted.folder / name).read_bytes() == (by_command / name).read_bytes()
+    name = "seed_1/log.jsonl"
+    assert (fitted.folder / name).read_bytes() == (by_command / name).read_bytes()
     assert "lf_dnn on demo corpus, seed 1" in str(found)
 
 
@@ -130,6 +133,9 @@ def in_memory(tmp_path_factory):
 
 def test_a_corpus_in_memory(in_memory, capsys):
     folder = in_memory.folder
+    assert {p.name for p in folder.glob("*.csv")} == {
+        *("predictions_test.csv", "predictions_valid.csv")
+    }
     first, log = results(folder), (folder / "seed_1/log.jsonl").read_bytes()
     found = in_memory.evaluate("test")
     assert found.splits["test"] == first["test"] and len(first["data_sha256"]) == 64
@@ -267,6 +273,7 @@ def test_an_interrupt_after_the_last_step_keeps_the_results(
     assert run.evaluate()["mae"] == in_memory.evaluate()["mae"]
 
 
+ANY: Any = msajax  # calls with arguments of wrong types
 WRONG = [
     (lambda: msajax.fit("lf_dn:demo"), 'there is no recipe "lf_dn"; did you mean "lf_dnn"'),
     (lambda: msajax.fit("lf_dnn:dmo"), 'unknown data set "dmo"; did you mean "demo"'),
@@ -275,7 +282,7 @@ WRONG = [
     (lambda: msajax.fit(RECIPE, epochs=-1), "config.train.epochs is -1, but must be above 0"),
     (lambda: msajax.fit(RECIPE, seeds=3), r"seeds is 3; give each of them: seeds=\(1, 2, 3\)"),  # pyright: ignore
     (lambda: msajax.fit(RECIPE, seeds=(1, 1)), "each a different whole number"),
-    (lambda: msajax.fit(RECIPE, "a.npz"), "data is 'a.npz'; read a file first, with load_data"),  # pyright: ignore
+    (lambda: msajax.fit(RECIPE, "a.npz"), "data is 'a.npz'; give a corpus; load_data"),  # pyright: ignore
     (lambda: msajax.fit(RECIPE, own(), options={"data.path": "a.npz"}), "config.data.path is 'a.npz', and a corpus is given"),
     (lambda: msajax.fit("lf_dnn:mosi", own()), "the recipe is for the data set mosi, but the corpus was read as demo"),
     (lambda: msajax.fit(3), r"nothing can be trained from 3; give a recipe"),  # pyright: ignore
@@ -287,7 +294,24 @@ WRONG = [
     (lambda: msajax.load_data(dataset="mosi"), "path is empty; give a file or a prepared store of mosi"),
     (lambda: msajax.load_data("nowhere.npz", dataset="demo"), "nowhere.npz: no such file"),
     (lambda: msajax.load_data(dataset="demo", modalities=("vison",)), 'unknown modality "vison"; did you mean "vision"'),
-    (lambda: msajax.open_run("nowhere"), r"nowhere holds no run \(no config.json\)"),
+    (lambda: msajax.open_run("nowhere"), r"nowhere holds no run \(no config.json\); train there first: .*fit\(RECIPE, workdir=\"nowhere\"\)"),
+    (lambda: ANY.fit(RECIPE, seeds=None), r"seeds is None; give numbers, \(1, 2, 3\), or \(\)"),
+    (lambda: ANY.fit(RECIPE, seeds="ab"), r"config.train.seeds is \('a', 'b'\), but must be"),
+    (lambda: ANY.fit(RECIPE, options=3), "options is 3; give a dict"),
+    (lambda: ANY.fit(RECIPE, options={3: 4}), "a key of options is 3; give a name"),
+    (lambda: ANY.fit(RECIPE, workdir=3), "workdir is 3; give the path of a folder"),
+    (lambda: ANY.fit(RECIPE, epochs="3"), "config.train.epochs is '3', but must be a whole number"),
+    (lambda: msajax.fit(RECIPE, options={"parallel.devices": 1000}), "asks for 1000 devices, but this machine has"),
+    (lambda: ANY.create_model("tfn", None), "data is None; give a corpus of load_data, or its spec"),
+    (lambda: ANY.create_model(3, own()), "name is 3; give a recipe, 'mult:mosi', or a system"),
+    (lambda: msajax.create_model("tfn:mosi", own()), "the recipe is for the data set mosi, but the corpus was read as demo"),
+    (lambda: ANY.load_data(3, dataset="demo"), "path is 3; give the path of a file"),
+    (lambda: ANY.load_data(dataset=None), "dataset is None; give one of"),
+    (lambda: ANY.load_data(dataset="demo", modalities=None), "modalities is None; give some of text, audio, vision"),
+    (lambda: ANY.load_data(dataset="demo", modalities=(3,)), "a modality is 3; give one of text, audio, vision"),
+    (lambda: ANY.open_run(None), "workdir is None; give the path of a folder"),
+    (lambda: ANY.evaluate(None), "workdir is None; give the path of a folder"),
+    (lambda: ANY.list_recipes(3), "pattern is 3; give a text"),
 ]  # fmt: skip
 
 
@@ -303,10 +327,19 @@ def test_wrong_calls_say_what_is_right(tmp_path, monkeypatch, call, message):
 def test_wrong_names_of_a_run_say_the_nearest(fitted):
     with pytest.raises(ValueError, match='no split "tset"; did you mean "test"'):
         fitted.evaluate("tset")
+    with pytest.raises(
+        ValueError, match="the split is 3; name one: test, train, valid"
+    ):
+        fitted.evaluate(3)
     with pytest.raises(ValueError, match='no split "tset"; did you mean "test"'):
         fitted.outputs("tset", "pred")
     with pytest.raises(ValueError, match='no array "fusoin"; did you mean "fusion"'):
         fitted.outputs("test", "fusoin")
+    with pytest.raises(ValueError, match="data is None; name what to predict"):
+        fitted.predict(None)
+    for method in (fitted.predict, lambda data: fitted.evaluate(data=data)):
+        with pytest.raises(ValueError, match="data is .*; give the path of a file"):
+            method(fitted)
     with pytest.raises(KeyError, match='no metric \\\\?"mea\\\\?"; did you mean'):
         fitted.evaluate("test")["mea"]
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):

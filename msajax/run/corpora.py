@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import pathlib
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ def read_corpus(
     data = options.data
     found = own if other is None else other
     if isinstance(found, Corpus):
-        _check_dataset(data.dataset, found)
+        check_dataset(data.dataset, found)
         corpus = clean.select(identified(found, data), data.modalities)
     else:
         path = None if found is None else str(found)
@@ -103,7 +104,8 @@ def identified(corpus: Corpus, data: DataOptions) -> Corpus:
     return dataclasses.replace(corpus, sha256=found)
 
 
-def _check_dataset(name: str, corpus: Corpus) -> None:
+def check_dataset(name: str, corpus: Corpus) -> None:
+    """Refuses a corpus of another data set than the recipe's."""
     if corpus.dataset != name:
         raise ValueError(
             f"the recipe is for the data set {name}, but the corpus was read as "
@@ -195,6 +197,11 @@ def phase_corpora(
 def need_splits(corpus: Corpus, names: Sequence[str]) -> None:
     """Refuses a corpus that lacks one of the splits."""
     for name in names:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"the split is {reprlib.repr(name)}; name one: "
+                f"{', '.join(sorted(corpus.splits))}"
+            )
         if name not in corpus.splits:
             advice = _SPLITS.get(tuple(corpus.splits), "")
             raise ValueError(
@@ -220,7 +227,7 @@ def labelled_split(corpus: Corpus, name: str) -> tuple[str, Split, int]:
         need_splits(corpus, (name,))
     split = corpus.splits.get(name)
     if split is None or "label" not in split.arrays:
-        raise ValueError("the data has no labels; to score it, use --mode predict")
+        raise ValueError("the data has no labels; to score it, use predict")
     labelled = split.arrays.get("labelled", np.ones(len(split), bool))
     if labelled.all():
         return name, split, 0
