@@ -7,7 +7,6 @@ import math
 import os
 import pathlib
 import reprlib
-import reprlib
 from collections.abc import Sequence
 from typing import Any
 
