@@ -41,7 +41,8 @@ class MFM(Model):
       mmd_scale: by what its kernel divides squared distances: 'd2' is MMSA's width of
         the vectors squared, 'd' their width.
       hidden_dims, memory, attention_dim, attention_dropout, gate_dims, gate_dropouts:
-        of the encoder of all modalities, an MFN without its output layers: see `MFN`.
+        of the encoder of all modalities, an MFN without its output layers: see
+        `msajax.models.mfn.MFN`.
       padded: as MMSA, align, run and reconstruct over the padding.
     """
 

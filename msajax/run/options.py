@@ -12,44 +12,45 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 from msajax import models
+from msajax.data import typed
 from msajax.data.spec import DATASETS, MODALITIES, Size, Spec, suggest
 from msajax.data.splits import check_shares
+from msajax.data.typed import Count, NotNegative, Share
 from msajax.models.base import Model
-from msajax.run import model_options, typed
+from msajax.run import model_options
 from msajax.train.optim import Optimizer, check_regex
-from msajax.train.plan import Phase
+from msajax.train.plan import Phase, Training
 
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what a key of JAX holds
-Count = Annotated[int, Ge(0)]
-Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataOptions:
+class DataOptions(typed.Checked):
     """The data to train and measure on.
 
     Attributes:
       dataset: a name in `msajax.data.spec.DATASETS`: its labels and metrics.
       path: file or prepared store; empty for the store named DATASET/VARIANT.
       variant: which of the data set's files: 'aligned', 'unaligned'.
-      format: of the file; empty finds it from the content.
-      encoding: of texts that are not UTF-8: 'gbk', 'big5', ...
+      format: the file's format; empty finds it from the content.
+      encoding: the encoding of texts that are not UTF-8: 'gbk', 'big5', ...
       dims: expected feature widths (text, audio, vision); empty takes the file's.
       lengths: expected longest sequences (text, audio, vision); empty takes the file's.
       truncate: cut longer sequences instead of refusing them.
       buckets: number of groups of rows of similar lengths, each with its own padding.
       on_device: whether a split stays on the device: 'auto' where it fits, 'always', or
         'never': batches are streamed from the host.
-      modalities: that the system sees.
+      modalities: the modalities that the system sees.
       unlabelled: also train on rows without labels: 'train_mix' takes those of the data
         file, a FILE its rows; empty takes none.
       split: shares of train, valid and test, as (0.7, 0.15, 0.15), to divide all rows
         anew by whole videos; empty keeps the file's splits.
       fraction: share of the training rows, the first ones, to train on.
-      seed: of the generated demo corpus, and of `split`.
+      seed: seed of the generated demo corpus, and of the division by `split`.
       weak: share of the demo corpus' clips whose modalities do not fit together.
     """
 
+    where: dataclasses.InitVar[str] = "config.data"
     dataset: str = "demo"
     path: str = ""
     variant: str = ""
@@ -67,7 +68,8 @@ class DataOptions:
     seed: Seed = 0
     weak: Share = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
         if self.dataset not in DATASETS:
             raise ValueError(
                 f'unknown dataset "{self.dataset}"{suggest(self.dataset, DATASETS)}'
@@ -87,13 +89,14 @@ class DataOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextOptions:
+class TextOptions(typed.Checked):
     """How the raw text is read.
 
     Attributes:
       encoder: pretrained encoder: a folder, an installed package or an id on the hub;
         empty takes the text features of the data.
-      max_length: word pieces, special tokens included; longer texts are cut.
+      max_length: largest number of word pieces, special tokens included; longer texts
+        are cut.
       frozen: compute the encoder's features once, for systems that take any.
       raw: tokenize the raw text although the data has word pieces.
       words: audio and vision have a row per word: repeat it for its pieces.
@@ -101,6 +104,7 @@ class TextOptions:
         of at most max_length words, for systems that embed them.
     """
 
+    where: dataclasses.InitVar[str] = "config.text"
     encoder: str = ""
     max_length: Size = 50
     frozen: bool = False
@@ -108,7 +112,8 @@ class TextOptions:
     words: bool = False
     vocabulary: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
         if self.vocabulary and self.encoder:
             raise ValueError(
                 "config.text.vocabulary and config.text.encoder are both set; leave one "
@@ -124,29 +129,21 @@ class TextOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(Training):
     """The training of every phase that does not say otherwise.
 
     Attributes:
-      seeds: one training each.
-      seeds_at_once: how many seeds one program trains; 'auto': all on a GPU, 1 on a CPU.
-      epochs: at most.
-      batch_size: rows of the global batch.
-      accumulate: batches per update; their gradients are averaged.
-      patience: epochs without a better validation figure before the end; 0 never stops.
-      select: validation figure that picks the checkpoint: 'loss', a metric, or 'last'
-        for the last epoch whatever its figures.
+      seeds: seeds of the random numbers; each is a training of its own.
+      seeds_at_once: how many seeds one program trains; 'auto' takes as many as fit in half
+        of a GPU's memory, and 1 on a CPU.
     """
 
+    where: dataclasses.InitVar[str] = "config.train"
     seeds: tuple[Seed, ...] = (1, 2, 3, 4, 5)
     seeds_at_once: Size | Literal["auto"] = "auto"
-    epochs: Size = 100
-    batch_size: Size = 32
-    accumulate: Size = 1
-    patience: Count = 8
-    select: str = "loss"
 
-    def __post_init__(self):
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(
                 f"config.train.seeds is {self.seeds}; give at least one seed, each a "
@@ -155,16 +152,19 @@ class TrainOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ParallelOptions:
+class ParallelOptions(typed.Checked):
     """The devices and processes of a training.
 
     Attributes:
-      devices: of each process; 0 takes all GPUs, or the processor as one device.
+      devices: number of devices of each process; 0 takes all GPUs, or the processor as
+        one device.
       coordinator: HOST:PORT where several processes meet; empty asks the launcher.
-      num_processes: of the run; 0 asks the launcher (srun, mpirun), else there is 1.
-      process_id: of this process, where num_processes is given.
+      num_processes: number of processes; 0 asks the launcher (srun, mpirun), and is 1
+        without one.
+      process_id: number of this process from 0, where num_processes is given.
     """
 
+    where: dataclasses.InitVar[str] = "config.parallel"
     devices: Count = 0
     coordinator: str = ""
     num_processes: Count = 0
@@ -172,33 +172,34 @@ class ParallelOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckpointOptions:
+class CheckpointOptions(typed.Checked):
     """Checkpoints.
 
     Attributes:
       seconds: least time between two saves.
     """
 
-    seconds: Annotated[float, Ge(0)] = 30.0
+    where: dataclasses.InitVar[str] = "config.checkpoint"
+    seconds: NotNegative = 30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(typed.Checked):
     """A recipe: everything that decides what a run computes, and how.
 
     Attributes:
       system: a name in `msajax.models.names()`.
       data, text, train, optimizer: see there.
       model: hyperparameters, which are the fields of the system's module.
-      epochs_scale: times the epochs of all phases: 0.1 for a short run.
+      epochs_scale: factor of the epochs of all phases: 0.1 for a short run.
       phases: dicts that override train and optimizer; () is one phase.
       init_from: another run's workdir (each seed takes its own of it), or one seed's
         folder there: its best checkpoint's arrays of the same name are taken.
-      init_parameters: regex of those that are taken.
+      init_parameters: regex of the names of the arrays that `init_from` takes.
       cycles: more than 1 alternates the phases.
-      precision: of the computation; 'bfloat16' for large encoders.
+      precision: number type of the computation; 'bfloat16' for large encoders.
       parallel: devices and processes.
-      deterministic: on a GPU: deterministic kernels, which are slower.
+      deterministic: take kernels on a GPU that give the same bits in every run.
       checkpoint: when checkpoints are saved.
 
     Raises:
@@ -206,6 +207,7 @@ class Options:
         options that do not fit each other; says which, and the nearest right one.
     """
 
+    where: dataclasses.InitVar[str] = "config"
     system: str
     data: DataOptions = DataOptions()
     text: TextOptions = TextOptions()
@@ -222,10 +224,10 @@ class Options:
     deterministic: bool = True
     checkpoint: CheckpointOptions = CheckpointOptions()
 
-    def __post_init__(self):
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
         model = model_options.check(self.system, self.model)
-        object.__setattr__(self, "model", model)
-        object.__setattr__(self, "phases", typed.as_tuples(self.phases))
+        object.__setattr__(self, "model", typed.frozen(model))
         for key in ("encoder", "vocabulary"):
             if getattr(self.text, key) and "text" not in self.data.modalities:
                 raise ValueError(
@@ -243,18 +245,11 @@ class Options:
     def plan(self) -> tuple[Phase, ...]:
         """The phases with all their settings."""
         train = {
-            f.name: getattr(self.train, f.name)
-            for f in dataclasses.fields(self.train)
-            if not f.name.startswith("seeds")
+            f.name: getattr(self.train, f.name) for f in dataclasses.fields(Training)
         }
         found = []
         for i, changes in enumerate(self.phases or ({},)):
             where = f"config.phases[{i}]"
-            if not isinstance(changes, Mapping):
-                raise ValueError(
-                    f"{where} is {changes!r}; give a dict, for example "
-                    "dict(name='main', epochs=10, optimizer=dict(learning_rate=1e-3))"
-                )
             rule = changes.get("optimizer", {})
             if not isinstance(rule, Mapping):
                 raise ValueError(f"{where}.optimizer is {rule!r}, but must be a dict")
