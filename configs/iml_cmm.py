@@ -3,7 +3,7 @@
 Zhang, Yang and Zhang; where the paper gives no value, a comment says "open". It has no
 results on MOSI and MOSEI, which have no labels of single modalities. There the losses on
 those labels are left out: the rows of Table 5 and `no_ufa` do not differ, drawn weights
-differ in M's alone, and mixed rows go on to the fusion and M's prediction.
+differ in M's alone, and mixed rows also reach the fusion and M's prediction.
 """
 
 import random

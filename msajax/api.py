@@ -36,8 +36,8 @@ from msajax.run import (
     text,
     training,
 )
-from msajax.run.options import DataOptions, Options
-from msajax.run.run import Path, Run, build
+from msajax.run.options import DataOptions, Options, build
+from msajax.run.run import Path, Run
 
 _PATH = (str, os.PathLike)
 
@@ -133,7 +133,7 @@ def fit(
     options: Mapping[str, Any] = {},
     quiet: bool = False,
 ) -> Run:
-    """Trains, and returns the run; with a workdir the same call goes on where it was stopped.
+    """Trains, and returns the run; with a workdir the same call resumes it.
 
     Args:
       what: a recipe ('mult:mosi', a file 'mine.py:mosi', or its options), or a system

@@ -251,8 +251,8 @@ def compile(
       fn: the function; it runs with the device axis bound.
       devices: where it runs.
       in_axes: 0 for an argument dealt to the devices, None for a replicated one.
-      out_axes: likewise for the outputs. A replicated output that was not
-        averaged is silently the first device's.
+      out_axes: 0 for an output dealt to the devices, None for a replicated one. A
+        replicated output that was not averaged is silently the first device's.
       donate: arguments whose buffers the outputs may take.
 
     Returns:

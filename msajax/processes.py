@@ -62,7 +62,7 @@ def joined(
         f"{patience} s, jax ends this one",
         file=sys.stderr,
     )
-    # It would hear SIGTERM in place of msajax.signals.
+    # jax's service would receive SIGTERM in place of msajax.run.signals.
     jax.config.update("jax_enable_preemption_service", False)
     if launched and coordinator and (told := launcher.size_and_rank_of_mpirun()):
         num_processes, process_id = told
@@ -126,7 +126,7 @@ def first_alone(name: str) -> Iterator[None]:
 
 
 def check_same(what: str, text: str) -> None:
-    """Refuses to go on where a text is not the same in all processes.
+    """Ends the run if a text is not the same in all processes.
 
     Raises:
       ValueError: names `what`.
@@ -217,8 +217,7 @@ class _Lifeline:
             return
         print(
             "\nerror: another process of this run has stopped, so this one stops too; see "
-            "what it says, then run the same commands again: they go on from the last "
-            "checkpoint",
+            "its message, then rerun the commands to resume from the last checkpoint",
             file=sys.stderr,
         )
         for peer in self._peers:

@@ -202,7 +202,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
-    assert "the same command goes on from here" in output
+    assert "rerun the command to resume" in output
     assert list((tmp_path / "s").glob("seed_1/checkpoints/1"))
 
 

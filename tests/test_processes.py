@@ -141,7 +141,7 @@ def test_a_signal_to_one_is_heard_by_all_and_they_go_on_to_the_same_results(
     assert 2 <= done < 12
     first, second = map(ended, start(tmp_path / "two", *args))
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
-    assert f"goes on after epoch {done}" in first[1]
+    assert f"resumed after epoch {done}" in first[1]
     assert_same_results(tmp_path / "two", one)
     # One process speaks and writes, and the folder forgets where they met.
     assert "MAE" in first[1] and "MAE" not in second[1]

@@ -16,6 +16,7 @@ from msajax import main, models
 from msajax.data.read import read
 from msajax.data.spec import Spec
 from msajax.run import output, recipe
+from tests.test_recipes import NUMBERED
 from tests.weights.test_load import random_state
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -97,6 +98,54 @@ def test_options_exist(page):
             field = key.removeprefix("model.")
             fields = [models.get(name).__dataclass_fields__ for name in models.names()]
             assert any(field in known for known in fields), key
+
+
+# Tables ----------------------------------------------------------------------------
+
+
+def cells(page, heading=""):
+    """{system: what the first table below a heading says of it}."""
+    table = re.search(r"(?:^\|.*\n)+", PAGES[page].partition(heading)[2], re.M)
+    found = {}
+    for line in table[0].splitlines():
+        first, _, rest = line.removeprefix("| ").partition(" | ")
+        for system in re.findall(r"`(\w+)`", first):
+            found[system] = found.get(system, "") + rest
+    return found
+
+
+def test_the_page_of_systems_has_them_all():
+    assert {*cells("msajax/models/README.md", "# Systems")} == {*models.names()}
+
+
+def family(row):
+    return re.sub(r"\d+", "<n>", row)
+
+
+def test_the_page_of_recipes_has_all_rows():
+    """All, and no others; one numbered row stands for its family: `t64_o200`."""
+    page = cells("configs/README.md", "## Rows")
+    rows = {}
+    for name in (*recipe.names(), *NUMBERED):
+        system, _, argument = name.partition(":")
+        rows.setdefault(system, set()).update({argument.partition("/")[2]} - {""})
+    families = {}
+    for name in NUMBERED:
+        families.setdefault(name.partition(":")[0], set()).add(
+            family(name.partition("/")[2])
+        )
+    for system in models.names():
+        named = {*re.findall(r"`(\w+)`", page.get(system, ""))}
+        numbered = {
+            r for r in named | rows[system] if family(r) in families.get(system, ())
+        }
+        assert named - numbered == rows[system] - numbered, system
+        assert {*map(family, named & numbered)} == families.get(system, set()), system
+
+
+def test_every_system_has_a_recipe_of_the_demo_corpus():
+    names = recipe.names()
+    assert [s for s in models.names() if f"{s}:demo" not in names] == []
 
 
 # Commands --------------------------------------------------------------------------

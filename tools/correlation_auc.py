@@ -3,9 +3,9 @@
     python tools/correlation_auc.py --workdir runs/weak
 
 For each pair of modalities the area under the ROC curve of its coefficient, when either of
-the two is another clip's, drawn at random: 0.5 is chance. Clips are those of the test split of
---data; where the run divided its data (config.data.split), --data is that file and is divided
-likewise. Of a run on the demo corpus without it, clips that all fit.
+the two is another clip's, drawn at random: 0.5 is chance. The clips are those of the test split
+of --data. Where the run divided its data (config.data.split), --data is that file and is divided
+in the same way. Without --data, a run on the demo corpus is measured on clips that all fit.
 """
 
 import argparse

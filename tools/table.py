@@ -101,7 +101,7 @@ def _run(entries: Sequence[Entry], home: pathlib.Path) -> int:
             print(f"{entry.name}: {i + 1} of {len(entries)}", flush=True)
             status = train(entry, home)
             if status in _STOPPED:
-                print("stopped; the same command goes on from here")
+                print("stopped; rerun the command to resume")
                 return _STOPPED[status]
             if status:
                 failed[entry.name] = status

@@ -14,6 +14,9 @@ from msajax.data.errors import DataError
 from msajax.data.formats.columns import UNLABELLED
 from msajax.data.spec import Corpus, Split
 
+# config.data.unlabelled: the rows without labels of the data file itself.
+OWN_ROWS = "train_mix"
+
 # What to do with a file that has rows without labels alone.
 ADVICE = (
     "train on its rows beside a file that has labels: "
@@ -33,7 +36,7 @@ def drop(corpus: Corpus, *, advise: bool = False) -> Corpus:
     splits = {k: split for k, split in corpus.splits.items() if k != UNLABELLED}
     note = f"left out: {len(corpus.splits[UNLABELLED])} rows without labels"
     if advise:
-        note += " (config.data.unlabelled=train_mix trains on them too)"
+        note += f" (config.data.unlabelled={OWN_ROWS} trains on them too)"
     return dataclasses.replace(corpus, splits=splits, notes=(*corpus.notes, note))
 
 

@@ -86,10 +86,10 @@ class LayerStack(nn.Module):
 
         Args:
           x: [B, L, D], the embeddings.
-          context: what every layer reads besides: masks, positions.
+          context: further inputs of every layer: masks, positions.
           train: apply dropout.
           inject_after: number of layers before the injection, 0 to length.
-          inject: maps the hidden states there, [B, L, D], to those that go on.
+          inject: maps the hidden states there, [B, L, D], to the next layer's input.
 
         Returns:
           length + 1 hidden states, [B, L, D] each.

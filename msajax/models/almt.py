@@ -2,7 +2,7 @@
 
 Zhang et al., "Learning Language-guided Adaptive Hyper-modality Representation for
 Multimodal Sentiment Analysis", EMNLP 2023; the network is that of the authors' code,
-as are the defaults (CMU-MOSI). Unlike theirs, padding is not attended to; `padded`
+as are the defaults (CMU-MOSI). Unlike in their code, padding is not attended to; `padded`
 restores that. What does not reach the prediction there is not computed: the steps
 behind the tokens, and the target of the fusion (see `TokenFusion`).
 """
@@ -29,13 +29,16 @@ class ALMT(Model):
       dim: common width d.
       tokens: T, to which each modality is reduced.
       head_dim: width of each head, but for AHL's.
-      embedding_layers, embedding_heads, embedding_mlp_dim: of the Transformers that
-        reduce the modalities.
-      text_heads, text_mlp_dim: of the layers that make the text's further scales.
-      ahl_layers, ahl_heads, ahl_head_dim: of the hyper-modality learning.
-      fusion_layers, fusion_heads, fusion_mlp_dim: of the fusion.
+      embedding_layers, embedding_heads, embedding_mlp_dim: layers, heads and
+        feed-forward width of the Transformers that reduce each modality to its tokens.
+      text_heads, text_mlp_dim: heads and feed-forward width of the layers that make the
+        text's further scales.
+      ahl_layers, ahl_heads, ahl_head_dim: layers, heads and width of a head of the
+        hyper-modality learning.
+      fusion_layers, fusion_heads, fusion_mlp_dim: layers, heads and feed-forward width
+        of the fusion.
       padded: attend to padding too.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     criterion: str = "mse"

@@ -3,8 +3,9 @@
 Liu et al., "Make Acoustic and Visual Cues Matter: CH-SIMS v2.0 Dataset and AV-Mixup
 Consistent Module", ICMI 2022; the network is that of the authors' code (V1 of
 thuiar/ch-sims-v2), as are the defaults. Their text encoder is frozen: here it is
-features (config.text.frozen), without the dropout that theirs keeps. Rows without
-audio are not mixed in it, and have no part in the loss on its label; likewise of vision.
+features (config.text.frozen), without the dropout that the authors' encoder keeps. Rows
+without audio are not mixed in audio, and have no part in the loss on its label. The same holds
+for vision.
 As in their code, the mix is of averages over time, not of sequences, and in evaluation the
 weighted loss without mixes picks the checkpoint.
 """
@@ -35,13 +36,14 @@ class AVMC(Model):
 
     Attributes:
       hidden_dims: widths of the text, audio and vision subnetworks.
-      post_dims: widths of the layers behind them.
+      post_dims: widths of the layers behind the subnetworks.
       fusion_dim: width of the fusion.
-      audio_dropout, vision_dropout: of the subnetworks' inputs.
-      post_dropouts: of what the subnetworks give of text, audio and vision.
-      fusion_dropout: before the fusion.
-      weights: of the losses on the label of all modalities, and on those of text,
-        audio and vision.
+      audio_dropout, vision_dropout: dropout rates of the subnetworks' inputs.
+      post_dropouts: dropout rates of the subnetworks' outputs for text, audio and
+        vision.
+      fusion_dropout: dropout rate before the fusion.
+      weights: weights of the losses on the label of all modalities, and on those of
+        text, audio and vision.
       alpha: the mixup's share is from Beta(alpha, alpha).
       mixup: also train on mixed audio, and on mixed vision.
       pooling: the text's features: 'cls' their first step, or 'mean' ('cls' of a

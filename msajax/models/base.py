@@ -27,7 +27,7 @@ class Model(nn.Module):
       spec: dims, lengths, labels of the data.
       criterion: task loss of a regression, 'l1' or 'mse'; classification
         always takes the cross-entropy.
-      class_weights: of each class in the cross-entropy; () weighs all alike.
+      class_weights: weight of each class in the cross-entropy; () weighs all alike.
 
     Raises:
       ValueError: not as many weights as classes, or some that are not positive.

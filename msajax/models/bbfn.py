@@ -47,15 +47,18 @@ class BBFN(Model):
         text features of the data.
       align: pool audio and vision to the text's steps; False where they have a row for each.
       dim: width of all streams.
-      heads, layers: of each of the two Transformers.
-      projection: of each modality to `dim`: 'cnn', or recurrent in both directions, 'lstm' or 'gru'.
-      kernel_sizes: of the convolutions over text, audio and vision.
+      heads, layers: number of heads and of layers of each of the two Transformers.
+      projection: how each modality is projected to `dim`: by a convolution ('cnn'), or
+        by a network that is recurrent in both directions ('lstm', 'gru').
+      kernel_sizes: kernel sizes of the convolutions over text, audio and vision.
       word_dim: width of words' vectors, where the text is words of a vocabulary.
-      attention_dropout, relu_dropout, residual_dropout: of the Transformers.
-      dropout: in front of the output.
+      attention_dropout, relu_dropout, residual_dropout: dropout rates in the
+        Transformers: on attention weights, inside the feed-forward blocks and before
+        the residual sums.
+      dropout: dropout rate before the output.
       discrimination: weight λ_d of the discriminators' loss.
       padded: convolutions read the encoder's states of padding, as in the authors' code.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     own_words: ClassVar[bool] = True

@@ -30,7 +30,7 @@ class EFLSTM(Model):
     Attributes:
       hidden_dim: width of the LSTM and of the layer after it.
       layers: number of LSTM layers.
-      dropout: between them, after them and before the output.
+      dropout: dropout rate between the layers, after them and before the output.
       padded: as MMSA, align, normalise and run over the padding.
     """
 

@@ -36,11 +36,13 @@ class GraphMFN(Model):
       memory: width of the memory (MMSA's memsize).
       node_dim: width of the vertices of two and three modalities, and of the graph's
         output (inner_node_dim).
-      graph_dim: of the hidden layer of each network in the graph.
-      efficacy: of an edge: 'linear', or 'sigmoid' as in the paper, between 0 and 1.
-      gate_dims, gate_dropouts: of the hidden layers that give what is written to the
-        memory (NN), what stays of it (gamma1) and how much is written (gamma2).
-      out_dim, out_dropout: of the hidden layer of the output.
+      graph_dim: width of the hidden layer of each network in the graph.
+      efficacy: form of an edge's efficacy: 'linear', or 'sigmoid', between 0 and 1 as
+        in the paper.
+      gate_dims, gate_dropouts: widths and dropout rates of the hidden layers that give
+        what is written to the memory (NN), what stays of it (gamma1) and how much is
+        written (gamma2).
+      out_dim, out_dropout: width and dropout rate of the hidden layer of the output.
       padded: as MMSA, align and run over the padding.
     """
 

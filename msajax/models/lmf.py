@@ -20,8 +20,8 @@ class LMF(Model):
       hidden_dims: widths of the text, audio and vision subnetworks; the text
         embedding is half as wide as its LSTM.
       rank: number of rank-one terms r.
-      audio_dropout, vision_dropout: of the subnetworks' inputs. (MMSA's dropout
-        after the fusion is defined there, but never used.)
+      audio_dropout, vision_dropout: dropout rates of the subnetworks' inputs. (MMSA's
+        dropout after the fusion is defined there, but never used.)
       padded: as MMSA, average over the padded length and run the LSTM over the
         padding.
     """

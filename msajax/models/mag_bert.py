@@ -2,7 +2,7 @@
 
 Rahman et al., "Integrating Multimodal Information in Large Pretrained
 Transformers", ACL 2020; the gate is behind the embeddings, as in the authors'
-code and in thuiar/MMSA. Unlike theirs, data without a row per word piece can be
+code and in thuiar/MMSA. Unlike in their code, data without a row per word piece can be
 pooled to the pieces in each sample by itself (`align`).
 """
 
@@ -27,8 +27,8 @@ class MAGBert(Model):
         for each.
       beta: the gate's longest shift, as a share of the text vector's length.
       gate_dropout: behind the gate.
-      dropout: before the head.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      dropout: dropout rate before the head.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     encoder: BertConfig = BertConfig()

@@ -2,7 +2,7 @@
 
 Rahman et al., "Integrating Multimodal Information in Large Pretrained
 Transformers", ACL 2020; place of the gate and summary of the sequence as in the
-authors' code. Unlike theirs, sequences are padded at the end, which XLNet's
+authors' code. Unlike there, sequences are padded at the end, which XLNet's
 relative positions do not see.
 """
 
@@ -25,8 +25,8 @@ class MAGXLNet(Model):
         for each.
       beta: the gate's longest shift, as a share of the text vector's length.
       gate_dropout: behind the gate.
-      dropout: before the head.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      dropout: dropout rate before the head.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     encoder: XLNetConfig = XLNetConfig()

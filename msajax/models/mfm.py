@@ -33,13 +33,14 @@ class MFM(Model):
 
     Attributes:
       latent_dims: widths of the latent vectors z (MMSA's zy, zl, za, zv).
-      factor_dims: of the factors (fy, fl, fa, fv).
-      factor_dropouts: inside the networks that give the factors.
-      out_dropout: inside the network from the common factor to the prediction.
+      factor_dims: widths of the factors (fy, fl, fa, fv).
+      factor_dropouts: dropout rates inside the networks that give the factors.
+      out_dropout: dropout rate inside the network from the common factor to the
+        prediction.
       reconstruction: weights of the errors of text, audio and vision in the loss.
       mmd: weight of the divergence of the latent vectors from Gaussian ones.
-      mmd_scale: by what its kernel divides squared distances: 'd2' is MMSA's width of
-        the vectors squared, 'd' their width.
+      mmd_scale: divisor of the squared distances in the divergence's kernel: 'd' is the
+        width of the vectors; 'd2', as in MMSA, is the square of that width.
       hidden_dims, memory, attention_dim, attention_dropout, gate_dims, gate_dropouts:
         of the encoder of all modalities, an MFN without its output layers: see
         `msajax.models.mfn.MFN`.

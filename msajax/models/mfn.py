@@ -26,10 +26,12 @@ class MFN(Model):
     Attributes:
       hidden_dims: widths of the LSTMs of text, audio and vision.
       memory: width of the memory (MMSA's memsize).
-      attention_dim, attention_dropout: of the attention's hidden layer (NN1).
-      gate_dims, gate_dropouts: of the hidden layers that give what is written to the
-        memory (NN2), what stays of it (gamma1) and how much is written (gamma2).
-      out_dim, out_dropout: of the hidden layer of the output.
+      attention_dim, attention_dropout: width and dropout rate of the attention's hidden
+        layer (NN1).
+      gate_dims, gate_dropouts: widths and dropout rates of the hidden layers that give
+        what is written to the memory (NN2), what stays of it (gamma1) and how much is
+        written (gamma2).
+      out_dim, out_dropout: width and dropout rate of the hidden layer of the output.
       average_av: as MMSA's loader, give each step the average of audio and of vision.
       padded: as MMSA, align, average and run over the padding.
     """

@@ -4,7 +4,7 @@ Zhang, Wei and Zou, "Modal Feature Optimization Network with Prompt for
 Multimodal Sentiment Analysis", COLING 2025; the network is that of the authors'
 code, as are the defaults (its folder MOSI). There only one query is used,
 position 0 of the text, and queries do not see each other: so only that one is
-computed. Unlike theirs, padding is not attended to, every step has a position,
+computed. Unlike in their code, padding is not attended to, every step has a position,
 and frozen teachers run without dropout; `padded` and `fairseq_zero_pos` restore
 the first two.
 """
@@ -45,13 +45,14 @@ class MFON(Model):
       encoder: the network that reads word pieces, from config.text; None takes
         the text features of the data.
       dim: common width d.
-      heads: of every attention.
-      layers: of the Modal Prompt Attention (MPA) of audio and of vision; the text's
-        has those of the query in whose place it is.
-      teacher_layers, teacher_dropouts: of the teachers of audio and of vision.
-      dropout: in MPA: of attention weights, inside and behind its blocks, and of
-        what it reads.
-      text_dropout: of the projected text.
+      heads: number of heads of every attention.
+      layers: number of layers of the Modal Prompt Attention (MPA) of audio and of
+        vision; the text has as many as the query that it replaces.
+      teacher_layers, teacher_dropouts: number of layers and dropout rates of the
+        teachers of audio and of vision.
+      dropout: dropout rate in MPA: on attention weights, inside and behind its blocks,
+        and on its inputs.
+      text_dropout: dropout rate of the projected text.
       query: the modality that guides the two others.
       pooling: the guide's one query: 'cls' its position 0, 'mean' that of its real
         steps, for features without a step for the whole sequence (and for those of a
@@ -71,8 +72,7 @@ class MFON(Model):
       modality: the network of one modality alone.
       padded: take padded audio and vision for real steps.
       fairseq_zero_pos: no position vector where feature 0 is exactly 0.
-      remat: compute the activations of layers again in the backward pass: less
-        memory.
+      remat: recompute activations of layers in the backward pass: less memory.
       scan: compile one layer of the encoder for all.
     """
 

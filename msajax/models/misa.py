@@ -2,8 +2,8 @@
 
 Hazarika, Zimmermann and Poria, "MISA: Modality-Invariant and -Specific
 Representations for Multimodal Sentiment Analysis", ACM MM 2020; the network is that of
-thuiar/MMSA, as are the defaults (CMU-MOSI). Unlike theirs, audio and vision are read
-over their own lengths (`text_lengths` restores the text's), and a row that lacks a
+thuiar/MMSA, as are the defaults (CMU-MOSI). Unlike in their code, audio and vision are
+read over their own lengths (`text_lengths` restores the text's), and a row that lacks a
 modality has no part in its CMD, products and reconstruction; a pair is of the rows that
 have both. CMD and products are of the global batch. MMSA's adversarial variant fails when
 it is run there; it is not here.
@@ -41,14 +41,14 @@ class MISA(Model):
       dim: width of all representations.
       pooling: the text's one vector: 'mean' of its steps, or 'recurrent', the network
         that reads audio and vision, as the authors read GloVe.
-      cell: of that network: 'lstm' or 'gru'.
+      cell: cell of the networks that read audio and vision: 'lstm' or 'gru'.
       text_lengths: read as many steps of audio and vision as the text has, as MMSA.
-      heads, hidden: of the fusion's Transformer layer: its heads, and the width of its
+      heads, hidden: number of heads of the fusion's Transformer layer, and width of its
         feed-forward block.
-      fusion_dropout: inside that layer.
-      dropout: before the last layer.
+      fusion_dropout: dropout rate inside the fusion's Transformer layer.
+      dropout: dropout rate before the last layer.
       similarity, difference, reconstruction: weights α, β, γ of the losses.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
 
     Raises:
       ValueError: the data has fewer than two modalities.

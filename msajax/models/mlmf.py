@@ -25,10 +25,10 @@ class MLMF(Model):
         embedding is half as wide as its LSTM.
       post_dims: widths of the layers behind the embeddings of text, audio and vision.
       rank: number of rank-one terms r.
-      audio_dropout, vision_dropout: of the subnetworks' inputs.
-      post_dropouts: of the embeddings, before the layers behind them.
-      weights: of the losses on the label of all modalities, and on those of text,
-        audio and vision; the data may lack a label whose weight is 0.
+      audio_dropout, vision_dropout: dropout rates of the subnetworks' inputs.
+      post_dropouts: dropout rates of the embeddings, before the next layers.
+      weights: weights of the losses on the label of all modalities, and on those of
+        text, audio and vision; the data may lack a label whose weight is 0.
       padded: as MMSA, average over the padded length and run the LSTM over the
         padding.
     """

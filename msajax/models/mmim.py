@@ -42,14 +42,14 @@ class MMIM(Model):
         text features of the data.
       pooling: the text's one vector: 'cls', its first step, or 'mean'.
       hidden_dims, out_dims: widths of the LSTMs of audio and vision, and of what they give.
-      bidirectional: these LSTMs read backwards too, as MMSA's do.
+      bidirectional: whether the LSTMs of audio and vision also read backwards, as in MMSA.
       fusion_dim: width of the fusion z.
-      fusion_dropout: of the vectors in front of it.
+      fusion_dropout: dropout rate of the vectors that are fused.
       audio_vision: also the pair of vision and audio, an ablation of the authors.
-      predictor_layers: of the predictions of a modality from z.
+      predictor_layers: number of layers of the networks that predict a modality from z.
       contrast: weight α of the contrastive terms between z and the modalities.
       bound: weight β of the lower bounds of the information between modalities.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     encoder: BertConfig | None = None

@@ -30,13 +30,14 @@ class MMLatch(Model):
       dim: width of all representations.
       feedback: what makes the masks of high-level steps: 'sequence', an LSTM over them,
         'static', a layer of each step alone; 'off' reads the inputs once.
-      cell: of the networks that read the modalities: 'lstm' or 'gru'.
-      bidirectional: these read backwards too, and the directions are added up.
+      cell: cell of the networks that read the modalities: 'lstm' or 'gru'.
+      bidirectional: whether these networks also read backwards; the sum of both
+        directions is taken.
       align: pool audio and vision to the text's steps; False where they have a row for each.
-      dropout: of the networks that read the modalities.
-      fusion_dropout: of the fusion's attention and recurrent network.
-      feedback_dropout: of the LSTMs of the feedback.
-      mask_dropout: of the masks.
+      dropout: dropout rate of the networks that read the modalities.
+      fusion_dropout: dropout rate of the fusion's attention and recurrent network.
+      feedback_dropout: dropout rate of the LSTMs of the feedback.
+      mask_dropout: dropout rate of the masks.
       padded: the fusion takes padded steps for real ones, as the authors' code.
     """
 

@@ -24,14 +24,14 @@ class MTFN(Model):
       text_out: width of the text embedding.
       post_dims: widths of the layers behind the embeddings of text, audio and vision.
       post_fusion_dim: width of the two layers after the fusion.
-      audio_dropout, vision_dropout: of the subnetworks' inputs.
-      post_dropouts: of the embeddings, before the layers behind them.
-      post_fusion_dropout: of the fusion tensor.
+      audio_dropout, vision_dropout: dropout rates of the subnetworks' inputs.
+      post_dropouts: dropout rates of the embeddings, before the next layers.
+      post_fusion_dropout: dropout rate of the fusion tensor.
       output_range: a regression's output lies between these two; () takes the range of
         the data's labels, (-3, 3) is MMSA's on all data. Those of the modalities are
         linear.
-      weights: of the losses on the label of all modalities, and on those of text,
-        audio and vision; the data may lack a label whose weight is 0.
+      weights: weights of the losses on the label of all modalities, and on those of
+        text, audio and vision; the data may lack a label whose weight is 0.
       padded: as MMSA, average over the padded length and run the LSTM over the
         padding.
 

@@ -24,18 +24,19 @@ class MulT(Model):
 
     Attributes:
       dim: common width d of the modalities.
-      heads: of every attention.
+      heads: number of heads of every attention.
       layers: crossmodal layers D; the encoders on top have at least three.
-      kernel_sizes: of the temporal convolutions of text, audio and vision.
+      kernel_sizes: kernel sizes of the temporal convolutions of text, audio and vision.
       causal: hide later keys (the authors' attn_mask).
       position_embedding: add sinusoidal position vectors.
       align: pool audio and vision to the text's steps first: aligned MulT on
         data that has no aligned file.
-      text_dropout: of the text features.
-      attention_dropouts: of attention weights, where the keys are text (and in
-        the encoders on top), audio, vision.
-      relu_dropout, residual_dropout, embed_dropout: of the encoders.
-      output_dropout: before the output.
+      text_dropout: dropout rate of the text features.
+      attention_dropouts: dropout rates of attention weights, where the keys are text
+        (and in the encoders on top), audio, vision.
+      relu_dropout, residual_dropout, embed_dropout: dropout rates in the encoders:
+        inside the feed-forward blocks, before the residual sums, and on the inputs.
+      output_dropout: dropout rate before the output.
       padded: take padding for real steps.
       fairseq_zero_pos: no position vector where feature 0 is exactly 0.
       remat: compute the activations of a layer again in the backward pass: less

@@ -43,14 +43,14 @@ class SelfMM(Model):
         them.
       tasks: modalities that have a task of their own.
       hidden_dims: widths of the LSTMs of audio and vision.
-      out_dims: widths of what they give.
-      post_dims: widths of the tasks' layers, of text, audio and vision.
-      fusion_dim: width of those of all modalities.
-      post_dropouts, fusion_dropout: in front of them.
+      out_dims: widths of the outputs of these LSTMs.
+      post_dims: widths of the layers of the tasks of text, audio and vision.
+      fusion_dim: width of the layers of the task of all modalities.
+      post_dropouts, fusion_dropout: dropout rates in front of the tasks' layers.
       bound: H; labels that are learned lie within ±H.
       exclude_zero: rows labelled 0 are of neither class; False counts them among the
         positive, and there also rows that are not in the memory.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
 
     Raises:
       ValueError: an unknown task.

@@ -26,7 +26,7 @@ class TextOnly(Model):
       pooling: 'mean' of the real tokens, or 'cls', the encoder's vector of the
         sequence (features: the first step, which is not that of a frozen XLNet: take
         'mean' for it).
-      dropout: before the head.
+      dropout: dropout rate before the head.
       remat: compute the activations of the encoder's layers again in the backward
         pass: less memory.
       scan: compile one layer of the encoder for all.

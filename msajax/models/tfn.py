@@ -20,8 +20,8 @@ class TFN(Model):
       hidden_dims: widths of the text, audio and vision subnetworks.
       text_out: width of the text embedding.
       post_fusion_dim: width of the two layers after the fusion.
-      audio_dropout, vision_dropout: of the subnetworks' inputs.
-      post_fusion_dropout: of the fusion tensor.
+      audio_dropout, vision_dropout: dropout rates of the subnetworks' inputs.
+      post_fusion_dropout: dropout rate of the fusion tensor.
       output_range: a regression's output lies between these two; (-3, 3) also
         on CH-SIMS, as in MMSA.
       padded: as MMSA, average over the padded length and run the LSTM over the

@@ -7,6 +7,7 @@ Sequences", ACL 2019. CorMulT weighs what one modality has read from another.
 import dataclasses
 from collections.abc import Mapping
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from msajax.nn.convolution import TemporalConvolution
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
+from msajax.nn.masks import assert_steps
 from msajax.nn.pooling import last_step
 from msajax.nn.transformer import CrossmodalEncoder
 from msajax.nn.words import WordEmbedding
@@ -25,16 +27,16 @@ class MultimodalTransformer(nn.Module):
     Attributes:
       outputs: width of the last layer.
       dim: common width d of the modalities.
-      heads: of every attention.
-      layers: crossmodal layers D; the encoders on top have at least three.
-      kernel_sizes: of the temporal convolutions, in the order of the modalities.
+      heads: number of heads of every attention.
+      layers: number of crossmodal layers D; the encoders on top have at least three.
+      kernel_sizes: kernel sizes of the temporal convolutions, by modality.
       causal: hide later keys (the authors' attn_mask).
       position_embedding: add sinusoidal position vectors.
-      text_dropout: of the text features.
-      attention_dropouts: of attention weights by the modality of the keys; the
-        encoders on top have the first.
-      relu_dropout, residual_dropout, embed_dropout: of the encoders.
-      output_dropout: before the output.
+      text_dropout: dropout rate of the text features.
+      attention_dropouts: dropout rates of attention weights by the modality of the
+        keys; the encoders on top have the first.
+      relu_dropout, residual_dropout, embed_dropout: dropout rates in the encoders.
+      output_dropout: dropout rate before the output.
       words: ids of text that is numbers of words; 0 reads features.
       word_dim: width of their vectors.
       residual_head: the authors' residual block before the last layer.
@@ -83,7 +85,7 @@ class MultimodalTransformer(nn.Module):
         Args:
           x: features of text, audio and vision in this order, [B, L, D] each; text
             also as numbers of words, [B, L] int32.
-          masks: [B, L] bool, real steps, likewise.
+          masks: real steps of text, audio and vision, [B, L] bool each.
           scales: by (target, source) what the target has read from the source is
             multiplied by, [B]; a pair that it lacks stays as it is.
           train: apply dropout.
@@ -93,6 +95,7 @@ class MultimodalTransformer(nn.Module):
           as 'fusion', and 'out' [B, outputs].
         """
         z, masks = self._project(x, masks, train)
+        chex.assert_rank([*(scales or {}).values()], 1)
         dropouts = dict(zip(z, self.attention_dropouts, strict=True))
 
         def attend(target: str, source: str) -> jax.Array:
@@ -139,6 +142,7 @@ class MultimodalTransformer(nn.Module):
             z["text"] = embed(z["text"])
         z["text"] = Dropout(self.text_dropout)(z["text"], deterministic=not train)
         for modality, size in zip(x, self.kernel_sizes, strict=True):
+            assert_steps(z[modality], steps[modality])
             # As the authors: features of the common width are left as they are.
             if z[modality].shape[-1] != self.dim:
                 z[modality], steps[modality] = TemporalConvolution(

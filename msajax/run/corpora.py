@@ -19,7 +19,6 @@ from msajax.data.formats import columns
 from msajax.data.spec import Corpus, Spec, Split, suggest
 from msajax.run import text
 from msajax.run.options import DataOptions, Options
-from msajax.run.saved import OWN_ROWS
 
 # Rows that are hashed at a time: no copy of a whole array is made.
 _ROWS = 1024
@@ -162,9 +161,9 @@ def training_corpus(
             "config.data.split and config.data.unlabelled are both set; leave one out: only "
             "rows with labels can be divided"
         )
-    corpus = read(own=own, with_unlabelled=wanted == OWN_ROWS)
+    corpus = read(own=own, with_unlabelled=wanted == unlabelled.OWN_ROWS)
     need_splits(corpus, ("train", "valid", "test"))
-    if wanted == OWN_ROWS:
+    if wanted == unlabelled.OWN_ROWS:
         return unlabelled.join(corpus, corpus.splits.get(columns.UNLABELLED)), {}
     try:
         other = read(wanted, labels=False, words=corpus.vocabulary)

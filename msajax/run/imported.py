@@ -9,9 +9,9 @@ from flax import traverse_util
 
 from msajax import parallel, weights
 from msajax.data.spec import DATASETS, FILES, MODALITIES, Spec
-from msajax.run import corpora, devices, recipe, run, text, training, workdir
+from msajax.run import corpora, recipe, text, training, workdir
 from msajax.run.options import Options
-from msajax.run.run import Run
+from msajax.run.run import Run, make
 from msajax.train.plan import Book
 from msajax.train.step import State
 
@@ -45,23 +45,23 @@ def import_weights(
     chosen = {key: value for key, value in form.items() if key not in given}
     options = recipe.change(options, {**chosen, "train.seeds": options.train.seeds[:1]})
     (seed,) = options.train.seeds
-    devices.set_up(options)
-    spec, sha256 = _spec(options, folder)
-    made = run.make(options, folder, spec)
-    variables = weights.load(made.model, state)
-    with training.at_work(options, folder):
+    with training.at_work(options, folder) as options:
+        spec, sha256 = _spec(options, folder)
+        run = make(options, folder, spec)
+        variables = weights.load(run.model, state)
+        # Claim the folder only once the weights are known to fit.
         options = workdir.claim(folder, options, spec, sha256)
         text.keep(options, folder)
         params: Any = traverse_util.flatten_dict(variables.pop("params"), sep="/")
         others: Any = traverse_util.flatten_dict(variables, sep="/")
-        best = parallel.replicate(State(params, others, {}), made.devices)
+        best = parallel.replicate(State(params, others, {}), run.devices)
         book = Book(finished=True, stopped="its weights were imported")
-        made.checkpoints(seed).save(book, best=best)
+        run.checkpoints(seed).save(book, best=best)
     for key in sorted(chosen):
-        made.say(f"note: config.{key} is {chosen[key]}, as in the reference")
+        run.say(f"note: config.{key} is {chosen[key]}, as in the reference")
     count = sum(int(np.size(x)) for x in params.values())
-    made.say(f"{path}: {len(params)} arrays, {count:,} parameters, in {folder}")
-    return dataclasses.replace(made, options=options)
+    run.say(f"{path}: {len(params)} arrays, {count:,} parameters, in {folder}")
+    return dataclasses.replace(run, options=options)
 
 
 def _spec(options: Options, folder: pathlib.Path) -> tuple[Spec, str]:

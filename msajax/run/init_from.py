@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from msajax import parallel
-from msajax.run import run, text, workdir
-from msajax.run.options import Options
+from msajax.run import text, workdir
+from msajax.run.options import Options, build
 from msajax.run.run import Run
 from msajax.train import step
 
@@ -22,7 +22,7 @@ def check(options: Options) -> None:
         )
 
 
-def arrays(made: Run, seed: int) -> dict[str, np.ndarray]:
+def arrays(run: Run, seed: int) -> dict[str, np.ndarray]:
     """What a seed that has no checkpoint yet takes from another run (config.init_from).
 
     Returns:
@@ -31,8 +31,8 @@ def arrays(made: Run, seed: int) -> dict[str, np.ndarray]:
     Raises:
       ValueError: no such run or seed, not trained to its end, or nothing that fits.
     """
-    options = made.options
-    if not options.init_from or made.checkpoints(seed).numbers():
+    options = run.options
+    if not options.init_from or run.checkpoints(seed).numbers():
         return {}
     folder = pathlib.Path(options.init_from)
     if re.fullmatch(r"seed_\d+", folder.name):
@@ -47,8 +47,8 @@ def arrays(made: Run, seed: int) -> dict[str, np.ndarray]:
             f"config.init_from: {folder} has no {name}, only {', '.join(known)}"
             f"; to start all seeds from one, name its folder: {folder}/seed_<n>"
         )
-    theirs = _best(made, folder, name)
-    shapes = step.shapes(made.model)
+    theirs = _best(run, folder, name)
+    shapes = step.shapes(run.model)
     ours = shapes.params | shapes.collections
     regex = options.init_parameters
     taken = {k: v for k, v in theirs.items() if k in ours and re.fullmatch(regex, k)}
@@ -66,18 +66,18 @@ def arrays(made: Run, seed: int) -> dict[str, np.ndarray]:
             "with config.init_parameters, for example (statistics/)?mce/.*"
         )
     if seed == options.train.seeds[0]:
-        _compare(made, folder)
-    made.say(f"seed {seed}: {len(taken)} of {len(ours)} arrays from {folder / name}")
+        _compare(run, folder)
+    run.say(f"seed {seed}: {len(taken)} of {len(ours)} arrays from {folder / name}")
     return taken
 
 
-def _best(made: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
+def _best(run: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     """The arrays that validation chose for a seed of a run."""
     options = workdir.load_options(folder)
     encoder = text.encoder_of(options, folder)
-    model = run.build(options, workdir.load_spec(folder), encoder)
-    like = parallel.replicate(step.blank(model), made.devices)
-    home = workdir.checkpoints(folder, int(name.removeprefix("seed_")), made.say)
+    model = build(options, workdir.load_spec(folder), encoder)
+    like = parallel.replicate(step.blank(model), run.devices)
+    home = workdir.checkpoints(folder, int(name.removeprefix("seed_")), run.say)
     found = home.restore(lambda _: {"best": like})
     if found is None or not found[0].finished:
         raise ValueError(
@@ -93,9 +93,9 @@ def _best(made: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     return best.params | best.collections
 
 
-def _compare(made: Run, folder: pathlib.Path) -> None:
+def _compare(run: Run, folder: pathlib.Path) -> None:
     """Says what the other run's system has otherwise: names and shapes may fit all the same."""
     for key, there in workdir.load_options(folder).model.items():
-        here = made.options.model.get(key, there)
+        here = run.options.model.get(key, there)
         if here != there:
-            made.say(f"note: config.model.{key} is {there} there, {here} here")
+            run.say(f"note: config.model.{key} is {there} there, {here} here")

@@ -29,7 +29,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     with training.at_work(options, folder) as options, Question() as stop:
         run, results = training.train(options, folder, stop=stop)
         if results is None:
-            run.say(f"saved in {folder}; the same command goes on from here")
+            run.say(f"saved in {folder}; rerun the command to resume")
             return 128 + (stop.number or signal.SIGTERM)
         if processes.is_first():
             output.write_results(folder, results)

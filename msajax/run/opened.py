@@ -7,8 +7,8 @@ from rich.console import Console
 
 from msajax.data import vocabulary
 from msajax.data.spec import Corpus
-from msajax.run import devices, recipe, run, saved, workdir
-from msajax.run.run import Run
+from msajax.run import devices, recipe, saved, workdir
+from msajax.run.run import Run, make
 
 
 def open_run(
@@ -50,4 +50,4 @@ def open_run(
             f"{folder} lacks the {vocabulary.FILE} that its run was trained with; delete "
             "what is there and run the training command again, which writes it"
         )
-    return run.make(options, folder, spec, own=own, console=console)
+    return make(options, folder, spec, own=own, console=console)

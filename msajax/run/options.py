@@ -32,21 +32,21 @@ class DataOptions(typed.Checked):
       dataset: a name in `msajax.data.spec.DATASETS`: its labels and metrics.
       path: file or prepared store; empty for the store named DATASET/VARIANT.
       variant: which of the data set's files: 'aligned', 'unaligned'.
-      format: the file's format; empty finds it from the content.
-      encoding: the encoding of texts that are not UTF-8: 'gbk', 'big5', ...
+      format: format of the file; empty finds it from the content.
+      encoding: encoding of texts that are not UTF-8: 'gbk', 'big5', ...
       dims: expected feature widths (text, audio, vision); empty takes the file's.
       lengths: expected longest sequences (text, audio, vision); empty takes the file's.
       truncate: cut longer sequences instead of refusing them.
       buckets: number of groups of rows of similar lengths, each with its own padding.
       on_device: whether a split stays on the device: 'auto' where it fits, 'always', or
         'never': batches are streamed from the host.
-      modalities: the modalities that the system sees.
+      modalities: modalities that the system sees.
       unlabelled: also train on rows without labels: 'train_mix' takes those of the data
         file, a FILE its rows; empty takes none.
       split: shares of train, valid and test, as (0.7, 0.15, 0.15), to divide all rows
         anew by whole videos; empty keeps the file's splits.
       fraction: share of the training rows, the first ones, to train on.
-      seed: seed of the generated demo corpus, and of the division by `split`.
+      seed: seed of the generated demo corpus, and of `split`.
       weak: share of the demo corpus' clips whose modalities do not fit together.
     """
 
@@ -99,7 +99,8 @@ class TextOptions(typed.Checked):
         are cut.
       frozen: compute the encoder's features once, for systems that take any.
       raw: tokenize the raw text although the data has word pieces.
-      words: audio and vision have a row per word: repeat it for its pieces.
+      words: whether audio and vision have a row per word, which is then repeated for
+        the word's pieces.
       vocabulary: read the raw text as words of a vocabulary made of the training split,
         of at most max_length words, for systems that embed them.
     """
@@ -133,9 +134,9 @@ class TrainOptions(Training):
     """The training of every phase that does not say otherwise.
 
     Attributes:
-      seeds: seeds of the random numbers; each is a training of its own.
-      seeds_at_once: how many seeds one program trains; 'auto' takes as many as fit in half
-        of a GPU's memory, and 1 on a CPU.
+      seeds: random seeds; each is one training.
+      seeds_at_once: how many seeds one program trains; 'auto': on a GPU as many as fit
+        in half of its memory, on a CPU 1.
     """
 
     where: dataclasses.InitVar[str] = "config.train"
@@ -159,9 +160,9 @@ class ParallelOptions(typed.Checked):
       devices: number of devices of each process; 0 takes all GPUs, or the processor as
         one device.
       coordinator: HOST:PORT where several processes meet; empty asks the launcher.
-      num_processes: number of processes; 0 asks the launcher (srun, mpirun), and is 1
-        without one.
-      process_id: number of this process from 0, where num_processes is given.
+      num_processes: number of processes of the run; 0 asks the launcher (srun, mpirun),
+        or is 1 without one.
+      process_id: number of this process, from 0, where num_processes is given.
     """
 
     where: dataclasses.InitVar[str] = "config.parallel"
@@ -189,17 +190,21 @@ class Options(typed.Checked):
 
     Attributes:
       system: a name in `msajax.models.names()`.
-      data, text, train, optimizer: see there.
+      data, text, train, optimizer: sections with classes of their own.
       model: hyperparameters, which are the fields of the system's module.
-      epochs_scale: factor of the epochs of all phases: 0.1 for a short run.
-      phases: dicts that override train and optimizer; () is one phase.
-      init_from: another run's workdir (each seed takes its own of it), or one seed's
-        folder there: its best checkpoint's arrays of the same name are taken.
+      epochs_scale: factor by which the epochs of all phases are multiplied: 0.1 for a
+        short run.
+      phases: stages of the training, each a dict that overrides values of train and
+        optimizer; () is one stage.
+      init_from: workdir of another run (each seed takes the seed of its number there), or
+        the folder of one of its seeds; arrays of the same name are taken from its best
+        checkpoint.
       init_parameters: regex of the names of the arrays that `init_from` takes.
-      cycles: more than 1 alternates the phases.
-      precision: number type of the computation; 'bfloat16' for large encoders.
+      cycles: how often the sequence of phases is run; more than 1 alternates them.
+      precision: number format of the computation; 'bfloat16' is for large encoders.
       parallel: devices and processes.
-      deterministic: take kernels on a GPU that give the same bits in every run.
+      deterministic: whether a GPU uses deterministic kernels; their cost has not been
+        measured.
       checkpoint: when checkpoints are saved.
 
     Raises:

@@ -37,7 +37,7 @@ def start() -> None:
 
 
 def end(status: int) -> NoReturn:
-    """Ends the process without waiting for threads: after a save that failed Orbax's go on."""
+    """Ends the process without waiting for threads: Orbax's keep running after a failed save."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

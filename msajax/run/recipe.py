@@ -19,8 +19,7 @@ from msajax.data import typed
 from msajax.data.spec import FILES, MODALITIES, suggest
 from msajax.run import model_options, row_changes
 from msajax.run.options import Options
-
-Changes = Mapping[str, Any]
+from msajax.run.row_changes import Changes
 
 # What thuiar/MMSA's recipes share. It stops by patience alone, without a limit of epochs.
 MMSA: Changes = dict(data=dict(variant="unaligned"), train=dict(epochs=100, patience=8))
@@ -162,7 +161,7 @@ def fine_tune(
       head: learning rate of all else.
       weight_decay: of both.
       frozen_layers: first layers that stay as they are, and the embeddings with
-        them; 0 trains all, None nothing of the encoder. Their dropout goes on in
+        them; 0 trains all, None nothing of the encoder. Their dropout stays on in
         training, as in PyTorch's `model.train()`.
 
     Returns:

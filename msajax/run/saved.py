@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from msajax.data import json_file, typed
+from msajax.data import json_file, typed, unlabelled
 from msajax.data.errors import DataError
 from msajax.run.options import Options
 
-# Options that do not change what a run computes: another value may go on with it.
+# Options that do not change what a run computes: a run may be resumed with other values.
 _FREE = (
     *("data.path", "data.on_device", "train.seeds", "train.seeds_at_once"),
     *("parallel.devices", "parallel.coordinator", "parallel.num_processes"),
@@ -19,9 +19,6 @@ _FREE = (
 
 # Options that name a folder, which may be spelled in several ways.
 _PATHS = ("init_from", "text.encoder")
-
-# config.data.unlabelled: the rows without labels of the data file itself.
-OWN_ROWS = "train_mix"
 
 # Options that texts of older versions lack; their defaults are what those did.
 _LATER = (
@@ -95,7 +92,7 @@ def differences(new: Options, old: Options) -> list[str]:
 
 
 def _without_files(flat: dict[str, Any]) -> dict[str, Any]:
-    own = flat["data.unlabelled"] in ("", OWN_ROWS)
+    own = flat["data.unlabelled"] in ("", unlabelled.OWN_ROWS)
     phases = [
         {**p, "data": "a file"} if p.get("data", "train") != "train" else p
         for p in flat["phases"]

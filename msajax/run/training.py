@@ -13,9 +13,9 @@ import msajax
 from msajax import processes
 from msajax.data.spec import Corpus
 from msajax.report.results import Results
-from msajax.run import corpora, devices, init_from, run, saved, text, workdir
+from msajax.run import corpora, devices, init_from, saved, text, workdir
 from msajax.run.options import Options
-from msajax.run.run import Run
+from msajax.run.run import Run, make
 from msajax.train import fit, log
 from msajax.train.plan import Book
 
@@ -26,7 +26,7 @@ def at_work(options: Options, folder: pathlib.Path) -> Iterator[Options]:
 
     Args:
       options: the recipe.
-      folder: of the run; made where it is missing.
+      folder: of the run; created where it is missing.
 
     Yields:
       The options without the processes' addresses.
@@ -68,22 +68,22 @@ def train(
       ValueError: the recipe or its data cannot be used, or the folder holds another run.
     """
     init_from.check(options)
-    made, corpus, data, hashes = _read(options, folder, own, console)
-    trainer = _Trainer(made, data)
-    # Only now: a recipe that cannot run does not take the folder.
+    run, corpus, data, hashes = _read(options, folder, own, console)
+    trainer = _Trainer(run, data)
+    # Claim the folder only once the recipe is known to run.
     with processes.first_alone("claim"):
         options = workdir.claim(
             folder,
             options,
-            made.spec,
+            run.spec,
             corpus.sha256,
             hashes,
             write_files=processes.is_first(),
         )
         text.keep(options, folder, corpus.vocabulary)
-    made = dataclasses.replace(made, options=options)
+    run = dataclasses.replace(run, options=options)
     books = trainer.train(options.train.seeds, stop)
-    return made, None if books is None else _results(made, data, books, corpus)
+    return run, None if books is None else _results(run, data, books, corpus)
 
 
 def _read(
@@ -100,23 +100,23 @@ def _read(
     processes.check_same("the recipe", saved.to_json(options))
     processes.check_same("the data files", f"{corpus.sha256} {hashes}")
     spec = corpora.make_spec(options, corpus)
-    made = run.make(options, folder, spec, own=own, console=console)
-    made.describe(corpus)
-    for note in made.model.notes:
-        made.say(f"{options.system}: {note}")
-    return made, corpus, made.on_devices(corpus, others), hashes
+    run = make(options, folder, spec, own=own, console=console)
+    run.describe(corpus)
+    for note in run.model.notes:
+        run.say(f"{options.system}: {note}")
+    return run, corpus, run.on_devices(corpus, others), hashes
 
 
 class _Trainer:
-    """Compiled programs and initial values of a run's seeds; all that can be wrong is found when it is made."""
+    """Compiled programs and initial values of a run's seeds; all that can be wrong is found when it is built."""
 
-    def __init__(self, made: Run, data: fit.Data):
-        self._run, self._data = made, data
-        self._at_once, seeds = made.seeds_at_once(), made.options.train.seeds
+    def __init__(self, run: Run, data: fit.Data):
+        self._run, self._data = run, data
+        self._at_once, seeds = run.seeds_at_once(), run.options.train.seeds
         self._programs = functools.cache(self._make_programs)
         self._programs(min(self._at_once, len(seeds)))
-        self._pretrained = made.initial()
-        self._taken = functools.cache(functools.partial(init_from.arrays, made))
+        self._pretrained = run.initial()
+        self._taken = functools.cache(functools.partial(init_from.arrays, run))
         _ = [self._taken(seed) for seed in seeds]
 
     def train(
@@ -180,15 +180,15 @@ class _Trainer:
         return books
 
 
-def _log(made: Run, seeds: Sequence[int]) -> log.Log | log.Silent:
+def _log(run: Run, seeds: Sequence[int]) -> log.Log | log.Silent:
     if not processes.is_first():
         return log.Silent()
-    folders = {seed: made.folder / f"seed_{seed}" for seed in seeds}
-    return log.Log(folders, title=made.options.system, console=made.console)
+    folders = {seed: run.folder / f"seed_{seed}" for seed in seeds}
+    return log.Log(folders, title=run.options.system, console=run.console)
 
 
 def _results(
-    made: Run, data: fit.Data, books: Mapping[int, Book], corpus: Corpus
+    run: Run, data: fit.Data, books: Mapping[int, Book], corpus: Corpus
 ) -> Results:
     """The figures on validation and test of the seeds that have any."""
     stopped = {seed: book.stopped for seed, book in books.items() if book.stopped}
@@ -199,18 +199,18 @@ def _results(
         )
     splits = {name: data.splits[name] for name in ("valid", "test")}
     preds: Mapping[str, Mapping[int, np.ndarray]]
-    preds = made.forward(splits, seeds=list(books))
-    select = made.options.plan[-1].select
+    preds = run.forward(splits, seeds=list(books))
+    select = run.options.plan[-1].select
     facts = {
         "epochs": [len(book.history) for book in books.values()],
         "seconds": [round(book.seconds, 3) for book in books.values()],
         "version": msajax.__version__,
-        "config_sha256": saved.sha256(made.options),
+        "config_sha256": saved.sha256(run.options),
         "data_sha256": corpus.sha256,
         "checkpoint": (
             "last epoch" if select == "last" else f"best epoch by validation {select}"
         ),
         "stopped": stopped,
     }
-    predictions = {k: made.labelled(corpus.splits[k], v) for k, v in preds.items()}
-    return made.results(predictions, facts)
+    predictions = {k: run.labelled(corpus.splits[k], v) for k, v in preds.items()}
+    return run.results(predictions, facts)

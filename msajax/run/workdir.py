@@ -15,7 +15,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from msajax.data import json_file, parts
+from msajax.data import json_file, parts, unlabelled
 from msajax.data.errors import DataError
 from msajax.data.spec import FIELDS, MODALITIES, Spec, suggest
 from msajax.run import saved
@@ -151,7 +151,7 @@ def _by_use(options: Options, hashes: Mapping[str, str]) -> dict[str, str]:
         for phase in options.plan
         if phase.data != "train"
     }
-    if options.data.unlabelled not in ("", saved.OWN_ROWS):
+    if options.data.unlabelled not in ("", unlabelled.OWN_ROWS):
         files["config.data.unlabelled"] = options.data.unlabelled
     found = {use: hashes.get(use, hashes.get(file)) for use, file in files.items()}
     return {use: sha256 for use, sha256 in found.items() if sha256}

@@ -76,7 +76,7 @@ class _Manifest:
 class Checkpoints:
     """The checkpoints in one folder, each with 'state', 'best' and 'book'.
 
-    'state' is what training goes on from, 'best' the variables that validation
+    'state' is what training resumes from, 'best' the variables that validation
     chose (either may be missing), 'book' the plain values that belong to them.
 
     Args:

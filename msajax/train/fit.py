@@ -1,8 +1,8 @@
 """Training: one `fit` over cycles, phases and epochs for one seed or several at once.
 
-The same for every system. A step is a pure function (step.py) and a batch one
-of (seed, cycle, phase, epoch, step), so a run that was killed goes on from its
-last checkpoint to the same bits.
+The loop is the same for every system. A step is a pure function (step.py), and a
+batch is a pure function of (seed, cycle, phase, epoch, step), so a run that was
+killed resumes from its last checkpoint with bit-identical results.
 """
 
 import dataclasses

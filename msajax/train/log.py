@@ -21,8 +21,8 @@ _PLAIN_EVERY = 5.0
 class Log:
     """The log of seeds that train at once: one bar, and files for each seed.
 
-    `log.jsonl` and the TensorBoard events are written anew from the history of
-    the last checkpoint when a run goes on, so that no epoch stands there twice.
+    When a run is resumed, `log.jsonl` and the TensorBoard events are written anew
+    from the history of the last checkpoint, so that no epoch is logged twice.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Log:
         self._bar.start()
         for title, history in zip(self._titles, histories, strict=True):
             if history:
-                self._say(f"goes on after epoch {len(history)}", title)
+                self._say(f"resumed after epoch {len(history)}", title)
 
     def steps(
         self, books: Sequence[Book], phase: Phase, done: int, steps: int, *, active: int
@@ -165,21 +165,21 @@ class Silent:
     """The log of a process that is not the first of its run."""
 
     def begin(self, histories: Sequence[list[dict]]) -> None:
-        """Nothing, as all that follows."""
+        """No-op, like every method here."""
 
     def steps(
         self, books: Sequence[Book], phase: Phase, done: int, steps: int, *, active: int
     ) -> None:
-        """Nothing."""
+        """No-op."""
 
     def epoch(self, seed: int, book: Book) -> None:
-        """Nothing."""
+        """No-op."""
 
     def end(self, books: Sequence[Book], *, earlier: bool = False) -> None:
-        """Nothing."""
+        """No-op."""
 
     def close(self) -> None:
-        """Nothing."""
+        """No-op."""
 
 
 def _shows_bars(console: Console) -> bool:

@@ -22,9 +22,8 @@ class Optimizer(typed.Checked):
         (the same with amsgrad=True), 'adamw' (decoupled) or 'sgd'.
       learning_rate: peak learning rate.
       weight_decay: L2 coefficient.
-      b1, b2: shares of the running averages of gradients and of their squares that
-        Adam keeps at each update.
-      eps: added to the denominator of Adam's update.
+      b1, b2, eps: Adam's decay rates of its two averages, and the number added to its
+        denominator.
       clip_norm: largest global norm of the gradient; 0 leaves it alone.
       clip_value: largest absolute value in the gradient; 0 leaves it alone.
       schedule: 'constant', 'warmup_linear' (up, then down to 0),
@@ -175,8 +174,8 @@ class _AmsgradState(NamedTuple):
 def _scale_by_amsgrad(*, b1: float, b2: float, eps: float):
     """Adam divided by the largest second moment so far, as torch.optim.Adam(amsgrad=True).
 
-    It keeps the largest before the correction of its bias, optax's after it: there
-    the large estimates of the first steps damp every later step.
+    The largest moment is taken before the bias correction. optax takes it after the
+    correction, and early gradients then damp every later step.
     """
     adam = optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
 

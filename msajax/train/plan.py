@@ -19,8 +19,8 @@ class Training(typed.Checked):
 
     Attributes:
       epochs: largest number of epochs of a phase.
-      batch_size: rows of the global batch.
-      accumulate: batches per update; their gradients are averaged.
+      batch_size: number of rows of the global batch.
+      accumulate: number of batches per update; their gradients are averaged.
       patience: epochs without a better validation figure before a phase ends; 0 never
         ends it early.
       select: validation figure that picks the checkpoint: 'loss', a metric, or 'last'
@@ -39,14 +39,15 @@ class Phase(Training):
     """One stage of a recipe.
 
     Attributes:
-      name: for logs; unique in the recipe.
-      loss, predict: methods of the system.
-      data: what it trains on: the split 'train', or a file of its own, whose labels
-        are not read (of its splits 'train', where it names some).
+      name: name of the phase in logs; unique in the recipe.
+      loss, predict: names of the system's methods that return the loss and the
+        predictions.
+      data: rows to train on: the split 'train', or a file, whose labels are not read
+        (its split 'train', where it names some).
       train: regex over whole parameter paths. What it does not match is frozen,
         and so are the collections (BatchNorm statistics) of modules without a
         trained parameter.
-      optimizer: its settings.
+      optimizer: settings of the phase's optimizer.
     """
 
     where: dataclasses.InitVar[str] = "config.phases"
@@ -81,7 +82,7 @@ class Book:
       waited: epochs (cycles) since then.
       plateau: {phase: {'scale', 'best', 'waited'}} of the plateau schedules.
       history: a row of figures for each finished epoch.
-      seconds: of work so far, over all resumes.
+      seconds: seconds of work so far, over all resumes.
       finished: nothing is left to do.
       stopped: why the seed ended early, where it did.
     """

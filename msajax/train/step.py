@@ -1,7 +1,7 @@
 """The training step and its compiled loop, for one seed or several, on one device or many.
 
 A step is a pure function of (state, batch, key, progress), so a run that was
-killed goes on from its last checkpoint to the same bits.
+killed resumes from its last checkpoint with bit-identical results.
 """
 
 import functools

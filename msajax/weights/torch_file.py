@@ -2,7 +2,7 @@
 
 Since PyTorch 1.6 a file is a zip archive of a pickle and one entry for each
 storage; before, it was five pickles and then the storages. The pickles run on
-the machine of `msajax.data.pickles`, which admits tensors here and nothing else.
+the machine of `msajax.data.formats.pickles`, which admits tensors here and nothing else.
 """
 
 import io

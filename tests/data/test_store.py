@@ -174,7 +174,7 @@ def test_reading_needs_no_tfds(tiny_files, write, monkeypatch):
 
 @pytest.mark.parametrize("name", ["mmsa", "mult", "mag", "label_csv", "npz"])
 def test_the_first_use_of_a_file_is_as_every_later_one(tiny_files, write, name):
-    """A run that was started on a file goes on with its cache: nothing may tell them apart."""
+    """A run that was started on a file is resumed on its cache: nothing may tell them apart."""
     source = write(tiny_files[name])
     dataset = "sims" if name == "mmsa" else "mosi"
     first, again = (store.open_corpus(source, dataset=dataset) for _ in range(2))

@@ -180,7 +180,7 @@ def on_files(unlabelled="a.npz", phase="b.npz"):
 
 @pytest.fixture
 def on_others(tmp_path):
-    """A run on files besides its data file, and its spec.json."""
+    """A run on its data file and further files, and its spec.json."""
     workdir.claim(tmp_path, on_files(), SPEC, "data", FILES)
     return tmp_path / "spec.json"
 

@@ -135,7 +135,7 @@ def test_a_signal_ends_the_list(tmp_path, monkeypatch, capsys):
     statuses = iter([0, 143])
     monkeypatch.setattr(table, "train", lambda entry, home: next(statuses))
     assert run(tmp_path, LF_DNN, EF_LSTM, "tfn:demo") == 143
-    assert "the same command goes on" in capsys.readouterr().out
+    assert "rerun the command to resume" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_told_in_a_line(tmp_path, trained, monkeypatch, capsys):

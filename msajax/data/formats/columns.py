@@ -41,11 +41,11 @@ def split_name(name: str) -> str:
 
 
 def splits(data: Any, *more: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The splits of a pickle by name, and a note on what it holds besides.
+    """The splits of a pickle by name, and a note on its other entries.
 
     Args:
       data: the pickle.
-      *more: names of splits that the format has besides.
+      *more: names of further splits of the format.
 
     Raises:
       DataError: one split under two names.

@@ -89,7 +89,7 @@ def _labels(rows: list[tables.Row], dataset: str) -> dict[str, np.ndarray]:
     Raises:
       DataError: a cell that is empty, or no number.
     """
-    # A dataset of classes takes theirs, where the file names them.
+    # A dataset of classes reads the names of the classes, where the file has them.
     if DATASETS[dataset].classes and "annotation" in rows[0]:
         _need_cells(rows, "annotation", _WITHOUT)
         return {"label": _annotations(rows)}

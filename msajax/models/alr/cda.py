@@ -16,17 +16,18 @@ PAIRINGS = ("received", "sent")
 
 
 class CrossDiffusion(nn.Module):
-    """H_r = F_r(alpha_r V_r || A_rd V_d), and H_d likewise.
+    """H_r = F_r(alpha_r V_r || A_rd V_d), and H_d with r and d exchanged.
 
     Among its intermediates are the weights, [2, B, H, N, N] each: 'alpha' of r and d, and
     'diffused', A_rd and A_dr; and 'mixed', [2, B, N, 2 D], what F_r and F_d are given.
 
     Attributes:
-      heads: of the attention; divides the width.
+      heads: number of heads of the attention; divides the width.
       share: a, of the other's similarities in A.
-      pairing: what F of a stream is given besides its own values: 'received', what it
-        has from the other stream, or 'sent', what the other has from it.
-      bias: of queries, keys and values.
+      pairing: the second input of a stream's F, beside the stream's own values:
+        'received' is what the stream reads from the other one, 'sent' is what the
+        other one reads from the stream.
+      bias: whether queries, keys and values have a bias.
     """
 
     heads: int

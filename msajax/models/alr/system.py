@@ -35,6 +35,7 @@ from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.alr.bottleneck import Bottleneck, sample
 from msajax.models.alr.cda import PAIRINGS, CrossDiffusion
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.bimodal import attend_pair
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm
@@ -57,24 +58,26 @@ class ALR(Model):
         text features of the data.
       dim: common width d.
       tokens: n, that each modality is reduced to.
-      heads: of every attention; the token Transformers' are 64 wide, as ALMT's.
-      embed_layers: of the Transformers that make the tokens.
+      heads: number of heads of every attention; the heads of the Transformers that make
+        the tokens are 64 wide, as in ALMT.
+      embed_layers: number of layers of the Transformers that make the tokens.
       bottleneck: the unimodal representation (UR); False leaves it out.
       hidden: width of the bottlenecks' layer.
-      beta: of the bottlenecks' divergences from the prior, means over all elements; a
-        vector's sum would be beta = dim. MIB's is 1e-3.
+      beta: weight of the divergence of a bottleneck from its prior. The divergence is a
+        mean over all elements (a vector's sum would be beta = dim); the weight in MIB's
+        code is 1e-3.
       start: the deviations are about softplus(start) at first: 1, the prior's. MIB's
         is -5.
-      bottleneck_weight: of the bottlenecks' losses.
-      layers: of adaptive language interaction (ALI); 0 leaves it out.
+      bottleneck_weight: weight of the bottlenecks' losses.
+      layers: number of layers of adaptive language interaction (ALI); 0 leaves it out.
       share: a of cross-diffusion attention, as in its authors' code.
       pairing: 'received', as there: F of a stream is given what the stream has from
         the other; 'sent', the letter of equations 10 and 11: what the other has from it.
       scales: text goes through a layer of a Transformer before every layer of ALI but
         the first; False gives every layer the same text.
       fusion: 'mmmu_ba', 'concatenation', 'addition', 'multiplication'.
-      dropout: before the head.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      dropout: dropout rate before the head.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     encoder: Encoder | None = None
@@ -261,15 +264,5 @@ def fuse(streams: Sequence[jax.Array], how: str) -> jax.Array:
     parts = list(streams)
     if how == "mmmu_ba":
         for x, y in itertools.combinations(streams, 2):
-            parts += _attend_pair(x, y)
+            parts += attend_pair(x, y)
     return jnp.concatenate(parts, axis=-1)
-
-
-def _attend_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What x has from y, gated by x, and the other way around: [B, n, D] each."""
-    scores = jnp.einsum("bqd,bkd->bqk", x, y, preferred_element_type=jnp.float32)
-    of_y = jax.nn.softmax(scores).astype(y.dtype)
-    of_x = jax.nn.softmax(jnp.swapaxes(scores, 1, 2)).astype(x.dtype)
-    from_y = jnp.einsum("bqk,bkd->bqd", of_y, y)
-    from_x = jnp.einsum("bkq,bqd->bkd", of_x, x)
-    return from_y * x, from_x * y

@@ -28,8 +28,8 @@ class MCE(nn.Module):
 
     Attributes:
       lengths: (modality, longest sequence) of each.
-      dim, heads, layers, hidden, dropout, norm_input: of the Transformers, see
-        `msajax.nn.post_norm`.
+      dim, heads, layers, hidden, dropout, norm_input: arguments of the Transformers,
+        see `msajax.nn.post_norm`.
       steps, out: t and o; 0 steps is the mean over time, as the authors' code.
       distance: a name in `DISTANCES`. Mahalanobis' has a running covariance [o, o],
         which the paper leaves open.

@@ -2,8 +2,8 @@
 
 Li, Zhu and Li, "CorMulT: A Semi-supervised Modality Correlation-aware Multimodal
 Transformer for Sentiment Analysis", 2024; the defaults are those of the authors'
-code. Unlike theirs, every sample is computed as if it stood alone: padding is not
-attended to, not averaged and not the last step, every step has its position, the
+code. Unlike in their code, every sample is computed as if it stood alone: padding is
+not attended to, not averaged and not the last step, every step has its position, the
 frozen evaluator runs without dropout (their `model.train()` wakes it), and strategy A
 takes the foreign modality from the batch, as the paper says, not from the whole split;
 `padded` and `counted_pos` restore the first three. Their three encoders start as
@@ -49,9 +49,10 @@ class CorMulT(Model):
         paper: a word, and an offset between audio and vision).
       noise: standard deviation of strategy C's; of a text of words it replaces one by
         another word of the vocabulary.
-      distance: of Table 3.
-      margin: of the triplet loss.
-      mce_dim, mce_heads, mce_layers, mce_hidden, mce_dropout: of MCE's Transformers.
+      distance: distance between representations (Table 3).
+      margin: margin of the triplet loss.
+      mce_dim, mce_heads, mce_layers, mce_hidden, mce_dropout: width, heads, layers,
+        feed-forward width and dropout rate of MCE's Transformers.
       mce_encoder: 'post_ln' layers, or those of the paper's equations (4) to (7).
       mce_steps, mce_out: t and o of the shared space; 0 steps is the mean over time,
         as the authors' code.
@@ -63,8 +64,8 @@ class CorMulT(Model):
         the highest label (the paper: 7); 0 is a regression.
       dim, heads, layers, kernel_sizes, causal, position_embedding, text_dropout,
         attention_dropouts, relu_dropout, residual_dropout, embed_dropout,
-        output_dropout, residual_head, remat: of `msajax.nn.mult.MultimodalTransformer`;
-        the paper has no residual head.
+        output_dropout, residual_head, remat: arguments of
+        `msajax.nn.mult.MultimodalTransformer`; the paper has no residual head.
       padded: take padding for real steps.
       fairseq_zero_pos, counted_pos: quirks of MulT's and CorMulT's authors, see
         `msajax.nn.positions`.

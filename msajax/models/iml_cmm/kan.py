@@ -48,7 +48,7 @@ class KANLinear(nn.Module):
 
     Attributes:
       features: width O of the output.
-      grid: of the splines.
+      grid: grid of the splines.
       scaled: the splines of each input and output have a learned scale.
       noise: bound of the initial spline functions, times 2 G.
     """
@@ -101,8 +101,8 @@ class KAN(nn.Module):
     """A stack of KAN layers: [..., I] -> [..., widths[-1]].
 
     Attributes:
-      widths: of the layers' outputs.
-      grid: of all layers.
+      widths: widths of the layers' outputs.
+      grid: grid of the splines of all layers.
     """
 
     widths: tuple[int, ...]

@@ -16,7 +16,7 @@ class NormedLayer(nn.Module):
 
     Attributes:
       features: width of the output.
-      grid: of the KAN layer's splines; None takes the linear layer.
+      grid: grid of the KAN layer's splines; None takes the linear layer.
       relu: apply a ReLU behind the linear layer.
     """
 

@@ -47,17 +47,21 @@ class IMLCMM(Model):
       encoder: the network that reads word pieces, from config.text; None takes the
         text features of the data.
       dim: common width d.
-      tokens: to which each modality is reduced.
-      heads, head_dim, mlp_dim: of the Transformers.
+      tokens: number of tokens to which each modality is reduced.
+      heads, head_dim, mlp_dim: number of heads, width of a head and feed-forward width
+        of the Transformers.
       ffn: activation of their feed-forward blocks: 'relu', as in equation 7, or
         'gelu', ALMT's.
-      embedding_layers, fusion_layers: of those that make the tokens and the fusion.
-      ahl_layers: of the hyper-modality learning, whose heads are dim / heads wide; 0
-        leaves it out.
+      embedding_layers, fusion_layers: number of layers of the Transformers that make
+        the tokens, and of the fusion.
+      ahl_layers: number of layers of the hyper-modality learning, whose heads are dim /
+        heads wide; 0 leaves it out.
       attention_dim: d_att of the attention pooling.
       kan: KAN layers; False takes linear ones.
-      grid_size, order, grid_range: of their splines.
-      weights: of the losses on the labels of all modalities (M), text, audio, vision.
+      grid_size, order, grid_range: splines of the KAN layers: number of intervals of
+        their grid, their order, and the range of the grid.
+      weights: weights of the losses on the labels of all modalities (M), text, audio,
+        vision.
       mixed: modalities that are mixed in training, each in a forward pass of its own.
       alpha: a mixup's share is from Beta(alpha, alpha).
       mix_at: what is mixed: raw 'features', or the modality's 'tokens', as AV-MC's
@@ -69,11 +73,11 @@ class IMLCMM(Model):
         modality's own prediction alone, so that the fusion sees no mixed rows; where
         that modality predicts nothing, of M's prediction. 'all': AV-MC's, the losses
         of all tasks by their weights, with the mixed modality's and M's labels mixed.
-      mix_weights: of the losses on mixed audio and mixed vision: gamma alpha and
-        gamma beta of equations 25 and 26.
+      mix_weights: weights of the losses on mixed audio and mixed vision: gamma alpha
+        and gamma beta of equations 25 and 26.
       activation, entropy: lambda_act and lambda_ent of the spline functions
         (equations 3 and 16).
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     encoder: Encoder | None = None

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msajax.nn.attention import masked_softmax
+from msajax.nn.adjustment import adjust, similarity
 from msajax.nn.convolution import TemporalConvolution
 from msajax.nn.norm import l2_norm
 
@@ -72,28 +72,3 @@ class MBA(nn.Module):
         extra = max(length - n, 0)
         weight = jnp.pad(weight, ((0, extra), (0, extra)))[:length, :length]
         return jnp.einsum("qi,bik->bqk", weight, products)
-
-
-def similarity(x: jax.Array, norm: jax.Array) -> jax.Array:
-    """Products of all steps of x / sqrt(norm): [B, L, D], norm [B or 1, 1, 1] -> [B, L, L] float32."""
-    products = jnp.einsum("bqd,bkd->bqk", x, x, preferred_element_type=jnp.float32)
-    return products / jnp.maximum(norm, 1e-6)
-
-
-def adjust(
-    text: jax.Array, scores: jax.Array, mask: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The text plus what it attends to in itself (equations 16 and 17).
-
-    Args:
-      text: [B, L, D].
-      scores: [B, L, L] float32, from query to key.
-      mask: [B, L] bool, real steps, those attended to.
-
-    Returns:
-      An array like text, and the attention [B, L, L] float32.
-    """
-    attention = masked_softmax(scores, mask[:, None])
-    values = jnp.where(mask[..., None], text, 0)
-    mixed = jnp.einsum("bqk,bkd->bqd", attention.astype(text.dtype), values)
-    return text + mixed, attention

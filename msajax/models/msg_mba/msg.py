@@ -21,7 +21,7 @@ class MSG(nn.Module):
     Attributes:
       mu: initial value of the learned mu, the longest eta h_s as a share of X's length.
       norm: normalise the result, as MAG; the paper's equations do not.
-      dropout: of the output.
+      dropout: dropout rate of the output.
     """
 
     mu: float = 1.0

@@ -59,19 +59,19 @@ class MSGMBA(Model):
       routing: 'matched': MSG-A reads M_ta and MSG-V M_tv; 'crossed': the other way
         around, which is the letter of section III-C2.
       dim: common width d in MBA.
-      kernel_sizes: of MBA's convolutions of text, audio and vision.
+      kernel_sizes: kernel sizes of MBA's convolutions of text, audio and vision.
       scalar_weights: MBA's W_p are numbers, not matrices over the steps.
       shift_weights: alpha, beta, gamma, of the Shifting HuberLoss of text, audio and
         vision.
-      delta: of the Shifting HuberLoss.
+      delta: threshold of the Shifting HuberLoss.
       pooling: 'cls', the first real step (XLNet: the last), or 'mean'. The features of a
         frozen XLNet have their 'cls' at the end too: take 'mean' for them.
       fusion_dim: width of M_f.
       align: pool audio and vision to the text's steps; False where they have a row
         for each.
       gate_dropout: behind MSG-T.
-      dropout: before the head.
-      remat, scan: of the encoder's layers, as in `TextOnly`.
+      dropout: dropout rate before the head.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
     criterion: str = "mse"

@@ -26,7 +26,7 @@ from tests import random_bits, toys
 
 SPEC = Spec(dims=(6, 3, 4), lengths=(5, 7, 6), num_train=12)
 MULT = dict(dim=4, heads=2, layers=1, remat=False)
-TINY = dict(mce_dim=6, mce_heads=2, mce_layers=2, mce_hidden=5, mce_out=3, **MULT)
+TINY = dict(mce_dim=6, mce_heads=2, mce_layers=1, mce_hidden=5, mce_out=3, **MULT)
 BATCH = SPEC.example(4, seed=1)
 # Text that is words of a vocabulary of seven.
 WORDS = dataclasses.replace(
@@ -59,6 +59,12 @@ def forward(method="__call__", spec=SPEC, **fields):
 
 def evaluate(batch=BATCH, method="__call__", **fields):
     return forward(method, **fields)(ready(**fields)[1], batch)
+
+
+def coefficients(batch=BATCH, **fields):
+    """The coefficient of each pair, without the network that they weigh."""
+    found = evaluate(batch, "correlations", **fields)["pred"]
+    return dict(zip(PAIRS, np.asarray(found).T, strict=True))
 
 
 def run(model, variables, *args, **options):
@@ -99,7 +105,7 @@ def test_a_row_without_a_modality_has_no_part_in_its_terms():
     for name, value in found.items():
         wanted = few if "audio" in name else whole
         np.testing.assert_allclose(value, wanted[name], rtol=1e-5)
-    assert np.all(evaluate(batch)["cor_text_audio"][0] == 0)
+    assert coefficients(batch)["text", "audio"][0] == 0
 
 
 def test_without_correlation_it_is_mult():
@@ -118,64 +124,70 @@ def test_without_correlation_it_is_mult():
     assert np.abs(evaluate()["pred"] - plain["pred"]).max() > 1e-3
 
 
-@pytest.mark.parametrize("weighting", ["residual", "multiply"])
-def test_a_coefficient_weighs_both_directions(weighting):
-    model, variables = ready(weighting=weighting)
-    out = evaluate(weighting=weighting)
+def test_a_coefficient_weighs_both_directions():
+    model, variables = ready()
     f = run(
         *(model, variables, BATCH),
         method=lambda m, b: m.mce(m.samples(b), train=False),
     )
-    scales = {}
+    f, cors = jax.tree.map(np.asarray, f), coefficients()
     for a, b in PAIRS:
         x, y = f[a][:, 0], f[b][:, 0]
         cor = np.sum(x * y, 1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
-        np.testing.assert_allclose(out[f"cor_{a}_{b}"], cor, atol=1e-5)
-        scales[a, b] = scales[b, a] = cor + (weighting == "residual")
+        np.testing.assert_allclose(cors[a, b], cor, atol=1e-5)
     network = MultimodalTransformer.of(model, 1)
     samples = model.apply(variables, BATCH, method="samples")
     params = {"params": variables["params"]["mult"]}
-    options = dict(scales=scales, train=False)
-    wanted = jax.jit(lambda: network.apply(params, *samples, **options))()["out"][:, 0]
-    np.testing.assert_allclose(out["pred"], wanted, atol=1e-5)
-    reported = evaluate(method="correlations", weighting=weighting)["pred"]
-    columns = [out[name] for name in model.reports["correlations"]]
-    np.testing.assert_allclose(reported, np.stack(columns, 1), atol=1e-6)
-    assert model.reports["correlations"][0] == "cor_text_audio"
+    weighted = jax.jit(
+        lambda scales: network.apply(params, *samples, scales=scales, train=False)
+    )
+    for weighting, fields in (
+        ("residual", {}),
+        ("multiply", {"weighting": "multiply"}),
+    ):
+        out = evaluate(**fields)
+        scales = {pair: cor + (weighting == "residual") for pair, cor in cors.items()}
+        scales |= {(b, a): scale for (a, b), scale in scales.items()}
+        wanted = weighted(scales)["out"][:, 0]
+        np.testing.assert_allclose(out["pred"], wanted, atol=1e-5)
+        columns = model.reports["correlations"]
+        for pair, name in zip(PAIRS, columns, strict=True):
+            assert name == "cor_" + "_".join(pair)
+            np.testing.assert_allclose(out[name], cors[pair], atol=1e-6)
 
 
 def test_the_map_over_time_takes_real_steps_alone():
-    fields = dict(mce_steps=4, mce_encoder="paper")
-    cors = evaluate(**fields)["cor_text_vision"]
+    fields, pair = dict(mce_steps=4, mce_encoder="paper"), ("text", "vision")
+    cors = coefficients(**fields)[pair]
     noise = {**BATCH, "vision": BATCH["vision"] + ~BATCH["vision_mask"][..., None] * 9}
-    np.testing.assert_allclose(
-        evaluate(noise, **fields)["cor_text_vision"], cors, atol=1e-5
-    )
+    np.testing.assert_allclose(coefficients(noise, **fields)[pair], cors, atol=1e-5)
     short = {k: v[:, :-1] if k.startswith("vision") else v for k, v in BATCH.items()}
     rows = ~BATCH["vision_mask"][:, -1]
     assert rows.any()
-    found = evaluate(short, **fields)["cor_text_vision"]
+    found = coefficients(short, **fields)[pair]
     np.testing.assert_allclose(found[rows], cors[rows], atol=1e-5)
-    assert np.abs(cors - evaluate()["cor_text_vision"]).max() > 1e-3
+    assert np.abs(cors - coefficients()[pair]).max() > 1e-3
 
 
 def test_a_pair_that_is_not_there_has_no_coefficient():
     batch = {**BATCH, "audio_mask": np.zeros_like(BATCH["audio_mask"])}
-    for distance in ("cosine", "euclidean"):
-        found = evaluate(batch, distance=distance)
-        assert not found["cor_text_audio"].any()
-        assert not found["cor_audio_vision"].any()
-        assert found["cor_text_vision"].all()
+    for fields in ({}, {"distance": "euclidean"}):
+        found = coefficients(batch, **fields)
+        assert not found["text", "audio"].any() and not found["audio", "vision"].any()
+        assert found["text", "vision"].all()
 
 
 def test_levels_by_hand():
-    model, variables = ready(levels=7)
-    loss_of = jax.jit(
-        lambda b: model.apply(variables, b, train=False, progress={}, method="loss")
-    )
+    model, variables = ready(levels=7, correlated=())
     label = np.array([-3.0, 0.4, 1.6, 9.0], np.float32)
-    loss, terms = loss_of({**BATCH, "label": label})
-    logits = evaluate(levels=7)["out"]
+
+    @jax.jit
+    def both(batch):
+        options = dict(train=False, progress={}, method="loss")
+        out = model.apply(variables, batch, train=False)["out"]
+        return model.apply(variables, batch, **options), out
+
+    (loss, terms), logits = both({**BATCH, "label": label})
     wanted = optax.softmax_cross_entropy_with_integer_labels(
         logits, np.array([0, 3, 5, 6])
     )
@@ -187,7 +199,7 @@ def test_foreign_modalities_count_with_both_labels():
     still = {k: 0.0 for k in CorMulT.__dataclass_fields__ if k.endswith("dropout")}
     still["attention_dropouts"] = (0.0, 0.0, 0.0)
     model, variables = ready(foreign=1.0, correlated=(), **still)
-    rngs = {"params": jax.random.key(3)}
+    rngs = {"params": random_bits.key(3)}
     options = dict(train=True, progress={}, method="loss", rngs=rngs)
     loss_of = jax.jit(functools.partial(model.apply, **options))
     exchanged = jax.jit(
@@ -216,11 +228,10 @@ def test_foreign_modalities_count_with_both_labels():
 
 def test_the_evaluator_has_no_dropout_where_it_weighs():
     model, variables = ready(mce_dropout=0.5)
-    rngs = {"dropout": jax.random.key(1)}
+    rngs = {"dropout": random_bits.key(1)}
     out = run(model, variables, BATCH, train=True, rngs=rngs)
-    for a, b in PAIRS:
-        name = f"cor_{a}_{b}"
-        np.testing.assert_allclose(out[name], evaluate()[name], atol=1e-6)
+    for (a, b), cor in coefficients().items():
+        np.testing.assert_allclose(out[f"cor_{a}_{b}"], cor, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +315,7 @@ def test_negatives_do_not_depend_on_the_number_of_devices():
                 train=True,
                 progress={},
                 method="mce_loss",
-                rngs={"params": jax.random.key(0)},
+                rngs={"params": random_bits.key(0)},
                 mutable=["statistics"],
             )
             return value, state
@@ -478,7 +489,7 @@ def test_main_pretrains_on_other_rows_and_another_run_takes_the_evaluator(
         *("--config.train.seeds=1", "--config.parallel.devices=1"),
         *(f"--config.model.{k}={v}" for k, v in TINY.items() if "mce" in k),
         *(f"--config.model.{k}={v}" for k, v in MULT.items() if k != "heads"),
-        *("--config.model.mce_layers=1", f"--config.model.correlated={correlated}"),
+        f"--config.model.correlated={correlated}",
     ]
     first = MCE | dict(batch_size=8, data=str(tmp_path / "more.npz"))
 

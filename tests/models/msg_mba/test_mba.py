@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax.models.msg_mba.mba import MBA, adjust, similarity
+from msajax.models.msg_mba.mba import MBA
+from msajax.nn.adjustment import adjust, similarity
 from msajax.nn.norm import l2_norm
 from tests import random_bits
 
