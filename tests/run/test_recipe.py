@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_lists_are_written_with_commas(key, text, value):
     options = recipe.load(DEMO, [(key, text)])
     section, _, name = key.partition(".")
     node = getattr(options, section)
-    found = node[name] if isinstance(node, dict) else getattr(node, name)
+    found = node[name] if isinstance(node, Mapping) else getattr(node, name)
     assert found == value and [*map(type, found)] == [*map(type, value)]
 
 
@@ -237,9 +238,7 @@ def test_widths_of_a_published_file_are_known():
 
 def test_a_recipe_that_starts_from_another_run_asks_for_it(tmp_path):
     options = recipe.load("cormult:mosi/fuse")
-    message = (
-        r"another run's \(statistics/\)\?mce/\.\*; name its workdir: --config.init"
-    )
+    message = r"another run's \(statistics/\)\?mce/\.\*; name its workdir: config.init"
     with pytest.raises(ValueError, match=message):
         training.train(options, tmp_path)
     init_from.check(recipe.change(options, {"init_from": "w"}))
