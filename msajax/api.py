@@ -185,8 +185,11 @@ def list_systems() -> list[str]:
 
 
 def list_recipes(pattern: str = "*") -> list[str]:
-    """Names of all recipes and rows that match a pattern: 'mult:*', '*:mosi'."""
-    return fnmatch.filter(recipe.names(), pattern)
+    """Names of all recipes and rows that match a pattern: 'mult:*', '*:mosi'.
+
+    'demo' is another name of 'lf_dnn:demo'.
+    """
+    return fnmatch.filter(("demo", *recipe.names()), pattern)
 
 
 def _options(what: str | Options | Model, data: Corpus | None) -> Options:
