@@ -1,5 +1,7 @@
 """What a notebook calls: data, systems and runs as values.
 
+An option that a message calls config.KEY is given as options={"KEY": value}.
+
 corpus = msajax.load_data("unaligned_50.pkl", dataset="mosi")
 run = msajax.fit("mult:mosi", corpus, seeds=(1, 2, 3), epochs=30)
 run.evaluate("test")                     # Results
@@ -10,22 +12,34 @@ run.outputs("test", "fusion")            # {seed: array}
 import atexit
 import dataclasses
 import fnmatch
-import hashlib
+import os
 import pathlib
+import reprlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
 from msajax import models
 from msajax.data import clean, demo, loader, store
-from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, suggest
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Reading, Spec, suggest
 from msajax.models.base import Model
 from msajax.report.results import Predictions, Results
-from msajax.run import model_options, opened, output, recipe, text, training
+from msajax.run import (
+    corpora,
+    model_options,
+    opened,
+    output,
+    recipe,
+    signals,
+    text,
+    training,
+)
 from msajax.run.options import DataOptions, Options, build
 from msajax.run.run import Path, Run
+
+_PATH = (str, os.PathLike)
 
 
 def load_data(
@@ -51,27 +65,36 @@ def load_data(
     Raises:
       ValueError: the file cannot be read; says what it is, and what to do.
     """
+    _need("path", path, _PATH, "the path of a file or a prepared store")
+    _need("dataset", dataset, str, f"one of {', '.join(DATASETS)}")
+    _need("modalities", modalities, Iterable, f"some of {', '.join(MODALITIES)}")
     if dataset not in DATASETS:
         raise ValueError(f'unknown dataset "{dataset}"{suggest(dataset, DATASETS)}')
     names = (modalities,) if isinstance(modalities, str) else tuple(modalities)
     for name in names:
+        _need("a modality", name, str, f"one of {', '.join(MODALITIES)}")
         if name not in MODALITIES:
             raise ValueError(f'unknown modality "{name}"{suggest(name, MODALITIES)}')
-    if not path and dataset == "demo":
-        return clean.select(demo.generate(0), names)
-    if not path:
+    if not path and dataset != "demo":
         raise ValueError(
             f"path is empty; give a file or a prepared store of {dataset} (only the "
             "demo corpus is generated)"
         )
-    return store.open_corpus(
-        str(path),
-        dataset=dataset,
-        format=format,
-        labels=labels,
-        modalities=names,
-        encoding=encoding,
-    )
+    if path:
+        corpus = store.open_corpus(
+            str(path),
+            dataset=dataset,
+            format=format,
+            labels=labels,
+            modalities=names,
+            encoding=encoding,
+        )
+    else:
+        corpus = clean.select(demo.generate(0), names, labels=labels)
+    if not labels:  # not what a run trains on
+        return corpus
+    reading = Reading(corpora.content(corpus), names, format, encoding)
+    return dataclasses.replace(corpus, reading=reading)
 
 
 def create_model(name: str, data: Corpus | Spec, **fields: Any) -> Model:
@@ -85,8 +108,12 @@ def create_model(name: str, data: Corpus | Spec, **fields: Any) -> Model:
     Raises:
       ValueError: an unknown name or hyperparameter; says the nearest.
     """
+    _need("name", name, str, "a recipe, 'mult:mosi', or a system, 'mult'")
+    _need("data", data, Corpus | Spec, "a corpus of load_data, or its spec")
     if ":" in name:
         options = recipe.load(name)
+        if isinstance(data, Corpus):
+            corpora.check_dataset(options.data.dataset, data)
     else:
         dataset = data.dataset if isinstance(data, Corpus) else "demo"
         options = Options(system=name, data=DataOptions(dataset=dataset))
@@ -112,8 +139,8 @@ def fit(
       what: a recipe ('mult:mosi', a file 'mine.py:mosi', or its options), or a system
         of `create_model`.
       data: to train on; None for the recipe's own file (data.path), or the demo corpus.
-      workdir: folder of the run; empty for a temporary one, which is removed when Python
-        ends.
+      workdir: folder of the run, with predictions_<split>.csv; empty for a temporary one
+        without, which is removed when Python ends.
       seeds: one training each; empty for the recipe's.
       epochs: at most, of the phases that set no number of their own; 0 for the recipe's.
       options: others by their keys: {"train.batch_size": 16, "model.dim": 60}.
@@ -124,11 +151,24 @@ def fit(
 
     Raises:
       ValueError: the recipe or the data cannot be used, or the workdir holds another run.
+      KeyboardInterrupt: the training was interrupted. A first Ctrl-C (or the notebook's
+        stop button) saves a checkpoint before; its note says how to continue.
+
+    Globals: while it trains, SIGINT has another handler. These stay set in the process:
+    JAX's matmul precision (float32, not TF32); where they are not set yet, JAX's cache of
+    compiled programs (~/.cache/msajax/compiled) with a filter on the warnings about it;
+    XLA_FLAGS for deterministic kernels (config.deterministic); and, before JAX is used,
+    how many devices the processor is (config.parallel.devices).
     """
     if isinstance(seeds, int):
         raise ValueError(f"seeds is {seeds}; give each of them: seeds=(1, 2, 3)")
+    _need("seeds", seeds, Iterable, "numbers, (1, 2, 3), or () for the recipe's")
+    _need("options", options, Mapping, 'a dict, {"train.batch_size": 16}')
+    _need("workdir", workdir, _PATH, "the path of a folder")
+    for key in options:
+        _need("a key of options", key, str, 'a name, "train.batch_size"')
     changes = dict(options)
-    changes |= {"train.seeds": tuple(seeds)} if len(seeds) else {}
+    changes |= {"train.seeds": seeds} if (seeds := tuple(seeds)) else {}
     changes |= {"train.epochs": epochs} if epochs else {}
     wanted = recipe.change(_options(what, data), changes)
     if data is not None and wanted.data.path:
@@ -137,24 +177,27 @@ def fit(
             "leave one out"
         )
     folder = pathlib.Path(workdir) if str(workdir) else _temporary()
-    own = None if data is None else _identified(data)
     console = Console(quiet=quiet)
     try:
-        with training.at_work(wanted, folder) as wanted:
-            run, results = training.train(wanted, folder, own=own, console=console)
-            assert results is not None  # nothing asks it to stop
-            output.write_results(folder, results)
+        with (
+            training.at_work(wanted, folder) as wanted,
+            signals.held_back(console.print) as stop,
+        ):
+            run, results = training.train(
+                wanted, folder, own=data, stop=stop, console=console
+            )
+            if results is not None:
+                output.write_results(folder, results, csv=bool(str(workdir)))
+        if stop():
+            raise KeyboardInterrupt
     except KeyboardInterrupt as error:
-        error.add_note(
-            f"what was trained up to the last checkpoint is in {folder}: call fit again "
-            f'with workdir="{folder}" to go on'
-        )
+        error.add_note(_kept(folder))
         raise
     return run
 
 
 def open_run(workdir: Path, data: Corpus | None = None) -> Run:
-    """The run of a workdir, to evaluate and predict.
+    """The run of a workdir, to evaluate and predict. Sets JAX's options as `fit` does.
 
     Args:
       workdir: of `fit` or of the command line.
@@ -163,40 +206,65 @@ def open_run(workdir: Path, data: Corpus | None = None) -> Run:
     Raises:
       ValueError: the folder holds no run, or a damaged one.
     """
-    own = None if data is None else _identified(data)
-    return opened.open_run(pathlib.Path(workdir), own=own)
+    _need("workdir", workdir, _PATH, "the path of a folder")
+    _need("data", data, Corpus | None, "a corpus of load_data")
+    return opened.open_run(pathlib.Path(workdir), own=data)
 
 
 def evaluate(
     workdir: Path, split: str = "test", data: Path | Corpus | None = None
 ) -> Results:
-    """The metrics of a workdir's best checkpoints, see `Run.evaluate`."""
+    """The metrics of a workdir's best checkpoints on a split.
+
+    Args:
+      workdir: of `fit` or of the command line.
+      split: of the data; a file without splits is taken whole.
+      data: a file or a corpus with labels; None for the run's own.
+
+    Raises:
+      ValueError: there is no run, the data cannot be used, or a seed is not trained to
+        its end.
+    """
     return open_run(workdir).evaluate(split, data)
 
 
 def predict(workdir: Path, data: Path | Corpus) -> Predictions:
-    """Predictions of a workdir's best checkpoints, see `Run.predict`."""
+    """Predictions of a workdir's best checkpoints for every row, labels not needed.
+
+    Args:
+      workdir: of `fit` or of the command line.
+      data: a file or a corpus.
+
+    Raises:
+      ValueError: as `evaluate`.
+    """
     return open_run(workdir).predict(data)
 
 
 def list_systems() -> list[str]:
-    """Names of all systems."""
+    """Names of all systems, as `create_model` takes them."""
     return list(models.names())
 
 
 def list_recipes(pattern: str = "*") -> list[str]:
-    """Names of all recipes and rows that match a pattern: 'mult:*', '*:mosi'.
+    """Names of recipes and rows of their ablations, as `fit` takes them.
 
     'demo' is another name of 'lf_dnn:demo'.
+
+    Args:
+      pattern: '*' stands for any text, '?' for a letter: 'mult:*', '*:mosi'.
+
+    Raises:
+      ValueError: the pattern is no text.
     """
+    _need("pattern", pattern, str, "a text: 'mult:*'")
     return fnmatch.filter(("demo", *recipe.names()), pattern)
 
 
 def _options(what: str | Options | Model, data: Corpus | None) -> Options:
-    if not isinstance(data, Corpus | None):
-        raise ValueError(
-            f"data is {data!r}; read a file first, with load_data(path, dataset=...)"
-        )
+    _need(
+        "data", data, Corpus | None, "a corpus; load_data(path, dataset=...) reads one"
+    )
     if isinstance(what, Options):
         return what
     if isinstance(what, str):
@@ -230,17 +298,20 @@ def _options(what: str | Options | Model, data: Corpus | None) -> Options:
     return Options(system=system, model=fields, data=DataOptions(dataset=data.dataset))
 
 
-def _identified(corpus: Corpus) -> Corpus:
-    """A corpus with the hash of its content, where it is of no file."""
-    if corpus.sha256:
-        return corpus
-    digest = hashlib.sha256()
-    for name, split in sorted(corpus.splits.items()):
-        digest.update(repr((name, list(split.ids), list(split.raw_text))).encode())
-        for key, array in sorted(split.arrays.items()):
-            digest.update(repr((key, array.shape, str(array.dtype))).encode())
-            digest.update(array[:].tobytes())
-    return dataclasses.replace(corpus, sha256=digest.hexdigest())
+def _need(what: str, value: object, kinds: Any, advice: str) -> None:
+    """Refuses an argument of another type, before anything is computed."""
+    if not isinstance(value, kinds):
+        raise ValueError(f"{what} is {reprlib.repr(value)}; give {advice}")
+
+
+def _kept(folder: pathlib.Path) -> str:
+    """What an interrupted training leaves."""
+    if not any(folder.glob("seed_*/checkpoints/[0-9]*")):
+        return "no checkpoint was saved yet: the next call starts from the beginning"
+    return (
+        f"what was trained up to the last checkpoint is in {folder}; to continue, call "
+        f'fit again with workdir="{folder}"'
+    )
 
 
 def _temporary() -> pathlib.Path:

@@ -3,6 +3,7 @@
 Predictions of any float type; the values are float32.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,11 +11,13 @@ import optax
 
 def l1(pred: jax.Array, label: jax.Array) -> jax.Array:
     """Absolute error: [B], [B] -> [B]."""
+    chex.assert_equal_shape([pred, label])
     return jnp.abs(pred.astype(jnp.float32) - label)
 
 
 def mse(pred: jax.Array, label: jax.Array) -> jax.Array:
     """Squared error: [B], [B] -> [B]."""
+    chex.assert_equal_shape([pred, label])
     return jnp.square(pred.astype(jnp.float32) - label)
 
 
@@ -25,6 +28,8 @@ def huber(x: jax.Array, *, delta: float) -> jax.Array:
 
 def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Cross-entropy in nats: logits [B, C], label [B] int32 -> [B]."""
+    chex.assert_rank(logits, 2)
+    chex.assert_shape(label, logits.shape[:1])
     return optax.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), label
     )
@@ -32,12 +37,14 @@ def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
 
 def softmax_kl(p: jax.Array, q: jax.Array) -> jax.Array:
     """KL(softmax(p) || softmax(q)) in nats over the last axis: [B, D], [B, D] -> [B]."""
+    chex.assert_equal_shape([p, q])
     log_p, log_q = (jax.nn.log_softmax(x.astype(jnp.float32)) for x in (p, q))
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
 
 
 def gaussian_kl(mean: jax.Array, log_std: jax.Array) -> jax.Array:
     """KL(N(mean, std²) || N(0, 1)) in nats of each element: [...], [...] -> [...]."""
+    chex.assert_equal_shape([mean, log_std])
     mean, log_std = mean.astype(jnp.float32), log_std.astype(jnp.float32)
     return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 1) - log_std
 
@@ -55,6 +62,9 @@ def info_nce(
     Returns:
       [B] float32.
     """
+    chex.assert_equal_shape([x, positive])
+    chex.assert_rank([x, candidates, where], [2, 2, 1])
+    chex.assert_equal_shape_prefix([candidates, where], 1)
     x, positive, candidates = (_unit(v) for v in (x, positive, candidates))
     scores = jnp.einsum("bd,nd->bn", x, candidates)
     # Finite, so that without any candidate the gradient is too.
@@ -65,6 +75,7 @@ def info_nce(
 
 def triplet(positive: jax.Array, negative: jax.Array, *, margin: float) -> jax.Array:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin) of distances: [B], [B] -> [B]."""
+    chex.assert_equal_shape([positive, negative])
     return jnp.maximum(positive - negative + margin, 0)
 
 
@@ -89,6 +100,9 @@ def cmd(x: jax.Array, y: jax.Array, *, where: jax.Array, moments: int = 5) -> ja
     Returns:
       A scalar, 0 without any sample; its gradient where a distance is 0 is 0.
     """
+    chex.assert_equal_shape([x, y])
+    chex.assert_rank(x, 2)
+    chex.assert_shape(where, x.shape[:1])
     (mean_x, x), (mean_y, y) = (_mean_and_centred(v, where) for v in (x, y))
     gaps = [mean_x - mean_y]
     for k in range(2, moments + 1):
@@ -113,6 +127,9 @@ def orthogonality(x: jax.Array, y: jax.Array, *, where: jax.Array) -> jax.Array:
     Source: DiffLoss of thuiar/MMSA, as in domain separation networks (Bousmalis et
     al., NeurIPS 2016).
     """
+
+    chex.assert_rank([x, y, where], [2, 2, 1])
+    chex.assert_equal_shape_prefix([x, y, where], 1)
 
     def unit(v):
         centred = jnp.where(where[:, None], _mean_and_centred(v, where)[1], 0)

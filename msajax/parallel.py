@@ -137,9 +137,15 @@ def find_devices(limit: int = 0) -> Devices:
     found = [jax.local_devices(process_index=i)[: limit or None] for i in processes]
     least = min(found, key=len)
     if limit > len(least):
+        cpu = least[0].platform == "cpu" and len(least) < (os.cpu_count() or 1)
+        started = (
+            "; JAX was used in this process before, and is told of several only when it "
+            "starts: restart Python (a notebook's kernel), and ask for them first"
+        )
         raise ValueError(
             f"config.parallel.devices asks for {limit} devices, but this machine has "
             f"{len(least)} ({least[0].platform}); set it to 0 to take all"
+            f"{started if cpu else ''}"
         )
     if any(len(own) > len(least) for own in found):
         raise ValueError(

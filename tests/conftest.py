@@ -17,6 +17,7 @@ os.environ["XLA_FLAGS"] = (
     " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
 
+import hypothesis
 import jax
 import pytest
 
@@ -24,6 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 pytest_plugins = ["tests.weights.torch_files"]  # the fixture torch_save
 
+hypothesis.settings.register_profile("slow machines too", deadline=None)
+hypothesis.settings.load_profile("slow machines too")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tracing makes many objects and few cycles: looking for those takes a few percent.
 gc.set_threshold(50_000, 20, 20)

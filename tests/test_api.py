@@ -1,19 +1,24 @@
 """The door: what a notebook calls equals the command line, and says what is wrong."""
 
+import copy
 import csv
 import dataclasses
 import inspect
 import json
 import pathlib
+import signal
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
 import msajax
 from msajax import api, encoders, main
-from msajax.run import recipe
+from msajax.data import clean, demo
+from msajax.run import corpora, recipe
+from msajax.run.options import DataOptions
 from msajax.train import log
 from tests import small_encoders, toys
 
@@ -23,8 +28,10 @@ SHORT = dict(seeds=(1,), epochs=1, quiet=True)
 
 @pytest.fixture(scope="module")
 def fitted():
-    """The run of the first line of a notebook."""
-    return msajax.fit(RECIPE, seeds=(1,), epochs=1, quiet=True)
+    """The run of the first line of a notebook; without a workdir it writes no csv."""
+    run = msajax.fit(RECIPE, seeds=(1,), epochs=1, quiet=True)
+    assert not [*run.folder.glob("*.csv")]
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +63,8 @@ def test_a_notebook_has_the_figures_of_the_command_line(fitted, by_command):
     assert found["mae"] == expected["test"]["mae"]["mean"]
     assert fitted.evaluate("valid").splits["valid"] == expected["valid"]
     assert results(fitted.folder) == expected
-    for name in ("predictions_test.csv", "predictions_valid.csv", "seed_1/log.jsonl"):
-        assert (fitted.folder / name).read_bytes() == (by_command / name).read_bytes()
+    name = "seed_1/log.jsonl"
+    assert (fitted.folder / name).read_bytes() == (by_command / name).read_bytes()
     assert "lf_dnn on demo corpus, seed 1" in str(found)
 
 
@@ -126,6 +133,9 @@ def in_memory(tmp_path_factory):
 
 def test_a_corpus_in_memory(in_memory, capsys):
     folder = in_memory.folder
+    assert {p.name for p in folder.glob("*.csv")} == {
+        *("predictions_test.csv", "predictions_valid.csv")
+    }
     first, log = results(folder), (folder / "seed_1/log.jsonl").read_bytes()
     found = in_memory.evaluate("test")
     assert found.splits["test"] == first["test"] and len(first["data_sha256"]) == 64
@@ -163,30 +173,107 @@ def test_every_part_of_a_corpus_tells_it_from_others(change):
     corpus = own()
     test = change(corpus.splits["test"])
     other = dataclasses.replace(corpus, splits=corpus.splits | {"test": test})
-    hashes = [api._identified(x).sha256 for x in (corpus, own(), other)]
+    hashes = [identity(x) for x in (corpus, own(), other)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_an_interrupted_cell_keeps_what_it_has(in_memory, tmp_path, monkeypatch):
-    calls = []
+def identity(corpus, **data):
+    return corpora.identified(corpus, DataOptions(**data)).sha256
 
-    def stop(*args, epoch=log.Log.epoch):
-        epoch(*args)
+
+def negated(corpus):
+    """The corpus with other labels, and all else of it, its file's hash too."""
+    splits = {
+        name: dataclasses.replace(
+            split, arrays=split.arrays | {"label": -split.arrays["label"]}
+        )
+        for name, split in corpus.splits.items()
+    }
+    return dataclasses.replace(corpus, splits=splits)
+
+
+def test_a_corpus_has_the_identity_of_its_file_until_it_is_edited():
+    read = msajax.load_data(dataset="demo")
+    file = demo.generate(0).sha256
+    assert identity(read) == identity(copy.deepcopy(read)) == read.sha256 == file
+    assert identity(read, modalities=("text",)) == file
+    edited = [negated(read), clean.select(read, ("text",))]
+    edited.append(dataclasses.replace(read, splits={"test": read.splits["test"]}))
+    changed = copy.deepcopy(read)
+    changed.splits["train"].arrays["audio"][0, 0, 0] += 1
+    hashes = [identity(x) for x in (*edited, changed)]
+    assert len({file, *hashes}) == 5
+    # What was read with less than the run reads is not what it reads.
+    text = msajax.load_data(dataset="demo", modalities="text")
+    assert identity(text, modalities=("text",)) == file != identity(text)
+    other = msajax.load_data(dataset="demo", encoding="gbk")
+    assert identity(other, encoding="gbk") == file != identity(other)
+
+
+def test_an_edited_corpus_is_another_run(by_command):
+    before = (by_command / "results.json").read_bytes()
+    read, options = msajax.load_data(dataset="demo"), dict(workdir=by_command, **SHORT)
+    assert msajax.fit(RECIPE, read, **options).folder == by_command
+    assert (by_command / "results.json").read_bytes() == before
+    with pytest.raises(ValueError, match="other content of the data"):
+        msajax.fit(RECIPE, negated(read), **options)
+    assert (by_command / "results.json").read_bytes() == before
+    text = msajax.load_data(dataset="demo", modalities=("text",))
+    for other in (negated(read), text):
+        with pytest.raises(ValueError, match="is not what this run was trained on"):
+            msajax.open_run(by_command, other).evaluate()
+    assert msajax.open_run(by_command, read).evaluate()["mae"] > 0
+
+
+def interrupt(monkeypatch, epoch, call):
+    """Calls in which Ctrl-C comes after some epochs, as often as told."""
+    told, calls = log.Log.epoch, []
+
+    def stop(*args):
+        told(*args)
         calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
+        for _ in range(call if len(calls) == epoch else 0):
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(log.Log, "epoch", stop)
-    options = {"train.batch_size": 8, "checkpoint.seconds": 0}
-    more = dict(workdir=tmp_path / "part", options=options, epochs=3, seeds=(1,))
+    return calls
+
+
+def test_an_interrupted_cell_keeps_what_it_has(in_memory, tmp_path, monkeypatch):
+    calls, folder = interrupt(monkeypatch, epoch=2, call=1), tmp_path / "part"
     with pytest.raises(KeyboardInterrupt) as error:
-        msajax.fit(RECIPE, own(), quiet=True, **more)
-    assert f'workdir="{tmp_path / "part"}" to go on' in error.value.__notes__[0]
+        fit_own(own(), folder)
+    assert f'call fit again with workdir="{folder}"' in error.value.__notes__[0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.undo()
-    part = fit_own(own(), tmp_path / "part")
-    assert results(part.folder) == results(in_memory.folder)
+    # The checkpoint of every 30 s was not due: the interrupt made this one.
+    saved, _ = msajax.open_run(folder, own()).checkpoints(1).restore(lambda _: {})
+    assert saved.place >= (0, 0, 2, 1) and len(calls) == len(saved.history) == 2
+    with pytest.raises(ValueError, match="seed 1 .* is not trained to its end"):
+        msajax.open_run(folder, own()).evaluate()
+    assert results(fit_own(own(), folder).folder) == results(in_memory.folder)
 
 
+def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch):
+    interrupt(monkeypatch, epoch=1, call=2)
+    with pytest.raises(KeyboardInterrupt) as error:
+        fit_own(own(), tmp_path / "part")
+    assert error.value.__notes__ == [
+        "no checkpoint was saved yet: the next call starts from the beginning"
+    ]
+
+
+def test_an_interrupt_after_the_last_step_keeps_the_results(
+    in_memory, tmp_path, monkeypatch
+):
+    interrupt(monkeypatch, epoch=3, call=1)
+    with pytest.raises(KeyboardInterrupt):
+        fit_own(own(), tmp_path / "whole")
+    run = msajax.open_run(tmp_path / "whole", own())
+    assert run.evaluate()["mae"] == in_memory.evaluate()["mae"]
+
+
+ANY: Any = msajax  # calls with arguments of wrong types
 WRONG = [
     (lambda: msajax.fit("lf_dn:demo"), 'there is no recipe "lf_dn"; did you mean "lf_dnn"'),
     (lambda: msajax.fit("lf_dnn:dmo"), 'unknown data set "dmo"; did you mean "demo"'),
@@ -195,7 +282,7 @@ WRONG = [
     (lambda: msajax.fit(RECIPE, epochs=-1), "config.train.epochs is -1, but must be above 0"),
     (lambda: msajax.fit(RECIPE, seeds=3), r"seeds is 3; give each of them: seeds=\(1, 2, 3\)"),  # pyright: ignore
     (lambda: msajax.fit(RECIPE, seeds=(1, 1)), "each a different whole number"),
-    (lambda: msajax.fit(RECIPE, "a.npz"), "data is 'a.npz'; read a file first, with load_data"),  # pyright: ignore
+    (lambda: msajax.fit(RECIPE, "a.npz"), "data is 'a.npz'; give a corpus; load_data"),  # pyright: ignore
     (lambda: msajax.fit(RECIPE, own(), options={"data.path": "a.npz"}), "config.data.path is 'a.npz', and a corpus is given"),
     (lambda: msajax.fit("lf_dnn:mosi", own()), "the recipe is for the data set mosi, but the corpus was read as demo"),
     (lambda: msajax.fit(3), r"nothing can be trained from 3; give a recipe"),  # pyright: ignore
@@ -207,7 +294,24 @@ WRONG = [
     (lambda: msajax.load_data(dataset="mosi"), "path is empty; give a file or a prepared store of mosi"),
     (lambda: msajax.load_data("nowhere.npz", dataset="demo"), "nowhere.npz: no such file"),
     (lambda: msajax.load_data(dataset="demo", modalities=("vison",)), 'unknown modality "vison"; did you mean "vision"'),
-    (lambda: msajax.open_run("nowhere"), r"nowhere holds no run \(no config.json\)"),
+    (lambda: msajax.open_run("nowhere"), r"nowhere holds no run \(no config.json\); train there first: .*fit\(RECIPE, workdir=\"nowhere\"\)"),
+    (lambda: ANY.fit(RECIPE, seeds=None), r"seeds is None; give numbers, \(1, 2, 3\), or \(\)"),
+    (lambda: ANY.fit(RECIPE, seeds="ab"), r"config.train.seeds is \('a', 'b'\), but must be"),
+    (lambda: ANY.fit(RECIPE, options=3), "options is 3; give a dict"),
+    (lambda: ANY.fit(RECIPE, options={3: 4}), "a key of options is 3; give a name"),
+    (lambda: ANY.fit(RECIPE, workdir=3), "workdir is 3; give the path of a folder"),
+    (lambda: ANY.fit(RECIPE, epochs="3"), "config.train.epochs is '3', but must be a whole number"),
+    (lambda: msajax.fit(RECIPE, options={"parallel.devices": 1000}), "asks for 1000 devices, but this machine has"),
+    (lambda: ANY.create_model("tfn", None), "data is None; give a corpus of load_data, or its spec"),
+    (lambda: ANY.create_model(3, own()), "name is 3; give a recipe, 'mult:mosi', or a system"),
+    (lambda: msajax.create_model("tfn:mosi", own()), "the recipe is for the data set mosi, but the corpus was read as demo"),
+    (lambda: ANY.load_data(3, dataset="demo"), "path is 3; give the path of a file"),
+    (lambda: ANY.load_data(dataset=None), "dataset is None; give one of"),
+    (lambda: ANY.load_data(dataset="demo", modalities=None), "modalities is None; give some of text, audio, vision"),
+    (lambda: ANY.load_data(dataset="demo", modalities=(3,)), "a modality is 3; give one of text, audio, vision"),
+    (lambda: ANY.open_run(None), "workdir is None; give the path of a folder"),
+    (lambda: ANY.evaluate(None), "workdir is None; give the path of a folder"),
+    (lambda: ANY.list_recipes(3), "pattern is 3; give a text"),
 ]  # fmt: skip
 
 
@@ -223,10 +327,19 @@ def test_wrong_calls_say_what_is_right(tmp_path, monkeypatch, call, message):
 def test_wrong_names_of_a_run_say_the_nearest(fitted):
     with pytest.raises(ValueError, match='no split "tset"; did you mean "test"'):
         fitted.evaluate("tset")
+    with pytest.raises(
+        ValueError, match="the split is 3; name one: test, train, valid"
+    ):
+        fitted.evaluate(3)
     with pytest.raises(ValueError, match='no split "tset"; did you mean "test"'):
         fitted.outputs("tset", "pred")
     with pytest.raises(ValueError, match='no array "fusoin"; did you mean "fusion"'):
         fitted.outputs("test", "fusoin")
+    with pytest.raises(ValueError, match="data is None; name what to predict"):
+        fitted.predict(None)
+    for method in (fitted.predict, lambda data: fitted.evaluate(data=data)):
+        with pytest.raises(ValueError, match="data is .*; give the path of a file"):
+            method(fitted)
     with pytest.raises(KeyError, match='no metric \\\\?"mea\\\\?"; did you mean'):
         fitted.evaluate("test")["mea"]
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):

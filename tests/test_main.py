@@ -227,7 +227,7 @@ def test_a_workdir_of_another_config_is_refused(trained, capsys):
     assert run(trained, "--config.train.batch_size=16") == 1
     message = capsys.readouterr().err
     assert "holds another run, with train.batch_size: 32 -> 16" in message
-    assert "Take another --workdir" in message
+    assert "Take another workdir" in message
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from msajax import parallel
 
@@ -25,3 +26,11 @@ def test_draws_do_not_depend_on_the_number_of_devices():
         np.testing.assert_array_equal(np.reshape(many, (8, 2)), one)
     assert sorted(alone[1].ravel().tolist()) == list(range(16))
     assert not jnp.array_equal(alone[1], x)
+
+
+@pytest.mark.parametrize("cores,told", [(1000, True), (1, False)])
+def test_too_few_devices_say_whether_jax_was_started_before(monkeypatch, cores, told):
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: cores)
+    with pytest.raises(ValueError, match="asks for 100 devices, but this") as error:
+        parallel.find_devices(100)
+    assert ("restart Python (a notebook's kernel)" in str(error.value)) == told

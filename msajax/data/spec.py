@@ -251,6 +251,21 @@ class Split:
         return Split(self.ids[rows], self.raw_text[rows], arrays)
 
 
+class Reading(NamedTuple):
+    """How `msajax.load_data` read a corpus, so that later edits of it are noticed.
+
+    Attributes:
+      content: hash of what it returned.
+      modalities: those that it was to read.
+      format, encoding: as it was called.
+    """
+
+    content: str
+    modalities: tuple[str, ...]
+    format: str
+    encoding: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Corpus:
     """A dataset as a reader returns it.
@@ -263,6 +278,7 @@ class Corpus:
       sha256: hash of the file's (or the files') bytes.
       vocabulary: the words that `text_ids` number (config.text.vocabulary), see
         `msajax.data.vocabulary`; else ().
+      reading: how it was read from its file, where its labels were read as well.
     """
 
     dataset: str
@@ -270,6 +286,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     sha256: str = ""
     vocabulary: tuple[str, ...] = ()
+    reading: Reading | None = None
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())

@@ -105,7 +105,7 @@ def open_corpus(
         raise DataError(
             f"{path}: no such file, and no prepared store of that name"
             f"{suggest(str(path), [n for n in names if not n.startswith('cache/')])}; "
-            "give the path of a file, as --config.data.path=FILE, or make the store with "
+            "give the path of a file (config.data.path), or make the store with "
             "tools/prepare_data.py"
         )
     return read.read(store, **options)

@@ -1,12 +1,13 @@
 """MMMU-BA: each pair of modalities attends to each other, over utterances or over frames.
 
 Ghosal, Akhtar, Chauhan, Poria, Ekbal and Bhattacharyya, "Contextual Inter-modal Attention
-for Multi-modal Sentiment Analysis", EMNLP 2018, after a public port of it to PyTorch. A
-batch here is of single utterances: without the others of its video an utterance, the mean
-of its frames, attends to itself, and the attention is the product of both modalities. The
-port's frames are the other level; it labels each, here the means of what is made of them
-predict, so lengths may differ. Padding is not attended to (`padded` restores it); dropout
-in evaluation is a fault of the port (`dropout_at_test`).
+for Multi-modal Sentiment Analysis", EMNLP 2018, after a public port of it to PyTorch. The
+paper's level is the utterance, a mean of frames; but a batch here is of single utterances:
+without the others of its video one attends to itself, so that the attention is the product
+of both modalities, and the GRUs have no step before. The default is the port's other level,
+frames: it labels each of them, here the means of what is made of them predict, so lengths
+may differ. Padding is not attended to (`padded` restores it); dropout in evaluation is a
+fault of the port (`dropout_at_test`).
 """
 
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ class MMMUBA(Model):
     Attributes:
       hidden_dims: widths of the GRUs of text, audio and vision, in each direction.
       dim: common width d of the modalities.
-      level: what attends, 'utterance' or 'frame'.
+      level: what attends, 'frame' or 'utterance'.
       dropout: dropout rate of the GRUs and of the next layers.
       dropout_at_test: the port's fault: dropout in evaluation too, here the same each time.
       padded: attend to padding too.
@@ -42,7 +43,7 @@ class MMMUBA(Model):
 
     hidden_dims: tuple[int, int, int] = (300, 300, 300)
     dim: int = 100
-    level: str = "utterance"
+    level: str = "frame"
     dropout: float = 0.3
     dropout_at_test: bool = False
     padded: bool = False

@@ -6,6 +6,7 @@ Multimodal Sentiment Analysis" (ALMT), EMNLP 2023, as in the authors' code
 hyper-modality, not to itself.
 """
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,8 @@ class AHLLayer(nn.Module):
         Returns:
           [B, n, D].
         """
+        chex.assert_equal_shape([hyper, text])
+        chex.assert_rank([text, audio, vision], 3)
         inner = self.heads * self.head_dim
 
         def project(x, name, parts):
@@ -86,6 +89,8 @@ class AHL(nn.Module):
           The hyper-modality [B, n, D], and the text's scales, [B, n, D] each; the
           first is the tokens with positions added.
         """
+        chex.assert_rank([text, audio, vision], 3)
+        chex.assert_equal_shape_prefix([text, audio, vision], 1)
         rows, n, dim = text.shape
         normal = nn.initializers.normal(1.0)
         positions = self.param("positions", normal, (n, dim))

@@ -4,10 +4,11 @@ The simulated word alignment of thuiar/MMSA (AlignSubNet, 'avg_pool'), which
 aligned systems use on data that has no aligned file, such as CH-SIMS.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 
-from msajax.nn.masks import step_masks
+from msajax.nn.masks import assert_steps, step_masks
 
 
 def align(
@@ -28,6 +29,9 @@ def align(
     Returns:
       The pooled sequence [B, T, D] and its real steps [B, T] bool.
     """
+    assert_steps(x, mask)
+    chex.assert_rank(target, 2)
+    chex.assert_equal_shape_prefix([mask, target], 1)
     n = jnp.sum(mask, axis=1)[:, None, None]
     m = jnp.maximum(jnp.sum(target, axis=1), 1)[:, None, None]
     p = jnp.maximum(-(-n // m), 1)
@@ -66,6 +70,7 @@ def common_steps(
             x[m], masks[m] = align(x[m], masks[m], masks["text"])
     longest = max(mask.shape[1] for mask in masks.values())
     for m, mask in masks.items():
+        assert_steps(x[m], mask)
         extra = (0, longest - mask.shape[1])
         x[m] = jnp.pad(x[m], ((0, 0), extra, (0, 0)))
         masks[m] = jnp.pad(mask, ((0, 0), extra))
@@ -101,6 +106,7 @@ def to_text(
         x, mask = batch[modality], batch[f"{modality}_mask"]
         if pool:
             return align(x, mask, text)
+        assert_steps(x, mask)
         x, mask = (v[:, : text.shape[1]] for v in (x, mask))
         extra = (0, text.shape[1] - x.shape[1])
         x = jnp.pad(jnp.where(mask[..., None], x, 0), ((0, 0), extra, (0, 0)))

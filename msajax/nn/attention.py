@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ def masked_softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
     Returns:
       An array like scores; each row sums to 1, or to 0.
     """
+    chex.assert_is_broadcastable(mask.shape, scores.shape)
     weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))
     return jnp.where(mask, weights, 0)
 
@@ -54,6 +56,8 @@ def attend(
     Returns:
       [B, Q, H, E]; zeros for a query that sees no key.
     """
+    _assert_visible(q, k, mask)
+    chex.assert_equal_shape([k, v])
     if see is None and bias is None and q.shape[1] * k.shape[1] > LONG:
         rate, words = 0.0, jnp.zeros(2, jnp.uint32)
         if dropout is not None and not dropout.deterministic:
@@ -99,6 +103,8 @@ def attend_few(
     Returns:
       [B, Q, H, E]; zeros for a query that sees no key.
     """
+    _assert_visible(q, key, mask)
+    chex.assert_equal_shape_prefix([key, value], 2)
     q = jnp.einsum("bqhe,dhe->bqhd", q, key_kernel)
     scores = jnp.einsum("bqhd,bkd->bqhk", q, key, preferred_element_type=jnp.float32)
     seen = jnp.swapaxes(mask, 1, 2)  # [B, Q or 1, 1, K]
@@ -111,6 +117,14 @@ def attend_few(
         return heads
     total = jnp.sum(weights, axis=-1, keepdims=True)  # not 1 under dropout
     return heads + total * bias[None, None]
+
+
+def _assert_visible(queries: jax.Array, keys: jax.Array, mask: jax.Array) -> None:
+    """Asserts that the mask fits queries [B, Q, ...] and keys [B, K, ...]."""
+    chex.assert_equal_shape_prefix([queries, keys], 1)
+    rows, count = queries.shape[:2]
+    chex.assert_shape(mask, ({1, rows}, 1, {1, count}, keys.shape[1]))
+    chex.assert_type(mask, bool)
 
 
 class MultiHeadAttention(nn.Module):
@@ -148,6 +162,10 @@ class MultiHeadAttention(nn.Module):
         Raises:
           ValueError: the heads do not divide the width.
         """
+        chex.assert_rank([query, mask], 3)
+        if key is not None and value is not None:
+            chex.assert_rank([key, value], 3)
+            chex.assert_equal_shape([key, value])
         dim = query.shape[-1]
         if dim % self.heads:
             raise ValueError(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from msajax.nn.linear import uniform
+from msajax.nn.masks import assert_steps
 
 
 class TemporalConvolution(nn.Module):
@@ -28,6 +29,7 @@ class TemporalConvolution(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
         """[B, L, D], mask [B, L] bool -> [B, M, features], mask [B, M]; M = L - kernel_size + 1, or L."""
+        assert_steps(x, mask)
         size, length = self.kernel_size, max(x.shape[1], self.kernel_size)
         x = jnp.where(mask[..., None], x, 0)
         ends = 0, length - x.shape[1]

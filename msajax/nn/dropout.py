@@ -7,6 +7,7 @@ each mask, and a hash of them and of an element's number decides over the elemen
 
 import functools
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -85,6 +86,8 @@ def random_bits(words: jax.Array, numbers: jax.Array) -> jax.Array:
     Source: the integer hash 'triple32' of Chris Wellons' hash-prospector (public
     domain), with a word added before each of its first two rounds.
     """
+    chex.assert_shape(words, (2,))
+    chex.assert_type([words, numbers], jnp.uint32)
     first, second = words.reshape((2,) + (1,) * numbers.ndim)
     bits = _mix(numbers + first, 17, 0xED5AD4BB)
     bits = _mix(bits + second, 11, 0xAC4C1B51)

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,8 @@ def take(table: jax.Array, ids: jax.Array, dtype: Any = None) -> jax.Array:
     Returns:
       [..., D].
     """
+    chex.assert_rank(table, 2)
+    chex.assert_type(ids, int)
     return _take(table, ids, table.shape[0], jnp.dtype(dtype or table.dtype).name)
 
 
@@ -79,12 +82,14 @@ _take.defvjp(_forward, _backward)
 
 def by_additions(ids: jax.Array, rows: jax.Array, *, size: int) -> jax.Array:
     """Rows [N, D] added into a table [size, D] float32 at their ids [N]."""
+    chex.assert_shape(ids, rows.shape[:1])
     table = jnp.zeros((size, rows.shape[1]), jnp.float32)
     return table.at[ids].add(rows.astype(jnp.float32))
 
 
 def by_products(ids: jax.Array, rows: jax.Array, *, size: int) -> jax.Array:
     """As `by_additions`, by products with matrices of zeros and ones, so in a fixed order."""
+    chex.assert_shape(ids, rows.shape[:1])
     product = functools.partial(jnp.matmul, preferred_element_type=jnp.float32)
     if size <= len(ids):
         return product(

@@ -5,6 +5,7 @@ Those of LF-DNN, TFN and LMF, which their multi-task forms share.
 
 from collections.abc import Mapping
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ _ORDER = ("audio", "vision", "text")
 
 def join(embeddings: Mapping[str, jax.Array]) -> jax.Array:
     """'text', 'audio' and 'vision' [B, Dm] -> [B, Da + Dv + Dt]."""
+    _assert_rows(embeddings)
     return jnp.concatenate([embeddings[m] for m in _ORDER], axis=-1)
 
 
@@ -30,6 +32,7 @@ def tensor_product(embeddings: Mapping[str, jax.Array]) -> jax.Array:
     Returns:
       [B, (1 + Da) (1 + Dv) (1 + Dt)], the text's index fastest.
     """
+    _assert_rows(embeddings)
     audio, vision, text = (
         jnp.pad(embeddings[m], ((0, 0), (1, 0)), constant_values=1) for m in _ORDER
     )
@@ -60,6 +63,7 @@ class LowRank(nn.Module):
         self, embeddings: Mapping[str, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
         """'text', 'audio' and 'vision' [B, Dm] -> sums [B, C], rank-one terms [B, r, C]."""
+        _assert_rows(embeddings)
         text, audio, vision = (
             self._project(m, embeddings[m]) for m in ("text", "audio", "vision")
         )
@@ -74,6 +78,13 @@ class LowRank(nn.Module):
         factor = self.param(f"{modality}_factor", _xavier_normal, shape)
         one, rest = factor[:, 0], factor[:, 1:]
         return one[None] + jnp.einsum("bd,rdc->brc", x, rest)
+
+
+def _assert_rows(embeddings: Mapping[str, jax.Array]) -> None:
+    """Asserts that 'text', 'audio' and 'vision' are [B, Dm]."""
+    found = [embeddings[m] for m in _ORDER]
+    chex.assert_rank(found, 2)
+    chex.assert_equal_shape_prefix(found, 1)
 
 
 # As torch.nn.init.xavier_normal_ counts the fans of [r, 1 + D, C] (and [1, r]).

@@ -6,6 +6,7 @@ four layers have a bias, and the result is normalised. Named as in the paper: H 
 displacement, alpha its scale.
 """
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,8 @@ class MAGGate(nn.Module):
         Returns:
           An array like text.
         """
+        chex.assert_rank([text, audio, vision], 3)
+        chex.assert_equal_shape_prefix([text, audio, vision], 2)
         displacement = gated(text, vision, "vision") + gated(text, audio, "audio")
         self.sow("intermediates", "displacement", displacement)
         shifted = text + bounded(displacement, text, beta=self.beta)
@@ -51,6 +54,7 @@ def gated(
     main: jax.Array, other: jax.Array, name: str, *, bias: bool = True
 ) -> jax.Array:
     """relu(W_g [other; main] + b_g) * (W other + b), as layers of the calling module: [B, L, D]."""
+    chex.assert_equal_shape_prefix([main, other], 2)
     dim = main.shape[-1]
     gate = Linear(dim, name=f"{name}_gate")(jnp.concatenate([other, main], axis=-1))
     return nn.relu(gate) * Linear(dim, bias=bias, name=name)(other)
@@ -71,6 +75,7 @@ def bounded(
 
     Source: the constant 1e-6 is the authors'.
     """
+    chex.assert_equal_shape([displacement, main])
     displacement = displacement.astype(jnp.float32)
     length = l2_norm(displacement)
     length = jnp.where(length > 0, length, 1) + 1e-6

@@ -1,7 +1,15 @@
 """Masks: which steps are real, and which of them a query may see. True is visible."""
 
+import chex
 import jax
 import jax.numpy as jnp
+
+
+def assert_steps(x: jax.Array, mask: jax.Array) -> None:
+    """Asserts that x is [B, L, D] and mask [B, L] bool: once, when a program is traced."""
+    chex.assert_rank(x, 3)
+    chex.assert_shape(mask, x.shape[:2])
+    chex.assert_type(mask, bool)
 
 
 def step_masks(
@@ -38,6 +46,8 @@ def visible(queries: jax.Array, keys: jax.Array, *, causal: bool) -> jax.Array:
     Returns:
       [B, Q, K] bool.
     """
+    chex.assert_rank([queries, keys], 2)
+    chex.assert_equal_shape_prefix([queries, keys], 1)
     mask = jnp.broadcast_to(keys[:, None], (*queries.shape, keys.shape[1]))
     if causal:
         offset = jnp.abs(jnp.sum(keys, axis=1) - jnp.sum(queries, axis=1))

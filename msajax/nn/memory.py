@@ -6,12 +6,14 @@ computed for all steps before the memory's scan, which is left with one product 
 two gates and one for each. Arrays are [L, B, ...] from the LSTMs on.
 """
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import FeedForward, uniform
+from msajax.nn.masks import assert_steps
 from msajax.nn.recurrent import LSTMLayer
 
 
@@ -99,6 +101,7 @@ class LSTMs(nn.Module):
         """
         found, real = {}, []
         for (m, features), hidden in zip(x.items(), self.hidden_dims, strict=True):
+            assert_steps(features, masks[m])
             real.append(jnp.swapaxes(masks[m], 0, 1)[..., None])
             layer = LSTMLayer(hidden, name=m)
             features = jnp.swapaxes(features, 0, 1)
@@ -129,6 +132,8 @@ class GatedMemory(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, real: jax.Array, *, train: bool) -> jax.Array:
         """[L, B, D], real [L, B, 1] bool -> the memory after the last real step, [B, size]."""
+        chex.assert_rank(x, 3)
+        chex.assert_shape(real, (*x.shape[:2], 1))
         update = FeedForward(self.hidden[0], self.size, self.dropouts[0], name="update")
         update = jnp.tanh(update(x, train=train)).astype(jnp.float32)
 

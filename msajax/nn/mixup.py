@@ -7,10 +7,12 @@ AV-Mixup Consistent Module", ICMI 2022: one share and one permutation for each s
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from msajax import parallel
+from msajax.nn.masks import assert_steps
 
 
 class Mixup(NamedTuple):
@@ -30,6 +32,7 @@ class Mixup(NamedTuple):
 
     def blend(self, own: jax.Array, other: jax.Array) -> jax.Array:
         """share * own + (1 - share) * other: of features, labels, or losses on both labels."""
+        chex.assert_equal_shape([own, other])
         share = self.share.astype(own.dtype)
         return share * own + (1 - share) * other
 
@@ -44,6 +47,7 @@ class Mixup(NamedTuple):
           An array like x, and the union of both masks; a row without a share in
           the mix has none in its mask.
         """
+        assert_steps(x, mask)
         x = jnp.where(mask[..., None], x, 0)
         own, other = mask & (self.share > 0), self.partners(mask) & (self.share < 1)
         return self.blend(x, self.partners(x)), own | other
@@ -58,6 +62,8 @@ def draw(key: jax.Array, valid: jax.Array, *, alpha: float = 1.0) -> Mixup:
       valid: [B] bool; rows that only fill up the batch are their own partners.
       alpha: above 0.
     """
+    chex.assert_rank(valid, 1)
+    chex.assert_type(valid, bool)
     share_key, order_key = jax.random.split(key)
     share = jax.random.beta(share_key, alpha, alpha, dtype=jnp.float32)
     everywhere = parallel.gather(valid)

@@ -7,6 +7,7 @@ Sequences", ACL 2019. CorMulT weighs what one modality has read from another.
 import dataclasses
 from collections.abc import Mapping
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from msajax.nn.convolution import TemporalConvolution
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
+from msajax.nn.masks import assert_steps
 from msajax.nn.pooling import last_step
 from msajax.nn.transformer import CrossmodalEncoder
 from msajax.nn.words import WordEmbedding
@@ -93,6 +95,7 @@ class MultimodalTransformer(nn.Module):
           as 'fusion', and 'out' [B, outputs].
         """
         z, masks = self._project(x, masks, train)
+        chex.assert_rank([*(scales or {}).values()], 1)
         dropouts = dict(zip(z, self.attention_dropouts, strict=True))
 
         def attend(target: str, source: str) -> jax.Array:
@@ -139,6 +142,7 @@ class MultimodalTransformer(nn.Module):
             z["text"] = embed(z["text"])
         z["text"] = Dropout(self.text_dropout)(z["text"], deterministic=not train)
         for modality, size in zip(x, self.kernel_sizes, strict=True):
+            assert_steps(z[modality], steps[modality])
             # As the authors: features of the common width are left as they are.
             if z[modality].shape[-1] != self.dim:
                 z[modality], steps[modality] = TemporalConvolution(

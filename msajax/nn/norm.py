@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,8 @@ class BatchNorm(nn.Module):
         Returns:
           An array like x; what `where` leaves out is normalised as well.
         """
+        chex.assert_rank(x, {2, 3})
+        chex.assert_shape(where, x.shape[: where.ndim])
         dtype, x = x.dtype, x.astype(jnp.float32)
         others = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
         shape = (x.shape[self.axis],)

@@ -3,9 +3,12 @@
 import jax
 import jax.numpy as jnp
 
+from msajax.nn.masks import assert_steps
+
 
 def mean_pool(x: jax.Array, mask: jax.Array) -> jax.Array:
     """Mean over the real steps: [B, L, D], mask [B, L] bool -> [B, D]."""
+    assert_steps(x, mask)
     total = jnp.sum(jnp.where(mask[..., None], x, 0), axis=1, dtype=jnp.float32)
     mean = total / jnp.maximum(jnp.sum(mask, axis=1, keepdims=True), 1)
     return mean.astype(x.dtype)
@@ -13,12 +16,14 @@ def mean_pool(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 def last_step(x: jax.Array, mask: jax.Array) -> jax.Array:
     """The last real step: [B, L, D], mask [B, L] bool, padded at the end -> [B, D]."""
+    assert_steps(x, mask)
     last = jnp.arange(x.shape[1])[None] == jnp.sum(mask, axis=1, keepdims=True) - 1
     return jnp.sum(jnp.where(last[..., None], x, 0), axis=1)
 
 
 def first_step(x: jax.Array, mask: jax.Array) -> jax.Array:
     """The first real step: [B, L, D], mask [B, L] bool, padded on either side -> [B, D]."""
+    assert_steps(x, mask)
     first = mask & (jnp.cumsum(mask, axis=1) == 1)
     return jnp.sum(jnp.where(first[..., None], x, 0), axis=1)
 

@@ -6,6 +6,7 @@ the second half cosines; positions count from 1. `interleaved` is that paper's o
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +51,7 @@ def position_vectors(
     Returns:
       [B, L, D] float32.
     """
+    chex.assert_rank(x, 3)
     table, real = sinusoid(*x.shape[1:]), x[..., 0] != 0
     if counted_pos:
         rows = jnp.where(real, jnp.cumsum(real, axis=1), 0)

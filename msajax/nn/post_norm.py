@@ -10,7 +10,7 @@ import jax
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
-from msajax.nn.masks import visible
+from msajax.nn.masks import assert_steps, visible
 from msajax.nn.norm import LayerNorm
 
 
@@ -63,6 +63,7 @@ class PostNormEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, mask: jax.Array, train: bool) -> jax.Array:
         """Encodes real steps: [B, L, D], mask [B, L] bool -> [B, L, D]."""
+        assert_steps(x, mask)
         keys = visible(mask, mask, causal=False)
         stack = nn.scan(
             lambda layer, h, _: (layer(h, mask=keys, train=train), None),

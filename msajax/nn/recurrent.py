@@ -1,5 +1,6 @@
 """LSTM and GRU over padded sequences, and an LSTM that makes one, with PyTorch's gates and initialisation."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import uniform
+from msajax.nn.masks import assert_steps
 
 
 class LSTM(nn.Module):
@@ -41,6 +43,7 @@ class LSTM(nn.Module):
           Outputs of the last layer [B, L, hidden], and its state after the last
           real step [B, hidden]; without a real step that is zero.
         """
+        assert_steps(x, mask)
         # Time goes first from here on: [L, B, D], and [L, B, 1] for the mask
         h, real = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)[..., None]
         h, last = LSTMLayer(self.hidden, name="layer_0")(h, real)
@@ -65,6 +68,7 @@ class LSTMLayer(nn.Module):
         self, x: jax.Array, real: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """As `__call__`, and the cells of all steps, [L, B, hidden]."""
+        _assert_first_time(x, real)
         kernel, recurrent, bias = _lstm_params(self, x.shape[-1], self.hidden)
         # One flat product: XLA's CPU code is faster for it than for [L, B, D].
         flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
@@ -77,6 +81,7 @@ class LSTMDecoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, steps: int) -> jax.Array:
         """[B, D] -> the outputs of so many steps, [steps, B, D]."""
+        chex.assert_rank(x, 2)
         kernel, recurrent, bias = _lstm_params(self, x.shape[-1], x.shape[-1])
         shape = (steps - 1, len(x), len(bias))
         later = jnp.broadcast_to(bias[None, None], shape)
@@ -94,6 +99,7 @@ class GRULayer(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, real: jax.Array) -> tuple[jax.Array, jax.Array]:
         """[L, B, D], real [L, B, 1] bool -> outputs [L, B, hidden], last state [B, hidden]."""
+        _assert_first_time(x, real)
         init, gates = uniform(self.hidden), 3 * self.hidden
         kernel = self.param("kernel", init, (x.shape[-1], gates))
         recurrent = self.param("recurrent_kernel", init, (self.hidden, gates))
@@ -137,6 +143,7 @@ class Recurrent(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """[B, L, D], mask [B, L] bool -> [B, L, hidden], twice as wide if bidirectional; 0 on padding."""
+        assert_steps(x, mask)
         cell = CELLS[self.cell]
         # Time goes first from here on: [L, B, D], and [L, B, 1] for the mask
         x, real = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)[..., None]
@@ -145,6 +152,12 @@ class Recurrent(nn.Module):
             back, _ = cell(self.hidden, name="backward")(x[::-1], real[::-1])
             h = jnp.concatenate([h, back[::-1]], axis=-1)
         return jnp.swapaxes(jnp.where(real, h, 0), 0, 1)
+
+
+def _assert_first_time(x: jax.Array, real: jax.Array) -> None:
+    """Asserts that x is [L, B, D] and real [L, B, 1]."""
+    chex.assert_rank(x, 3)
+    chex.assert_shape(real, (*x.shape[:2], 1))
 
 
 def _lstm_params(module: nn.Module, dim: int, hidden: int) -> tuple[jax.Array, ...]:

@@ -8,6 +8,7 @@ of one layer, the only one there is).
 
 from collections.abc import Sequence
 
+import chex
 import flax.linen as nn
 import jax
 
@@ -33,6 +34,7 @@ class SubNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, valid: jax.Array, train: bool) -> jax.Array:
         """[B, D], valid [B] bool -> [B, hidden]."""
+        chex.assert_rank([x, valid], [2, 1])
         h = BatchNorm(name="norm")(x, where=valid, train=train)
         h = Dropout(self.dropout)(h, deterministic=not train)
         for i in (1, 2, 3):
@@ -116,6 +118,7 @@ def post_layers(
     Returns:
       [B, outputs].
     """
+    chex.assert_rank(x, 2)
     h = Dropout(dropout)(x, deterministic=not train)
     h = nn.relu(Linear(dim, name=f"{name}_1")(h))
     h = nn.relu(Linear(dim, name=f"{name}_2")(h))

@@ -8,12 +8,14 @@ layer the tokens, and of the fusion its one token.
 
 import functools
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from msajax.nn.attention import attend, attend_few
 from msajax.nn.linear import Linear, uniform
+from msajax.nn.masks import assert_steps
 from msajax.nn.norm import LayerNorm
 
 # Activations of a feed-forward block; PyTorch's GELU is the exact one.
@@ -34,6 +36,8 @@ class PreNormAttention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, source: jax.Array, *, mask: jax.Array):
         """[B, Q, D] attends to source [B, K, D], mask [B, K] bool -> [B, Q, D]."""
+        assert_steps(source, mask)
+        chex.assert_rank(x, 3)
         (queries, dim), keys = x.shape[1:], source.shape[1]
         shape = (dim, self.heads, self.head_dim)
         inputs = {"query": x, "key": source, "value": source}
@@ -53,6 +57,7 @@ def out_layer(heads: jax.Array, dim: int) -> jax.Array:
 
     A single head of that width has none, as in the authors' code.
     """
+    chex.assert_rank(heads, 4)
     flat = heads.reshape(*heads.shape[:2], -1)
     return flat if heads.shape[2:] == (1, dim) else Linear(dim, name="out")(flat)
 
@@ -148,6 +153,7 @@ class TokenTransformer(nn.Module):
         Returns:
           [B, n, D], or [B, n + L, D]; padded steps hold values of no meaning.
         """
+        assert_steps(x, mask)
         rows, length, dim = x.shape
         n = self.tokens
         tokens = self.param("tokens", nn.initializers.zeros, (n, dim))
@@ -183,6 +189,7 @@ class TokenFusion(nn.Module):
     @nn.compact
     def __call__(self, source: jax.Array) -> jax.Array:
         """[B, n, D] -> [B, D]."""
+        chex.assert_rank(source, 3)
         rows, n, dim = source.shape
         normal = nn.initializers.normal(1.0)
         token = self.param("token", nn.initializers.zeros, (1, dim))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from msajax.nn.attention import MultiHeadAttention
 from msajax.nn.dropout import Dropout
 from msajax.nn.long_attention import SAVED
-from msajax.nn.masks import visible
+from msajax.nn.masks import assert_steps, visible
 from msajax.nn.norm import LayerNorm
 from msajax.nn.positions import position_vectors
 
@@ -125,6 +125,8 @@ class CrossmodalEncoder(nn.Module):
         """
         dropout = Dropout(self.embed_dropout, deterministic=not train)
         keys = mask if source_mask is None else source_mask
+        assert_steps(x, mask)
+        assert_steps(x if source is None else source, keys)
         visible_keys = visible(mask, keys, causal=self.causal)
         h = dropout(self._embed(x))
         keys_values = None

@@ -1,5 +1,6 @@
 """Vectors of the words of a vocabulary (`msajax.data.vocabulary`), learned from nothing."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ class WordEmbedding(nn.Module):
     @nn.compact
     def __call__(self, ids: jax.Array) -> jax.Array:
         """Looks up the vectors."""
+        chex.assert_rank(ids, 2)
         table = self.param("embedding", _normal, (self.size, self.dim))
         return jnp.where((ids > PADDING)[..., None], take(table, ids), 0)
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
 import os
 import pathlib
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,8 @@ from msajax.data.spec import Corpus, Spec, Split, suggest
 from msajax.run import text
 from msajax.run.options import DataOptions, Options
 
+# Rows that are hashed at a time: no copy of a whole array is made.
+_ROWS = 1024
 # What to do about a file with these splits alone.
 _SPLITS: dict[tuple[str, ...], str] = {
     (columns.UNLABELLED,): f"; {unlabelled.ADVICE.format('FILE')}",
@@ -51,8 +55,8 @@ def read_corpus(
     data = options.data
     found = own if other is None else other
     if isinstance(found, Corpus):
-        _check_dataset(data.dataset, found)
-        corpus = clean.select(found, data.modalities)
+        check_dataset(data.dataset, found)
+        corpus = clean.select(identified(found, data), data.modalities)
     else:
         path = None if found is None else str(found)
         corpus = _read(data, path, labels=labels)
@@ -69,7 +73,38 @@ def read_corpus(
     return text.prepare(options, folder, corpus)
 
 
-def _check_dataset(name: str, corpus: Corpus) -> None:
+def content(corpus: Corpus) -> str:
+    """Hash of a corpus in memory: the hash of its file, if it has one, and all its rows."""
+    digest = hashlib.sha256(corpus.sha256.encode())
+    for name, split in sorted(corpus.splits.items()):
+        digest.update(repr((name, list(split.ids), list(split.raw_text))).encode())
+        for key, array in sorted(split.arrays.items()):
+            digest.update(repr((key, array.shape, str(array.dtype))).encode())
+            for start in range(0, len(array), _ROWS):
+                digest.update(array[start : start + _ROWS].tobytes())
+    return digest.hexdigest()
+
+
+def identified(corpus: Corpus, data: DataOptions) -> Corpus:
+    """A corpus in memory with the hash that tells it from others.
+
+    It is its file's, as in a run that reads the file, only where the corpus is still what
+    the reader returned and was read as the run would read it: the file's hash survives any
+    edit of the rows.
+    """
+    found, read = content(corpus), corpus.reading
+    if (
+        read is not None
+        and read.content == found
+        and {*data.modalities} <= {*read.modalities}
+        and (read.format, read.encoding) == (data.format, data.encoding)
+    ):
+        return corpus
+    return dataclasses.replace(corpus, sha256=found)
+
+
+def check_dataset(name: str, corpus: Corpus) -> None:
+    """Refuses a corpus of another data set than the recipe's."""
     if corpus.dataset != name:
         raise ValueError(
             f"the recipe is for the data set {name}, but the corpus was read as "
@@ -161,6 +196,11 @@ def phase_corpora(
 def need_splits(corpus: Corpus, names: Sequence[str]) -> None:
     """Refuses a corpus that lacks one of the splits."""
     for name in names:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"the split is {reprlib.repr(name)}; name one: "
+                f"{', '.join(sorted(corpus.splits))}"
+            )
         if name not in corpus.splits:
             advice = _SPLITS.get(tuple(corpus.splits), "")
             raise ValueError(
@@ -186,7 +226,7 @@ def labelled_split(corpus: Corpus, name: str) -> tuple[str, Split, int]:
         need_splits(corpus, (name,))
     split = corpus.splits.get(name)
     if split is None or "label" not in split.arrays:
-        raise ValueError("the data has no labels; to score it, use --mode predict")
+        raise ValueError("the data has no labels; to score it, use predict")
     labelled = split.arrays.get("labelled", np.ones(len(split), bool))
     if labelled.all():
         return name, split, 0

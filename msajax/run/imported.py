@@ -38,7 +38,7 @@ def import_weights(
         known, or the folder holds a run.
     """
     if (folder / "config.json").exists():
-        raise ValueError(f"{folder} holds a run; take another --workdir")
+        raise ValueError(f"{folder} holds a run; take another workdir")
     state = weights.read(path)
     form = weights.reference_form(options.system)
     form = {f"model.{key}": value for key, value in form.items()}

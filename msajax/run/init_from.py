@@ -18,7 +18,7 @@ def check(options: Options) -> None:
     if options.init_parameters != ".*" and not options.init_from:
         raise ValueError(
             f"this recipe starts from another run's {options.init_parameters}; name its "
-            "workdir: --config.init_from=DIR"
+            "workdir: config.init_from=DIR"
         )
 
 

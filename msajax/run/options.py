@@ -153,7 +153,7 @@ class TrainOptions:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(
                 f"config.train.seeds is {self.seeds}; give at least one seed, each a "
-                "different whole number, for example --config.train.seeds=1,2,3"
+                "different whole number, for example 1,2,3"
             )
 
 

@@ -39,10 +39,10 @@ def check(path: str | pathlib.Path) -> pathlib.Path:
     return path
 
 
-def write_results(folder: pathlib.Path, results: Results) -> None:
-    """Writes results.json and predictions_<split>.csv into a run's folder."""
+def write_results(folder: pathlib.Path, results: Results, *, csv: bool = True) -> None:
+    """Writes results.json into a run's folder, and predictions_<split>.csv where csv is asked for."""
     workdir.write_json(folder / "results.json", results.to_dict())
-    for name, made in results.predictions.items():
+    for name, made in results.predictions.items() if csv else ():
         write_predictions(folder / f"predictions_{name}.csv", made)
 
 

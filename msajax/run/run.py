@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,11 @@ class Run:
         Raises:
           ValueError: it cannot be read, or is no longer what the run was trained on.
         """
+        if data is not None and not isinstance(data, str | os.PathLike | Corpus):
+            raise ValueError(
+                f"data is {reprlib.repr(data)}; give the path of a file, or a corpus of "
+                "load_data"
+            )
         corpus = corpora.read_corpus(
             self.options, self.folder, data, own=self.own, labels=labels
         )
@@ -79,8 +85,9 @@ class Run:
         if data is None and known and corpus.sha256 != known:
             raise ValueError(
                 f"{self.options.data.path or 'the data'} is not what this run was trained "
-                "on: its content has changed; to evaluate on it all the same, name it with "
-                "--data (a run on a corpus in memory: open_run(workdir, corpus))"
+                "on: its content has changed; to evaluate on it all the same, name it: --data "
+                "FILE, or evaluate(split, data). Give a corpus that was trained on in memory "
+                "to open_run(workdir, corpus)"
             )
         self.describe(corpus)
         return corpus
@@ -185,6 +192,11 @@ class Run:
         Raises:
           ValueError: the data cannot be used, or a seed is not trained to its end.
         """
+        if data is None:
+            raise ValueError(
+                "data is None; name what to predict: a file, or a corpus. For the test split "
+                'of the run\'s own data: outputs("test", "pred")'
+            )
         corpus = self.corpus(data, labels=False)
         arrays = [self.pad(split) for split in corpus.splits.values()]
         sources = dict(zip(corpus.splits, self.sources(arrays), strict=True))
@@ -271,12 +283,12 @@ class Run:
         if found is None or "best" not in found[1]:
             raise ValueError(
                 f"seed {seed} has no checkpoint in {self.folder}; train it first, or "
-                "choose others with --config.train.seeds"
+                "choose others by config.train.seeds"
             )
         if not found[0].finished:
             raise ValueError(
                 f"seed {seed} in {self.folder} is not trained to its end; run its "
-                "training command again, or choose others with --config.train.seeds"
+                "training again, or choose others by config.train.seeds"
             )
         return found[1]["best"]
 

@@ -58,6 +58,43 @@ def heard_by(hear: Callable[[int], None]) -> Iterator[None]:
         _hear = before
 
 
+@contextlib.contextmanager
+def held_back(say: Callable[[str], object]) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C of a notebook as a question: whether the first one of a `with` block came.
+
+    As an exception it could hit between a step, which overwrites the arrays of the one
+    before, and the record of it, and nothing could be saved. Before the loop asks for
+    the first time, and from the second Ctrl-C on, it is a KeyboardInterrupt as always. So
+    it is outside the main thread, and where another handler than Python's own is set.
+
+    Args:
+      say: prints a line when the first one comes.
+    """
+    asked = came = False
+
+    def question() -> bool:
+        nonlocal asked
+        asked = True
+        return came
+
+    def hear(*_: object) -> None:
+        nonlocal came
+        if came or not asked:
+            raise KeyboardInterrupt
+        came = True
+        say("stopping after a save; once more to stop at once")
+
+    own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not own or threading.current_thread() is not threading.main_thread():
+        yield question
+        return
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield question
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Question:
     """Whether a signal came, asked by a training loop between two steps.
 

@@ -159,7 +159,7 @@ class _Features:
             raise ValueError(
                 f"the weights in {self._folder} are not those that the run in {workdir} "
                 "was trained on: their content has changed; put the old ones back, or "
-                "train in another --workdir"
+                "train in another workdir"
             )
 
     def __call__(self, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -25,7 +25,7 @@ from msajax.train.checkpoint import Checkpoints, Owner
 
 # Fields that every spec has.
 _NEEDED = {"audio", "vision", *(f"{m}_mask" for m in MODALITIES), "index", "valid"}
-_ADVICE = "take another --workdir, or delete this one"
+_ADVICE = "take another workdir, or delete this one"
 
 
 @contextlib.contextmanager
@@ -36,7 +36,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
       ValueError: another process is running there, or the path is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--workdir {folder} is a file; give a folder")
+        raise ValueError(f"the workdir {folder} is a file; give a folder")
     folder.mkdir(parents=True, exist_ok=True)
     with open(_lock_file(folder), "r+", encoding="utf-8") as lock:
         try:
@@ -45,7 +45,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         except OSError as error:
             raise ValueError(
                 f"another run (process {lock.read().strip() or 'unknown'}) is at work "
-                f"in {folder}; wait for it, or take another --workdir"
+                f"in {folder}; wait for it, or take another workdir"
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -114,7 +114,7 @@ def claim(
         if changed:
             raise ValueError(
                 f"{folder} holds another run, with {'; '.join(changed)}. Take another "
-                "--workdir, or delete this one"
+                "workdir, or delete this one"
             )
     options = dataclasses.replace(
         options,
@@ -182,8 +182,8 @@ def load_options(folder: pathlib.Path) -> Options:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(
-            f"{folder} holds no run (no config.json); train there first, with "
-            f"--config RECIPE --workdir {folder}"
+            f"{folder} holds no run (no config.json); train there first: msajax --config "
+            f'RECIPE --workdir {folder}, or fit(RECIPE, workdir="{folder}")'
         )
     return saved.from_json(path.read_bytes(), name=str(path))
 

@@ -162,7 +162,7 @@ class Checkpoints:
             if not processes.is_alone():
                 raise ValueError(
                     f"{self._folder} has a name that checkpoints of several processes "
-                    "cannot have; take a --workdir of letters, digits and . _ - +"
+                    "cannot have; take a workdir of letters, digits and . _ - +"
                 )
             self._folder.mkdir(parents=True, exist_ok=True)
             stack = contextlib.ExitStack()
@@ -181,12 +181,12 @@ class Checkpoints:
         except Exception as error:
             raise ValueError(
                 f"a checkpoint in {self._folder} cannot be read back ({error}); take "
-                "another --workdir"
+                "another workdir"
             ) from error
         if not jax.tree.all(same):
             raise ValueError(
                 f"a checkpoint in {self._folder} has other values when it is read back; "
-                "take a --workdir on another disk"
+                "take a workdir on another disk"
             )
         self._proved = True
 

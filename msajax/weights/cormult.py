@@ -7,6 +7,9 @@ from typing import Any
 from msajax.weights import blocks, mult
 from msajax.weights.table import Rule, Table, stack
 
+# Hyperparameters with which our system computes what the reference's does.
+REFERENCE = {"padded": True, "counted_pos": True}
+
 
 def table(model: Any, mce: str = "corr_model.", network: str = "") -> Table:
     """The names in the authors' MulT, whose evaluator is 'corr_model'; both prefixes may be others."""

@@ -6,6 +6,9 @@ from typing import Any
 from msajax.weights import bert, blocks
 from msajax.weights.table import Rule, Table, copy, zeros
 
+# Hyperparameters with which our system computes what the reference's does.
+REFERENCE = {"padded": True, "fairseq_zero_pos": True}
+
 _BERT = "text_encoder.extractor."
 
 _TAUGHT = ("audio", "vision")

@@ -7,6 +7,9 @@ from msajax.data.spec import MODALITIES
 from msajax.weights import bert, blocks
 from msajax.weights.table import Rule, Table
 
+# Hyperparameters with which our system computes what the reference's does.
+REFERENCE = {"text_lengths": True}
+
 _BERT = "bertmodel.model."
 
 

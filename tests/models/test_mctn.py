@@ -95,6 +95,21 @@ def test_text_alone_predicts_and_padding_adds_no_error():
     chex.assert_trees_all_close(loss(batch | noise), (total, terms), rtol=1e-6)
 
 
+def test_errors_are_means_over_real_steps_by_hand():
+    model = MCTN(SPEC, hidden=3)
+    batch, variables = SPEC.example(3, seed=1), random_variables(model)
+    for m in MODALITIES:  # the last row is all padding but its first step
+        batch[f"{m}_mask"][-1] = np.arange(batch[m].shape[1]) < 1
+    options = dict(train=False, progress={}, method="loss", capture_intermediates=True)
+    (_, terms), kept = jax.jit(lambda b: model.apply(variables, b, **options))(batch)
+    (out,) = kept["intermediates"]["__call__"]
+    for m, dim in zip(MODALITIES, SPEC.dims, strict=True):
+        y, rows = np.asarray(out["translations"][m])[..., :dim], []
+        for row, steps in enumerate(batch[f"{m}_mask"].sum(1)):
+            rows.append(np.square(y[row, :steps] - batch[m][row, :steps]).mean())
+        np.testing.assert_allclose(terms[f"mse_{m}"], np.mean(rows), rtol=1e-4)
+
+
 def test_errors_are_of_a_modalitys_own_features():
     """The translations have the width of the widest; the rest of it is zeros, and counts if padded."""
     batch = SPEC.example(2)

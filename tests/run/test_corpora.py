@@ -81,7 +81,7 @@ def test_rows_without_labels_are_not_measured(mixed, tmp_path):
         corpora.labelled_split(corpus, "tets")
     rows = demo.generate(0).splits["test"]
     alone = dataclasses.replace(corpus, splits={"unlabelled": rows})
-    with pytest.raises(ValueError, match="no labels; to score it, use --mode predict"):
+    with pytest.raises(ValueError, match="no labels; to score it, use predict"):
         corpora.labelled_split(alone, "test")
 
 

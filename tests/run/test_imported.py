@@ -56,7 +56,7 @@ def test_an_imported_checkpoint_predicts_as_its_reference(
         np.mean(np.abs(reference - case.arrays["in/labels"].reshape(-1))), abs=1e-5
     )
     assert main.main(command) == 1
-    assert "holds a run; take another --workdir" in capsys.readouterr().err
+    assert "holds a run; take another workdir" in capsys.readouterr().err
 
 
 def test_weights_of_another_size_are_refused_before_the_folder_is_made(

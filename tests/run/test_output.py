@@ -67,6 +67,8 @@ def test_results_as_files(tmp_path):
     predictions = {"test": made()}
     facts = {"epochs": [3, 4]}
     given = Results("tfn", "demo", (1, 2), splits, facts, predictions=predictions)
+    output.write_results(tmp_path, given, csv=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
     output.write_results(tmp_path, given)
     found = json.loads((tmp_path / "results.json").read_text())
     assert found == given.to_dict()

@@ -115,3 +115,44 @@ def test_a_loop_that_is_over_is_not_ended_later(ended, monkeypatch):
     for thread in set(threading.enumerate()) - before:
         thread.join()
     assert ended == []
+
+
+def test_the_first_interrupt_of_a_notebook_is_a_question():
+    said = []
+    with signals.held_back(said.append) as question:
+        with pytest.raises(KeyboardInterrupt):  # the loop compiles: nothing to save
+            signal.raise_signal(signal.SIGINT)
+        assert not question() and said == []
+        signal.raise_signal(signal.SIGINT)
+        assert question() and said == [
+            "stopping after a save; once more to stop at once"
+        ]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_handlers_of_others_stay():
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append("other"))
+    try:
+        with signals.held_back(heard.append) as question:
+            question()
+            signal.raise_signal(signal.SIGINT)
+            assert heard == ["other"] and not question()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_threads_hear_no_interrupt():
+    found = []
+
+    def work():
+        with signals.held_back(found.append) as question:
+            found.append(question())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

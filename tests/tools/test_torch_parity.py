@@ -8,18 +8,14 @@ import numpy as np
 import pytest
 
 from tests.weights.numpy_reference import relu
-from tools import torch_parity
+from tools import parity, torch_parity
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
+# They compile the rows of an ablation, or two networks.
+SLOW = {"bbfn", "mmlatch"}
 MODELS = [
-    *("align_subnet", "almt", "av_mc", "cda", "ef_lstm", "kan", "lf_dnn", "lmf"),
-    *("imr", "mctn", "mmmu_ba"),
-    *("cormult", "mfon", "mib", "misa", "mult", "mult_encoder", "self_mm", "tfn"),
-    *("mfn", "graph_mfn", "mfm"),
-    "mmim",
-    *("marn", "mlf_dnn", "mlmf", "mtfn"),
-    # They compile the rows of an ablation, or two networks.
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("mmlatch", "bbfn")),
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name in parity.names()
 ]
 
 
@@ -51,7 +47,8 @@ def align_case(folder, **changes):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_reference_numbers(shared, model, capsys):
-    (folder,) = (shared / "golden" / model).iterdir()
+    theirs = {ours: name for name, ours in parity.ALIASES.items()}
+    (folder,) = (shared / "golden" / theirs.get(model, model)).iterdir()
     status = torch_parity.main([str(folder)])
     printed = capsys.readouterr().out
     assert status == 0, printed

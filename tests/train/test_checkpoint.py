@@ -180,9 +180,7 @@ def test_what_cannot_be_read_back_is_an_error_at_the_first_save(tmp_path, monkey
 
     checkpoints = Checkpoints(tmp_path / "c")
     monkeypatch.setattr(checkpoints._handler, "restore", broken)
-    with pytest.raises(
-        ValueError, match="cannot be read back .*take another --workdir"
-    ):
+    with pytest.raises(ValueError, match="cannot be read back .*take another workdir"):
         checkpoints.save(Book(), state=tree(1))
     assert list((tmp_path / "c").iterdir()) == []
 

@@ -7,7 +7,7 @@ from types import ModuleType
 from msajax.data.spec import suggest
 
 # Systems that the references name otherwise.
-_ALIASES = {"bert_mag": "mag_bert"}
+ALIASES = {"bert_mag": "mag_bert"}
 
 
 def names() -> tuple[str, ...]:
@@ -22,7 +22,7 @@ def get(name: str) -> ModuleType:
     Raises:
       ValueError: there is none; names the nearest one.
     """
-    name = _ALIASES.get(name, name)
+    name = ALIASES.get(name, name)
     if name not in names():
         raise ValueError(
             f'no case of "{name}" can be recomputed{suggest(name, names())}'

@@ -16,7 +16,7 @@ from msajax.models.base import Batch
 from msajax.nn.ahl import AHL, AHLLayer
 from msajax.nn.linear import Linear
 from msajax.nn.token_transformer import PreNormEncoder, TokenTransformer
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.almt import _LETTERS, table
 from tools.parity.case import Case
 from tools.parity.replay import Run, padded_batch, run, spec_of
@@ -112,5 +112,5 @@ def _model(case: Case, batch: Batch) -> ALMT:
         fusion_layers=case.setting("fusion_layer_depth"),
         fusion_heads=case.setting("fusion_heads"),
         fusion_mlp_dim=case.setting("fusion_mlp_dim"),
-        padded=True,
+        **reference_form("almt"),
     )

@@ -13,7 +13,7 @@ from msajax.models.base import Batch
 from msajax.models.bbfn import BBFN, OTHERS
 from msajax.nn.attention import masked_softmax
 from msajax.nn.linear import Linear
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.bbfn import _LETTERS, table
 from tools.parity.case import Case
 from tools.parity.replay import padded_batch, run
@@ -142,5 +142,5 @@ def _model(case: Case, name: str, batch: Batch) -> BBFN:
         relu_dropout=0.0,
         residual_dropout=0.0,
         discrimination=case.setting("lambda_d"),
-        padded=True,
+        **reference_form("bbfn"),
     )

@@ -14,7 +14,7 @@ from msajax.models.cormult.system import CorMulT
 from msajax.nn.linear import Linear
 from msajax.nn.positions import position_vectors
 from msajax.nn.transformer import CrossmodalEncoder
-from msajax.weights import mult, template
+from msajax.weights import mult, reference_form, template
 from msajax.weights.cormult import table
 from msajax.weights.table import Table
 from tools.parity.case import Case
@@ -187,6 +187,5 @@ def _model(case: Case, batch: Batch) -> CorMulT:
         relu_dropout=0.0,
         residual_dropout=0.0,
         embed_dropout=0.0,
-        padded=True,
-        counted_pos=True,
+        **reference_form("cormult"),
     )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from msajax.models.ef_lstm import EFLSTM
+from msajax.weights import reference_form
 from msajax.weights.ef_lstm import table
 from tools.parity.case import Case
 from tools.parity.replay import eval_and_train, padded_batch, spec_of
@@ -19,6 +20,6 @@ def reproduce(case: Case) -> dict[str, Any]:
         hidden_dim=case.setting("hidden_dims"),
         layers=case.setting("num_layers"),
         dropout=0.0,
-        padded=True,
+        **reference_form("ef_lstm"),
     )
     return eval_and_train(case, model, table(model), batch)

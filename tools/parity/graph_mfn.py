@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from msajax.models.graph_mfn import Graph, GraphMFN
 from msajax.nn.memory import LSTMs
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.graph_mfn import table
 from tools.parity.case import Case
 from tools.parity.mfn import states
@@ -30,7 +30,7 @@ def reproduce(case: Case) -> dict[str, Any]:
         gate_dropouts=(0.0, 0.0, 0.0),
         out_dim=case.setting("out shapes"),
         out_dropout=0.0,
-        padded=True,
+        **reference_form("graph_mfn"),
     )
     rules = table(model)
     variables = rules.variables(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from msajax.models.lf_dnn import LFDNN
+from msajax.weights import reference_form
 from msajax.weights.lf_dnn import table
 from tools.parity.case import Case
 from tools.parity.replay import averaged_batch, eval_and_train, spec_of
@@ -19,6 +20,6 @@ def reproduce(case: Case) -> dict[str, Any]:
         audio_dropout=0.0,
         vision_dropout=0.0,
         post_fusion_dropout=0.0,
-        padded=True,
+        **reference_form("lf_dnn"),
     )
     return eval_and_train(case, model, table(model), batch)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from msajax.models.lmf import LMF
+from msajax.weights import reference_form
 from msajax.weights.lmf import table
 from tools.parity.case import Case
 from tools.parity.replay import averaged_batch, eval_and_train, spec_of
@@ -17,6 +18,6 @@ def reproduce(case: Case) -> dict[str, Any]:
         rank=case.setting("rank"),
         audio_dropout=0.0,
         vision_dropout=0.0,
-        padded=True,
+        **reference_form("lmf"),
     )
     return eval_and_train(case, model, table(model), batch)

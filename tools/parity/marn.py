@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from msajax.models.marn import MARN
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.marn import heads_first, table
 from tools.parity.case import Case
 from tools.parity.replay import padded_batch, run, spec_of
@@ -26,11 +26,9 @@ def reproduce(case: Case) -> dict[str, Any]:
             view_dims=tuple(views[::-1]),
             heads=case.setting("K"),
             post_dim=case.setting("z_hidden"),
-            recurrence=recurrence,
-            attention="joint",
-            output="code",
-            padded=True,
+            **reference_form("marn"),
         )
+        model = model.clone(recurrence=recurrence)
         rules = table(model)
         weights = case.group("param/")
         variables = rules.variables(weights, template(model, batch, train=False))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from msajax.data.spec import MODALITIES
 from msajax.models.base import Batch, Outputs
 from msajax.models.mfm import MFM
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.mfm import table
 from tools.parity.case import Case
 from tools.parity.mfn import LETTERS, fusion_settings
@@ -65,6 +65,6 @@ def _model(case: Case, batch: Batch) -> _Given:
         reconstruction=tuple(case.setting(f"lda_x{x}") for x in "lav"),
         mmd=case.setting("lda_mmd"),
         **fusion_settings(case),
-        padded=True,
+        **reference_form("mfm"),
         given={m: jnp.asarray(noise[f"z{x}"]) for m, x in _LETTERS.items()},
     )

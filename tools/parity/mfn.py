@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from msajax.data.spec import MODALITIES
 from msajax.models.mfn import MFN
 from msajax.nn.memory import MemoryFusion
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.mfn import table
 from tools.parity.case import Case
 from tools.parity.replay import padded_batch, run, spec_of
@@ -27,8 +27,9 @@ def reproduce(case: Case) -> dict[str, Any]:
         **fusion_settings(case),
         out_dim=case.setting("out shapes"),
         out_dropout=0.0,
-        padded=True,
+        **reference_form("mfn"),
     )
+    model = model.clone(average_av=False)
     rules = table(model)
     variables = rules.variables(
         case.group("param/"), template(model, batch, train=False)

@@ -11,7 +11,7 @@ from msajax.encoders import hf_config
 from msajax.models.base import Batch
 from msajax.models.mfon import MFON
 from msajax.nn.transformer import CrossmodalEncoder
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.mfon import _TAUGHT, table
 from tools.parity.case import Case
 from tools.parity.replay import COMPILER, padded_batch, spec_of
@@ -120,7 +120,7 @@ def _all_queries(model: MFON, params: Any, x: jax.Array, source: jax.Array):
         layers=layers,
         expansion=1,
         causal=model.mask == "static",
-        fairseq_zero_pos=True,
+        fairseq_zero_pos=model.fairseq_zero_pos,
     )
     mask, source_mask = (jnp.ones(v.shape[:2], bool) for v in (x, source))
 
@@ -184,6 +184,5 @@ def _model(case: Case) -> MFON:
         causal_teachers=case.setting("teacher attn_mask"),
         distillation=case.setting("delta_va"),
         contrast=case.setting("delta_nce"),
-        padded=True,
-        fairseq_zero_pos=True,
+        **reference_form("mfon"),
     )

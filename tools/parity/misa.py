@@ -9,7 +9,7 @@ from msajax.encoders import hf_config
 from msajax.encoders.bert import Bert
 from msajax.models.base import Batch
 from msajax.models.misa import MISA, ORDER
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.misa import table
 from tools.parity.case import Case
 from tools.parity.replay import padded_batch, run, spec_of
@@ -94,10 +94,10 @@ def _model(case: Case, batch: Batch) -> MISA:
         dim=case.setting("hidden_size"),
         cell=case.setting("rnncell"),
         hidden=len(case.arrays["param/transformer_encoder.layers.0.linear1.bias"]),
-        text_lengths=True,
         fusion_dropout=0.0,
         dropout=0.0,
         similarity=case.setting("sim_weight"),
         difference=case.setting("diff_weight"),
         reconstruction=case.setting("recon_weight"),
+        **reference_form("misa"),
     )

@@ -8,7 +8,7 @@ import numpy as np
 from msajax.data.spec import MODALITIES
 from msajax.models.base import Batch
 from msajax.models.mmlatch import MMLatch
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.mmlatch import _NAMES, table
 from tools.parity.case import Case
 from tools.parity.replay import padded_batch, run, spec_of
@@ -79,5 +79,5 @@ def _model(case: Case, batch: Batch, feedback: str) -> MMLatch:
         fusion_dropout=0.0,
         feedback_dropout=0.0,
         mask_dropout=0.0,
-        padded=True,
+        **reference_form("mmlatch"),
     )

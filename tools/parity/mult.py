@@ -8,7 +8,7 @@ import numpy as np
 from msajax.models.base import Batch
 from msajax.models.mult import MulT
 from msajax.nn.transformer import CrossmodalEncoder
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.mult import encoders, table, unused
 from tools.parity.case import Case
 from tools.parity.replay import Run, padded_batch, run, spec_of
@@ -86,12 +86,11 @@ def _model(case: Case, batch: Batch, *, causal: bool) -> MulT:
         layers=case.setting("nlevels"),
         kernel_sizes=tuple(case.setting(f"conv1d_kernel_size_{x}") for x in "lav"),
         causal=causal and bool(np.any(case.setting("attn_mask"))),
-        position_embedding=False,
         text_dropout=0.0,
         attention_dropouts=(0.0, 0.0, 0.0),
         relu_dropout=0.0,
         residual_dropout=0.0,
         embed_dropout=0.0,
         output_dropout=0.0,
-        padded=True,
+        **reference_form("mult"),
     )

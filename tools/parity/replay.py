@@ -11,7 +11,7 @@ import numpy as np
 
 from msajax.data.spec import MODALITIES, Spec
 from msajax.models.base import Batch, Model
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.table import Table
 from tools.parity.case import Case
 
@@ -228,7 +228,6 @@ def multi_task(
         vision_dropout=0.0,
         post_dropouts=(0.0, 0.0, 0.0),
         weights=tuple(case.setting("loss weights M,T,A,V")),
-        padded=True,
-        **fields,
+        **(reference_form(system.system()) | fields),
     )
     return eval_and_train(case, model, table(model), batch | own)

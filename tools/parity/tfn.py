@@ -3,6 +3,7 @@
 from typing import Any
 
 from msajax.models.tfn import TFN
+from msajax.weights import reference_form
 from msajax.weights.tfn import table
 from tools.parity.case import Case
 from tools.parity.replay import averaged_batch, eval_and_train, spec_of
@@ -22,6 +23,6 @@ def reproduce(case: Case) -> dict[str, Any]:
         vision_dropout=0.0,
         post_fusion_dropout=0.0,
         output_range=(low, low + width),
-        padded=True,
+        **reference_form("tfn"),
     )
     return eval_and_train(case, model, table(model), batch)
