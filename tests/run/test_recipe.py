@@ -240,9 +240,7 @@ def test_widths_of_a_published_file_are_known():
 
 def test_a_recipe_that_starts_from_another_run_asks_for_it(tmp_path):
     options = recipe.load("cormult:mosi/fuse")
-    message = (
-        r"another run's \(statistics/\)\?mce/\.\*; name its workdir: config.init"
-    )
+    message = r"another run's \(statistics/\)\?mce/\.\*; name its workdir: config.init"
     with pytest.raises(ValueError, match=message):
         training.train(options, tmp_path)
     init_from.check(recipe.change(options, {"init_from": "w"}))
