@@ -42,7 +42,8 @@ class MFM(Model):
       mmd_scale: divisor of the squared distances in the divergence's kernel: 'd' is the
         width of the vectors; 'd2', as in MMSA, is the square of that width.
       hidden_dims, memory, attention_dim, attention_dropout, gate_dims, gate_dropouts:
-        of the encoder of all modalities, an MFN without its output layers: see `MFN`.
+        of the encoder of all modalities, an MFN without its output layers: see
+        `msajax.models.mfn.MFN`.
       padded: as MMSA, align, run and reconstruct over the padding.
     """
 

@@ -27,16 +27,18 @@ class MultimodalTransformer(nn.Module):
     Attributes:
       outputs: width of the last layer.
       dim: common width d of the modalities.
-      heads: of every attention.
+      heads: number of heads of every attention.
       layers: crossmodal layers D; the encoders on top have at least three.
-      kernel_sizes: of the temporal convolutions, in the order of the modalities.
+      kernel_sizes: kernel sizes of the temporal convolutions, in the order of the
+        modalities.
       causal: hide later keys (the authors' attn_mask).
       position_embedding: add sinusoidal position vectors.
-      text_dropout: of the text features.
-      attention_dropouts: of attention weights by the modality of the keys; the
-        encoders on top have the first.
-      relu_dropout, residual_dropout, embed_dropout: of the encoders.
-      output_dropout: before the output.
+      text_dropout: dropout rate of the text features.
+      attention_dropouts: dropout rates of attention weights by the modality of the
+        keys; the encoders on top have the first.
+      relu_dropout, residual_dropout, embed_dropout: dropout rates in the encoders:
+        inside the feed-forward blocks, before the residual sums, and on the inputs.
+      output_dropout: dropout rate before the output.
       words: ids of text that is numbers of words; 0 reads features.
       word_dim: width of their vectors.
       residual_head: the authors' residual block before the last layer.

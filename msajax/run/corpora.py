@@ -57,6 +57,11 @@ def read_corpus(
     if isinstance(found, Corpus):
         check_dataset(data.dataset, found)
         corpus = clean.select(identified(found, data), data.modalities)
+    elif not isinstance(found, str | os.PathLike | None):
+        raise ValueError(
+            f"data is {reprlib.repr(found)}; give the path of a file, or a corpus of "
+            "load_data"
+        )
     else:
         path = None if found is None else str(found)
         corpus = _read(data, path, labels=labels)

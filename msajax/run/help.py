@@ -2,12 +2,14 @@
 
 import dataclasses
 import inspect
+import pydoc
 import re
 import textwrap
 from typing import Any
 
 from msajax import models
-from msajax.run import model_options, typed
+from msajax.data import typed
+from msajax.run import model_options
 from msajax.run.options import Options
 
 
@@ -40,20 +42,33 @@ def describe(options: Options) -> str:
 def _entry(key: str, value: Any, hint: Any, meaning: str) -> list[str]:
     text = f"{meaning} ({typed.described(hint)})".strip()
     return [
-        f"  --config.{key}={value}",
+        f"  --config.{key}={typed.plain(value)}",
         *textwrap.wrap(text, 88, initial_indent=" " * 6, subsequent_indent=" " * 6),
     ]
 
 
 def _meanings(kind: type) -> dict[str, str]:
-    """{attribute: its text} of a class's docstring and those of its bases."""
+    """{attribute: its text} of a class's docstring and those of its bases.
+
+    Where an entry names another class that has the attribute, it is that class's text.
+    """
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
         section = re.search(r"^Attributes:\n((?:  .*\n?|\n)*)", doc + "\n", re.M)
         if not section:
             continue
-        entries = re.findall(r"^  ([\w, ]+): ((?:.*)(?:\n    .*)*)", section[1], re.M)
-        for names, text in entries:
-            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+        # The names before the colon may take several lines.
+        entry = r"^  (\w+(?:,\s+\w+)*):((?: .*)?(?:\n    .*)*)"
+        for names, text in re.findall(entry, section[1], re.M):
+            there = [_meanings(other) for other in _classes(text)]
+            for name in re.split(r",\s+", names):
+                texts = (m[name] for m in there if name in m)
+                found[name] = next(texts, " ".join(text.split()))
     return found
+
+
+def _classes(text: str) -> list[type]:
+    """The classes of msajax that a text names in `backticks`."""
+    named = map(pydoc.locate, re.findall(r"`(msajax\.[\w.]+)`", text))
+    return [found for found in named if isinstance(found, type)]

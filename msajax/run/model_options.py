@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from msajax import models
+from msajax.data import typed
 from msajax.data.spec import suggest
-from msajax.run import typed
 
 # Fields of a module that are not a recipe's.
 _NOT_OPTIONS = ("spec", "encoder", "parent", "name")

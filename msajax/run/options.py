@@ -12,20 +12,20 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 from msajax import models
+from msajax.data import typed
 from msajax.data.spec import DATASETS, MODALITIES, Size, Spec, suggest
 from msajax.data.splits import check_shares
+from msajax.data.typed import Count, NotNegative, Share
 from msajax.models.base import Model
-from msajax.run import model_options, typed
+from msajax.run import model_options
 from msajax.train.optim import Optimizer, check_regex
-from msajax.train.plan import Phase
+from msajax.train.plan import Phase, Training
 
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what a key of JAX holds
-Count = Annotated[int, Ge(0)]
-Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataOptions:
+class DataOptions(typed.Checked):
     """The data to train and measure on.
 
     Attributes:
@@ -46,10 +46,11 @@ class DataOptions:
       split: shares of train, valid and test, as (0.7, 0.15, 0.15), to divide all rows
         anew by whole videos; empty keeps the file's splits.
       fraction: share of the training rows, the first ones, to train on.
-      seed: seed of the generated demo corpus, and of `split`.
+      seed: seed of the generated demo corpus, and of the division by `split`.
       weak: share of the demo corpus' clips whose modalities do not fit together.
     """
 
+    where: dataclasses.InitVar[str] = "config.data"
     dataset: str = "demo"
     path: str = ""
     variant: str = ""
@@ -67,7 +68,8 @@ class DataOptions:
     seed: Seed = 0
     weak: Share = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
         if self.dataset not in DATASETS:
             raise ValueError(
                 f'unknown dataset "{self.dataset}"{suggest(self.dataset, DATASETS)}'
@@ -87,7 +89,7 @@ class DataOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextOptions:
+class TextOptions(typed.Checked):
     """How the raw text is read.
 
     Attributes:
@@ -103,6 +105,7 @@ class TextOptions:
         of at most max_length words, for systems that embed them.
     """
 
+    where: dataclasses.InitVar[str] = "config.text"
     encoder: str = ""
     max_length: Size = 50
     frozen: bool = False
@@ -110,7 +113,8 @@ class TextOptions:
     words: bool = False
     vocabulary: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
         if self.vocabulary and self.encoder:
             raise ValueError(
                 "config.text.vocabulary and config.text.encoder are both set; leave one "
@@ -126,30 +130,21 @@ class TextOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(Training):
     """The training of every phase that does not say otherwise.
 
     Attributes:
-      seeds: random seeds; each is one training.
-      seeds_at_once: how many seeds one program trains; 'auto': on a GPU as many as fit
-        in half of its memory, on a CPU 1.
-      epochs: largest number of epochs.
-      batch_size: number of rows of the global batch.
-      accumulate: number of batches per update; their gradients are averaged.
-      patience: epochs without a better validation figure before the end; 0 never stops.
-      select: validation figure that picks the checkpoint: 'loss', a metric, or 'last'
-        for the last epoch whatever its figures.
+      seeds: seeds of the random numbers; each is a training of its own.
+      seeds_at_once: how many seeds one program trains; 'auto' takes as many as fit in half
+        of a GPU's memory, and 1 on a CPU.
     """
 
+    where: dataclasses.InitVar[str] = "config.train"
     seeds: tuple[Seed, ...] = (1, 2, 3, 4, 5)
     seeds_at_once: Size | Literal["auto"] = "auto"
-    epochs: Size = 100
-    batch_size: Size = 32
-    accumulate: Size = 1
-    patience: Count = 8
-    select: str = "loss"
 
-    def __post_init__(self):
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(
                 f"config.train.seeds is {self.seeds}; give at least one seed, each a "
@@ -158,7 +153,7 @@ class TrainOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ParallelOptions:
+class ParallelOptions(typed.Checked):
     """The devices and processes of a training.
 
     Attributes:
@@ -170,6 +165,7 @@ class ParallelOptions:
       process_id: number of this process, from 0, where num_processes is given.
     """
 
+    where: dataclasses.InitVar[str] = "config.parallel"
     devices: Count = 0
     coordinator: str = ""
     num_processes: Count = 0
@@ -177,18 +173,19 @@ class ParallelOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckpointOptions:
+class CheckpointOptions(typed.Checked):
     """Checkpoints.
 
     Attributes:
       seconds: least time between two saves.
     """
 
-    seconds: Annotated[float, Ge(0)] = 30.0
+    where: dataclasses.InitVar[str] = "config.checkpoint"
+    seconds: NotNegative = 30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(typed.Checked):
     """A recipe: everything that decides what a run computes, and how.
 
     Attributes:
@@ -215,6 +212,7 @@ class Options:
         options that do not fit each other; says which, and the nearest right one.
     """
 
+    where: dataclasses.InitVar[str] = "config"
     system: str
     data: DataOptions = DataOptions()
     text: TextOptions = TextOptions()
@@ -231,10 +229,10 @@ class Options:
     deterministic: bool = True
     checkpoint: CheckpointOptions = CheckpointOptions()
 
-    def __post_init__(self):
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
         model = model_options.check(self.system, self.model)
-        object.__setattr__(self, "model", model)
-        object.__setattr__(self, "phases", typed.as_tuples(self.phases))
+        object.__setattr__(self, "model", typed.frozen(model))
         for key in ("encoder", "vocabulary"):
             if getattr(self.text, key) and "text" not in self.data.modalities:
                 raise ValueError(
@@ -252,18 +250,11 @@ class Options:
     def plan(self) -> tuple[Phase, ...]:
         """The phases with all their settings."""
         train = {
-            f.name: getattr(self.train, f.name)
-            for f in dataclasses.fields(self.train)
-            if not f.name.startswith("seeds")
+            f.name: getattr(self.train, f.name) for f in dataclasses.fields(Training)
         }
         found = []
         for i, changes in enumerate(self.phases or ({},)):
             where = f"config.phases[{i}]"
-            if not isinstance(changes, Mapping):
-                raise ValueError(
-                    f"{where} is {changes!r}; give a dict, for example "
-                    "dict(name='main', epochs=10, optimizer=dict(learning_rate=1e-3))"
-                )
             rule = changes.get("optimizer", {})
             if not isinstance(rule, Mapping):
                 raise ValueError(f"{where}.optimizer is {rule!r}, but must be a dict")

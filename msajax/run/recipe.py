@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
+from msajax.data import typed
 from msajax.data.spec import FILES, MODALITIES, suggest
-from msajax.run import model_options, row_changes, typed
+from msajax.run import model_options, row_changes
 from msajax.run.options import Options
 from msajax.run.row_changes import Changes
 
@@ -280,7 +281,10 @@ def override(options: Options, pairs: Iterable[tuple[str, str]]) -> Options:
     """
     texts = dict(pairs)
     system = texts.get("system", options.system)
-    values = {k: typed.parse(text, _hint(system, k)) for k, text in texts.items()}
+    values = {
+        k: typed.parse(f"config.{k}", text, _hint(system, k))
+        for k, text in texts.items()
+    }
     return change(options, values)
 
 

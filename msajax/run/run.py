@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,11 +72,6 @@ class Run:
         Raises:
           ValueError: it cannot be read, or is no longer what the run was trained on.
         """
-        if data is not None and not isinstance(data, str | os.PathLike | Corpus):
-            raise ValueError(
-                f"data is {reprlib.repr(data)}; give the path of a file, or a corpus of "
-                "load_data"
-            )
         corpus = corpora.read_corpus(
             self.options, self.folder, data, own=self.own, labels=labels
         )

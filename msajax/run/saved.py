@@ -1,15 +1,13 @@
 """Options as the JSON text of a workdir, and what makes two of them the same run."""
 
-import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from msajax.data import json_file, unlabelled
+from msajax.data import json_file, typed, unlabelled
 from msajax.data.errors import DataError
-from msajax.run import typed
 from msajax.run.options import Options
 
 # Options that do not change what a run computes: a run may be resumed with other values.
@@ -37,7 +35,7 @@ _BEFORE = {
 
 def to_dict(options: Options) -> dict[str, Any]:
     """The options as plain values, {section: {key: value}}."""
-    return dataclasses.asdict(options)
+    return typed.plain(options)
 
 
 def to_json(options: Options) -> str:

@@ -3,20 +3,18 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from msajax.data.spec import suggest
-
-_SCHEDULES = ("constant", "warmup_linear", "warmup_cosine", "plateau")
-_RULES = ("adam", "amsgrad", "adamw", "sgd")
+from msajax.data import typed
+from msajax.data.typed import Count, NotNegative, ShareBelowOne
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Optimizer:
+class Optimizer(typed.Checked):
     """Settings of one phase's optimizer.
 
     Attributes:
@@ -24,67 +22,54 @@ class Optimizer:
         (the same with amsgrad=True), 'adamw' (decoupled) or 'sgd'.
       learning_rate: peak learning rate.
       weight_decay: L2 coefficient.
-      b1, b2, eps: Adam's decay rates of its two averages, and the number added to its
-        denominator.
+      b1, b2: shares of the running averages of gradients and of their squares that
+        Adam keeps at each update.
+      eps: added to the denominator of Adam's update.
       clip_norm: largest global norm of the gradient; 0 leaves it alone.
       clip_value: largest absolute value in the gradient; 0 leaves it alone.
       schedule: 'constant', 'warmup_linear' (up, then down to 0),
-        'warmup_cosine', or 'plateau' (x plateau_factor after plateau_patience
-        epochs without a better validation figure, as ReduceLROnPlateau).
+        'warmup_cosine', or 'plateau' (as PyTorch's ReduceLROnPlateau).
       warmup: share of the phase's updates in which the rate rises.
+      plateau_patience: epochs without a better validation loss before the schedule
+        'plateau' lowers the learning rate.
+      plateau_factor: what it multiplies the learning rate by.
       groups: (regex, settings) pairs. The first regex that matches the whole
         path of a parameter ('encoder/layer_0/kernel') gives it its own
         learning_rate and weight_decay; None freezes it. Empty: one group.
     """
 
-    name: str = "adam"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-8
-    clip_norm: float = 0.0
-    clip_value: float = 0.0
-    schedule: str = "constant"
-    warmup: float = 0.0
-    plateau_patience: int = 10
-    plateau_factor: float = 0.1
-    groups: tuple[tuple[str, Mapping[str, float] | None], ...] = ()
+    where: dataclasses.InitVar[str] = "config.optimizer"
+    name: Literal["adam", "amsgrad", "adamw", "sgd"] = "adam"
+    learning_rate: NotNegative = 1e-3
+    weight_decay: NotNegative = 0.0
+    b1: ShareBelowOne = 0.9
+    b2: ShareBelowOne = 0.999
+    eps: NotNegative = 1e-8
+    clip_norm: NotNegative = 0.0
+    clip_value: NotNegative = 0.0
+    schedule: Literal["constant", "warmup_linear", "warmup_cosine", "plateau"] = (
+        "constant"
+    )
+    warmup: ShareBelowOne = 0.0
+    plateau_patience: Count = 10
+    plateau_factor: NotNegative = 0.1
+    groups: tuple[tuple[str, Mapping[str, NotNegative] | None], ...] = ()
 
-    def __post_init__(self):
-        for key, known in (("name", _RULES), ("schedule", _SCHEDULES)):
-            if (value := getattr(self, key)) not in known:
-                raise ValueError(
-                    f'unknown optimizer {key} "{value}"{suggest(value, known)}'
-                )
-        least_0 = ("learning_rate", "weight_decay", "clip_norm", "clip_value", "eps")
-        for key in (*least_0, "plateau_factor", "plateau_patience"):
-            if not getattr(self, key) >= 0:
-                raise ValueError(
-                    f"optimizer {key} is {getattr(self, key)}, but must be at least 0"
-                )
-        for key in ("b1", "b2"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ValueError(
-                    f"optimizer {key} is {getattr(self, key)}, but it is a share of the "
-                    "average before: give 0 or more and less than 1"
-                )
-        if not 0 <= self.warmup < 1:
-            raise ValueError(
-                f"optimizer warmup is {self.warmup}, but it is a share of the phase's "
-                "updates: give 0 or more and less than 1"
-            )
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
         if self.warmup and not self.schedule.startswith("warmup"):
             raise ValueError(
-                f'optimizer warmup is {self.warmup}, but the schedule "{self.schedule}" '
+                f'{where}.warmup is {self.warmup}, but the schedule "{self.schedule}" '
                 'has none; set schedule to "warmup_linear" or "warmup_cosine"'
             )
-        for group in self.groups:
-            _check_group(group)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as a plain dict, for a config."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for regex, settings in self.groups:
+            check_regex(f"the regex of a group of {where}.groups", regex)
+            unknown = {*(settings or ())} - {"learning_rate", "weight_decay"}
+            if unknown:
+                raise ValueError(
+                    f'{where}.groups: "{regex}" sets {sorted(unknown)}; a group may set '
+                    "learning_rate and weight_decay"
+                )
 
 
 def check_regex(what: str, regex: str) -> None:
@@ -220,19 +205,3 @@ def _schedule(o: Optimizer, updates: int) -> optax.ScalarOrSchedule:
         return o.learning_rate
     up = optax.linear_schedule(0.0, o.learning_rate, max(warmup, 1))
     return optax.join_schedules([up, down], [warmup])
-
-
-def _check_group(group: Any) -> None:
-    if not (isinstance(group, tuple) and len(group) == 2):
-        raise ValueError(
-            f"an optimizer group is {group!r}, but must be a pair (regex, settings), "
-            'for example (".*bias", {"weight_decay": 0.0}) or ("encoder/.*", None)'
-        )
-    regex, settings = group
-    check_regex("the regex of an optimizer group", regex)
-    unknown = set(settings or ()) - {"learning_rate", "weight_decay"}
-    if unknown:
-        raise ValueError(
-            f'optimizer group "{regex}" sets {sorted(unknown)}; a group may '
-            "set learning_rate and weight_decay"
-        )

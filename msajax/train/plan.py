@@ -7,11 +7,35 @@ from typing import Any
 
 import numpy as np
 
+from msajax.data import typed
+from msajax.data.spec import Size
+from msajax.data.typed import Count
 from msajax.train import optim
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Phase:
+class Training(typed.Checked):
+    """What a recipe sets for all phases, and a phase may set for itself.
+
+    Attributes:
+      epochs: largest number of epochs of a phase.
+      batch_size: rows of the global batch.
+      accumulate: batches per update; their gradients are averaged.
+      patience: epochs without a better validation figure before a phase ends; 0 never
+        ends it early.
+      select: validation figure that picks the checkpoint: 'loss', a metric, or 'last'
+        for the last epoch whatever its figures.
+    """
+
+    epochs: Size = 100
+    batch_size: Size = 32
+    accumulate: Size = 1
+    patience: Count = 8
+    select: str = "loss"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase(Training):
     """One stage of a recipe.
 
     Attributes:
@@ -23,47 +47,23 @@ class Phase:
       train: regex over whole parameter paths. What it does not match is frozen,
         and so are the collections (BatchNorm statistics) of modules without a
         trained parameter.
-      epochs: largest number of epochs.
-      batch_size: number of rows of the global batch.
-      accumulate: number of batches per update; their gradients are averaged.
-      patience: epochs without a better figure before the phase ends; 0: never.
-      select: validation figure that picks the checkpoint: 'loss', a metric, or
-        'last' for the last epoch whatever its figures.
       optimizer: settings of the phase's optimizer.
     """
 
+    where: dataclasses.InitVar[str] = "config.phases"
     name: str = "main"
     loss: str = "loss"
     predict: str = "__call__"
     data: str = "train"
     train: str = ".*"
-    epochs: int = 100
-    batch_size: int = 32
-    accumulate: int = 1
-    patience: int = 8
-    select: str = "loss"
-    optimizer: optim.Optimizer = dataclasses.field(default_factory=optim.Optimizer)
+    optimizer: optim.Optimizer = optim.Optimizer()
 
-    def __post_init__(self):
-        optim.check_regex(f'phase "{self.name}": train', self.train)
-        for key in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, key) < 1:
-                raise ValueError(
-                    f'phase "{self.name}": {key} is {getattr(self, key)}, but must be '
-                    "at least 1"
-                )
+    def __post_init__(self, where: str):
+        super().__post_init__(where)
+        optim.check_regex(f"{where}.train", self.train)
 
     def scaled(self, factor: float) -> "Phase":
-        """The phase with so many times its epochs, at least one.
-
-        Raises:
-          ValueError: a factor that is not above 0.
-        """
-        if not 0 < factor < math.inf:
-            raise ValueError(
-                f"config.epochs_scale is {factor}; give a number above 0, by which the "
-                "epochs of all phases are multiplied"
-            )
+        """The phase with so many times its epochs, at least one."""
         return dataclasses.replace(self, epochs=max(1, round(factor * self.epochs)))
 
 

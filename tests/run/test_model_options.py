@@ -2,25 +2,26 @@
 
 from msajax import models
 from msajax.encoders.bert import BertConfig
+from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.run import model_options
 
-BERT, XLNET, NONE = BertConfig, XLNetConfig, type(None)
+BERT, MPNET, XLNET, NONE = BertConfig, MPNetConfig, XLNetConfig, type(None)
 
 # The encoders that the systems take.
 KINDS = {
-    "almt": (BERT, XLNET, NONE),
-    "alr": (BERT, XLNET, NONE),
+    "almt": (BERT, MPNET, XLNET, NONE),
+    "alr": (BERT, MPNET, XLNET, NONE),
     "bbfn": (BERT, NONE),
-    "iml_cmm": (BERT, XLNET, NONE),
+    "iml_cmm": (BERT, MPNET, XLNET, NONE),
     "mag_bert": (BERT,),
     "mag_xlnet": (XLNET,),
     "mfon": (BERT, NONE),
-    "misa": (BERT, XLNET, NONE),
+    "misa": (BERT, MPNET, XLNET, NONE),
     "mmim": (BERT, NONE),
-    "msg_mba": (BERT, XLNET, NONE),
-    "self_mm": (BERT, XLNET, NONE),
-    "text_only": (BERT, XLNET, NONE),
+    "msg_mba": (BERT, MPNET, XLNET, NONE),
+    "self_mm": (BERT, MPNET, XLNET, NONE),
+    "text_only": (BERT, MPNET, XLNET, NONE),
 }
 
 

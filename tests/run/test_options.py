@@ -1,6 +1,7 @@
 """Options: every check, with the nearest right name; they are never changed once made."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from msajax import models
 from msajax.run import recipe, saved
 from msajax.run.options import DataOptions, Options, TextOptions, TrainOptions
 from msajax.train.optim import Optimizer
+from msajax.train.plan import Phase, Training
 
 DEMO = "lf_dnn:demo"
 
@@ -72,9 +74,17 @@ DEMO = "lf_dnn:demo"
         ("parallel.devices", "-1", "config.parallel.devices is -1, but must be at least 0"),
         ("checkpoint.seconds", "-1", "config.checkpoint.seconds is -1, but must be at least 0"),
         ("checkpoint.seconds", "1e999", "config.checkpoint.seconds is inf, but must be a number, and finite"),
-        ("optimizer.name", "adm", 'unknown optimizer name "adm"; did you mean "adam'),
-        ("optimizer.schedule", "constnt", 'unknown optimizer schedule "constnt"; did you mean "constant"?'),
-        ("optimizer.learning_rate", "-1.0", "learning_rate is -1.0, but must be at least 0"),
+        ("seed", "3", 'unknown key "seed" in config; did you mean "train.seeds" or "data.seed"? Known: checkpoint'),
+        ("optimizer.name", "adm", "config.optimizer.name is 'adm', but must be one of adam, amsgrad, adamw, sgd"),
+        ("optimizer.schedule", "constnt", "config.optimizer.schedule is 'constnt', but must be one of constant, warmup_linear"),
+        ("optimizer.learning_rate", "-1.0", "config.optimizer.learning_rate is -1.0, but must be at least 0"),
+        ("optimizer.b2", "1.0", "config.optimizer.b2 is 1.0, but must be below 1"),
+        ("optimizer.warmup", "1.5", "config.optimizer.warmup is 1.5, but must be below 1"),
+        ("optimizer.warmup", "0.1", 'config.optimizer.warmup is 0.1, but the schedule "constant" has none'),
+        ("optimizer.plateau_patience", "-1", "config.optimizer.plateau_patience is -1, but must be at least 0"),
+        ("optimizer.groups", "(('.*', {'weight_decay': -1.0}),)", "but each must be at least 0"),
+        ("optimizer.groups", "(('.*', {'b1': 0.1}),)", "config.optimizer.groups: \".*\" sets ['b1']; a group may set learning_rate and weight_decay"),
+        ("optimizer.groups", "(('(', None),)", "the regex of a group of config.optimizer.groups is '(', which is no regex"),
         ("optimizer.learning_rate", "1e999", "config.optimizer.learning_rate is inf, but must be a number, and finite"),
         ("optimizer.groups", "3", "config.optimizer.groups is (3,), but must be a list of pairs (text, a dict or None)"),
         ("model.hidden_dims", "1,2", "config.model.hidden_dims is (1, 2); give 3 values: (128, 16, 128)"),
@@ -88,9 +98,13 @@ DEMO = "lf_dnn:demo"
         ("phases", "({'epoch': 1},)", 'unknown key "epoch" in config.phases[0]; did you mean "epochs"?'),
         ("phases", "({'learning_rate': 1},)", 'unknown key "learning_rate" in config.phases[0]; did you mean "optimizer.learning_rate"?'),
         ("phases", "({}, {'name': 'b', 'epochs': '1'})", "config.phases[1].epochs is '1', but must be a whole number"),
-        ("phases", "({'epochs': 0},)", 'phase "main": epochs is 0, but must be at least 1'),
+        ("phases", "({'epochs': 0},)", "config.phases[0].epochs is 0, but must be above 0"),
+        ("phases", "({}, {'name': 'b', 'patience': -3})", "config.phases[1].patience is -3, but must be at least 0"),
+        ("phases", "({'optimizer': {'warmup': 0.1}},)", "config.phases[0].optimizer.warmup is 0.1, but the schedule"),
+        ("phases", "[dict(name='a')]", "config.phases is [dict(name='a')], which is no Python literal; write a dict as {'name': 'main'"),
+        ("train.seeds", "(1, x)", "config.train.seeds is (1, x), which is no Python literal"),
         ("phases", "({}, {})", "config.phases has a name twice: main, main"),
-        ("phases", "({'train': '('},)", "phase \"main\": train is '(', which is no regex"),
+        ("phases", "({'train': '('},)", "config.phases[0].train is '(', which is no regex"),
         ("phases", "({'optimizer': 3},)", "config.phases[0].optimizer is 3, but must be a dict"),
         ("phases", "({'optimizer': {'lr': 1}},)", 'unknown key "lr" in config.phases[0].optimizer. Known: b1'),
     ],
@@ -106,7 +120,12 @@ def test_wrong_values_say_what_is_right(key, text, message):
     [
         (lambda: TextOptions(vocabulary=True, encoder="x"), "vocabulary and config.text.encoder are both set"),
         (lambda: TrainOptions(seeds=(2, 2)), "config.train.seeds is (2, 2); give at least one seed"),
-        (lambda: Options(system="lf_dnn", phases=(3,)), "config.phases[0] is 3; give a dict, for example dict("),  # pyright: ignore
+        (lambda: TrainOptions(batch_size="x"), "config.train.batch_size is 'x', but must be a whole number"),  # pyright: ignore
+        (lambda: TextOptions(max_length=0), "config.text.max_length is 0, but must be above 0"),
+        (lambda: Phase(patience=-3), "config.phases.patience is -3, but must be at least 0"),
+        (lambda: Optimizer(b1=1.0), "config.optimizer.b1 is 1.0, but must be below 1"),
+        (lambda: Options(system="lf_dnn", train={}), "config.train is {}; give TrainOptions(...)"),  # pyright: ignore
+        (lambda: Options(system="lf_dnn", phases=(3,)), "config.phases is (3,), but must be a list of dicts"),  # pyright: ignore
         (lambda: DataOptions(dataset="mosy"), 'did you mean "mosi"?'),
         (lambda: Options(system="lf_dnn", model={"dim": 1}), 'unknown key "dim" in config.model'),
         (
@@ -155,6 +174,33 @@ def test_nothing_changes_options_after_they_are_made():
     assert [phase.name for phase in changed.plan] == ["a"]
     assert saved.to_json(options) == before
     assert [phase.name for phase in options.plan] == ["main"]
+
+
+def test_dicts_in_options_are_read_only():
+    groups = ((".*", {"learning_rate": 0.1}),)
+    phases = ({"name": "a", "optimizer": {"groups": groups}},)
+    options = Options(system="lf_dnn", model={"text_out": 5}, phases=phases)
+    before = saved.sha256(options)
+    rule: Any = options.phases[0]["optimizer"]
+    found: list[Any] = [options.model, options.phases[0], rule, rule["groups"][0][1]]
+    for mapping in (*found, options.plan[0].optimizer.groups[0][1]):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            mapping["x"] = 7
+    assert saved.sha256(options) == before
+    assert saved.from_json(saved.to_json(options)) == options
+
+
+def test_lists_become_tuples_however_options_are_made():
+    made: Any = TrainOptions
+    assert made(seeds=[1, 2]).seeds == (1, 2)
+    assert isinstance(Optimizer(learning_rate=1).learning_rate, float)
+
+
+def test_settings_of_phases_are_declared_once():
+    shared = {field.name for field in dataclasses.fields(Training)}
+    for kind in (TrainOptions, Phase):
+        assert issubclass(kind, Training)
+        assert not shared & {*kind.__dict__.get("__annotations__", {})}
 
 
 def test_options_share_nothing_with_what_they_are_made_of():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_lists_are_written_with_commas(key, text, value):
     options = recipe.load(DEMO, [(key, text)])
     section, _, name = key.partition(".")
     node = getattr(options, section)
-    found = node[name] if isinstance(node, dict) else getattr(node, name)
+    found = node[name] if isinstance(node, Mapping) else getattr(node, name)
     assert found == value and [*map(type, found)] == [*map(type, value)]
 
 

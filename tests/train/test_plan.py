@@ -79,7 +79,9 @@ def test_no_finite_figure_stops_the_seed():
 
 @pytest.mark.parametrize("key", ["epochs", "batch_size", "accumulate"])
 def test_phase_values_must_be_positive(key):
-    with pytest.raises(ValueError, match=f"{key} is 0, but must be at least 1"):
+    with pytest.raises(
+        ValueError, match=f"config.phases.{key} is 0, but must be above 0"
+    ):
         Phase(**{key: 0})
 
 

@@ -3,13 +3,40 @@
 import ast
 import dataclasses
 import functools
+import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
+from annotated_types import Ge, Le, Lt
 
 from msajax.data.spec import suggest
+
+Count = Annotated[int, Ge(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+ShareBelowOne = Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+    """Base of dataclasses whose values are checked by their annotations, however they are made.
+
+    Attributes:
+      where: the start of a key in messages, 'config.train'.
+    """
+
+    where: dataclasses.InitVar[str] = ""
+
+    def __post_init__(self, where: str):
+        for name, hint in hints_of(type(self)).items():
+            key, value = f"{where}.{name}", getattr(self, name)
+            if not dataclasses.is_dataclass(hint):
+                value = frozen(convert(key, value, hint))
+                object.__setattr__(self, name, value)
+            elif not isinstance(value, hint):  # pyright: ignore
+                raise ValueError(f"{key} is {value!r}; give {hint.__name__}(...)")  # pyright: ignore
 
 
 def make(kind: type, values: Mapping[str, Any], where: str) -> Any:
@@ -35,16 +62,24 @@ def make(kind: type, values: Mapping[str, Any], where: str) -> Any:
             made[name] = value if isinstance(value, hint) else make(hint, value, key)  # type: ignore
         else:
             made[name] = convert(key, value, hint)
-    return kind(**made)
+    return kind(**made, **({"where": where} if issubclass(kind, Checked) else {}))
 
 
 def unknown(name: str, where: str, hints: Mapping[str, Any]) -> str:
-    """The error on a key that a section lacks: the section in it that has the key, or the nearest."""
-    for key, hint in hints.items():
-        if dataclasses.is_dataclass(hint) and name in hints_of(hint):  # pyright: ignore
-            inner = f'; did you mean "{key}.{name}"? Known: {", ".join(sorted(hints))}'
-            return f'unknown key "{name}" in {where}{inner}'
-    return f'unknown key "{name}" in {where}{suggest(name, hints)}'
+    """The error on a key that a section lacks: the sections in it that have the key, or the nearest."""
+    sections = {k: hints_of(h) for k, h in hints.items() if dataclasses.is_dataclass(h)}  # pyright: ignore
+    found = [
+        f'"{key}.{wanted}"'
+        for wanted in (f"{name}s", name)  # 'seed': train.seeds before data.seed
+        for key, inner in sections.items()
+        if wanted in inner
+    ]
+    if not found:
+        return f'unknown key "{name}" in {where}{suggest(name, hints)}'
+    return (
+        f'unknown key "{name}" in {where}; did you mean {" or ".join(found)}? Known: '
+        f"{', '.join(sorted(hints))}"
+    )
 
 
 @functools.cache
@@ -70,13 +105,46 @@ def convert(key: str, value: Any, hint: Any) -> Any:
         raise ValueError(f"{key} is {value!r}, but {_told(found, hint)}") from error
 
 
-def parse(text: str, hint: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """A value with mappings that nobody can change in place of dicts, at any depth."""
+    if isinstance(value, tuple):
+        return tuple(frozen(v) for v in value)
+    if isinstance(value, Mapping):
+        return types.MappingProxyType({k: frozen(v) for k, v in value.items()})
+    return value
+
+
+def plain(value: Any) -> Any:
+    """A value with dicts for dataclasses and mappings; `dataclasses.asdict` copies no frozen ones."""
+    if dataclasses.is_dataclass(value):
+        return {
+            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    return tuple(map(plain, value)) if isinstance(value, tuple) else value
+
+
+def parse(key: str, text: str, hint: Any) -> Any:
     """The value that a text of the command line stands for.
 
     Args:
+      key: for messages, 'config.train.seeds'.
       text: a python literal, or bare words: 'text,audio' and '1,2,3' are tuples.
       hint: the type of the key. Text stays as it is where the type is str.
+
+    Raises:
+      ValueError: a literal of a tuple that is none.
     """
+    if (
+        _is_tuple(hint)
+        and text.lstrip()[:1] in ("(", "[", "{")
+        and _literal(text) is text
+    ):
+        raise ValueError(
+            f"{key} is {text}, which is no Python literal; write a dict as "
+            "{'name': 'main', 'epochs': 10}, and text in quotes"
+        )
     if _is_tuple(hint) and "," in text and _literal(text) is text:
         parts = [part.strip() for part in text.split(",")]
         return tuple(map(_literal, parts[:-1] if parts[-1] == "" else parts))
