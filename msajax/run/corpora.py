@@ -51,7 +51,15 @@ def read_corpus(
       with_unlabelled: keep rows without labels where labels are wanted.
       advise: where they are left out, say how to train on them too.
       words: the run's vocabulary, where its folder does not hold it yet.
+
+    Raises:
+      ValueError: `other` is neither a file nor a corpus, or cannot be read.
     """
+    if not isinstance(other, str | os.PathLike | Corpus | None):
+        raise ValueError(
+            f"data is {reprlib.repr(other)}; give the path of a file, or a corpus of "
+            "load_data"
+        )
     data = options.data
     found = own if other is None else other
     if isinstance(found, Corpus):
