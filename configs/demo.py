@@ -4,4 +4,9 @@ from msajax.run import recipe
 
 
 def get_config(argument=""):
-    return recipe.load(f"lf_dnn:demo{argument}")
+    if argument:
+        raise ValueError(
+            f'"demo" is a whole name, without ":{argument}"; for the demo recipe of a '
+            "system, give SYSTEM:demo, for example tfn:demo"
+        )
+    return recipe.load("lf_dnn:demo")

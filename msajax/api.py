@@ -249,6 +249,8 @@ def list_systems() -> list[str]:
 def list_recipes(pattern: str = "*") -> list[str]:
     """Names of recipes and rows of their ablations, as `fit` takes them.
 
+    'demo' is another name of 'lf_dnn:demo'.
+
     Args:
       pattern: '*' stands for any text, '?' for a letter: 'mult:*', '*:mosi'.
 
@@ -256,7 +258,7 @@ def list_recipes(pattern: str = "*") -> list[str]:
       ValueError: the pattern is no text.
     """
     _need("pattern", pattern, str, "a text: 'mult:*'")
-    return fnmatch.filter(recipe.names(), pattern)
+    return fnmatch.filter(("demo", *recipe.names()), pattern)
 
 
 def _options(what: str | Options | Model, data: Corpus | None) -> Options:

@@ -10,30 +10,42 @@ from msajax.run import program
 _EXAMPLES = """\
 examples:
   # the embedded demo corpus: no download, half a minute
-  python -m msajax.main --config lf_dnn:demo --workdir runs/demo
+  msajax --config lf_dnn:demo --workdir runs/demo
 
   # MulT on your MOSI pickle, three seeds, another width
-  python -m msajax.main --config mult:mosi --workdir runs/mult \\
+  msajax --config mult:mosi --workdir runs/mult \\
       --config.data.path=unaligned_50.pkl --config.train.seeds=1,2,3 --config.model.dim=60
 
   # the same checkpoints on another split, or on another file
-  python -m msajax.main --workdir runs/mult --mode evaluate --split valid
-  python -m msajax.main --workdir runs/mult --mode evaluate --data other.pkl
+  msajax --workdir runs/mult --mode evaluate --split valid
+  msajax --workdir runs/mult --mode evaluate --data other.pkl
 
   # scores for a file without labels
-  python -m msajax.main --workdir runs/mult --mode predict --data clips.npz --output scores.csv
+  msajax --workdir runs/mult --mode predict --data clips.npz --output scores.csv
 
   # weights that MMSA trained, as a workdir
-  python -m msajax.main --config mult:mosi --mode import --weights mult-mosi.pth --workdir runs/mmsa
+  msajax --config mult:mosi --mode import --weights mult-mosi.pth --workdir runs/mmsa
 
 Rerun the command of a run that was stopped to resume it; the results are bit-identical.
 """
+
+# The modes that read an argument, and what to do instead in another one.
+_ONLY = {
+    "data": ("evaluate", "predict"),
+    "split": ("evaluate",),
+    "output": ("evaluate", "predict"),
+    "weights": ("import",),
+}
+_OTHERS = {
+    (mode, "data"): "to name the data file, set --config.data.path=FILE"
+    for mode in ("train", "import")
+}
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
     """The arguments, and the --config.key=value pairs among them."""
     parser = argparse.ArgumentParser(
-        prog="python -m msajax.main",
+        prog="msajax",
         description="Train, evaluate and apply systems for multimodal sentiment analysis.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -42,9 +54,10 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     add = parser.add_argument
     add("--config", metavar="RECIPE", help="mult:mosi, or a file: configs/mult.py:mosi")
     add("--workdir", metavar="DIR", help="folder of the run")
-    add("--mode", choices=("train", "evaluate", "predict", "import"), default="train")
+    modes = ("train", "evaluate", "predict", "import")
+    add("--mode", choices=modes, default="train", help="what to do (default: train)")
     add("--data", metavar="FILE", help="evaluate, predict: another data file")
-    add("--split", default="test", help="evaluate: train, valid or test (default)")
+    add("--split", help="evaluate: train, valid or test (default)")
     add("--output", metavar="CSV", help="evaluate, predict: where the predictions go")
     add("--weights", metavar="FILE", help="import: .pth, .safetensors or .npz")
     add("--help-config", action="store_true", help="print every value of the recipe")
@@ -69,16 +82,23 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
         if not equals and not rest:
             parser.error(f"{key} needs a value: {key}=VALUE")
         pairs.append((key.removeprefix("--config."), value if equals else rest.pop(0)))
+    _check_mode(parser, args)
+    return args, pairs
+
+
+def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuses arguments that the mode does not read, and one that it lacks."""
+    for name, readers in _ONLY.items():
+        if getattr(args, name) is not None and args.mode not in readers:
+            advice = _OTHERS.get((args.mode, name), "leave it out")
+            parser.error(f"--{name} is for --mode {' and '.join(readers)}; {advice}")
     if (args.mode in ("train", "import") or args.help_config) and not args.config:
         what = "--help-config" if args.help_config else f"--mode {args.mode}"
         parser.error(f"{what} needs --config RECIPE, for example lf_dnn:demo")
     if args.mode == "import" and not args.weights:
         parser.error("--mode import needs --weights FILE, what PyTorch has saved")
-    if args.weights and args.mode != "import":
-        parser.error("--weights is for --mode import")
     if args.mode == "predict" and not args.data:
         parser.error("--mode predict needs --data FILE, the file to score")
-    return args, pairs
 
 
 def _is_utf8(text: str) -> bool:

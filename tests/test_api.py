@@ -383,7 +383,7 @@ def test_a_run_without_a_workdir_leaves_nothing(monkeypatch):
 
 def test_lists_of_names():
     assert {"tfn", "mult", "text_only"} <= {*msajax.list_systems()}
-    assert msajax.list_recipes() == recipe.names()
+    assert msajax.list_recipes() == ["demo", *recipe.names()]
     assert RECIPE in msajax.list_recipes("lf_dnn:*")
     assert {x.partition(":")[2] for x in msajax.list_recipes("*:mosi")} == {"mosi"}
 

@@ -341,6 +341,26 @@ def test_a_loss_that_is_not_finite_is_reported(tmp_path, capsys, quick_random):
     [
         (["--workdir", "x"], "--mode train needs --config RECIPE"),
         (["--workdir", "x", "--mode", "predict"], "--mode predict needs --data FILE"),
+        *(
+            (
+                ["--workdir", "x", "--config", "y", "--mode", mode, f"--{name}", "z"],
+                message,
+            )
+            for mode, name, message in (
+                ("train", "data", "--data is for --mode evaluate and predict; to name"),
+                ("import", "data", "set --config.data.path=FILE"),
+                (
+                    "train",
+                    "output",
+                    "--output is for --mode evaluate and predict; leave it",
+                ),
+                ("train", "split", "--split is for --mode evaluate; leave it out"),
+                ("predict", "split", "--split is for --mode evaluate; leave it out"),
+                ("import", "split", "--split is for --mode evaluate; leave it out"),
+                ("import", "output", "--output is for --mode evaluate and predict"),
+                ("evaluate", "weights", "--weights is for --mode import; leave it out"),
+            )
+        ),
         (["--workdir", "x", "--confg", "y"], "unknown argument --confg"),
         (["--workdir", "x", "--config", "y", "--config.a"], "--config.a needs a value"),
         (["--config", "y"], "--workdir"),
@@ -357,6 +377,7 @@ def test_help_is_quick_and_shows_examples():
     command = [sys.executable, "-X", "importtime", "-m", "msajax.main", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "examples:" in done.stdout and "--mode predict" in done.stdout
+    assert done.stdout.startswith("usage: msajax [") and "what to do" in done.stdout
     assert "jax" not in [
         line.split("|")[-1].strip() for line in done.stderr.splitlines()
     ]

@@ -100,6 +100,19 @@ def test_options_exist(page):
             assert any(field in known for known in fields), key
 
 
+# Habits of ours that a reader from outside does not understand.
+HABITS = (
+    r"\b(goes on|likewise|besides|unlike theirs|as all that follows|to the same bits)\b"
+)
+
+
+def test_sentences_have_a_subject():
+    sources = [p for f in FOLDERS for p in (ROOT / f).rglob("*.py")]
+    texts = PAGES | {str(p.relative_to(ROOT)): p.read_text("utf-8") for p in sources}
+    found = {name: re.findall(HABITS, text, re.I) for name, text in texts.items()}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
 # Tables ----------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ _EXAMPLES = """examples:
   python tools/prepare_data.py --source mine.npz --name mine --dataset mosei --root /data
 
 The store lies in --root, else in $MSAJAX_DATA, else in ~/.cache/msajax. Train on it with
-  python -m msajax.main --config mult:mosi --workdir runs/mult --config.data.path=mosi/unaligned
+  msajax --config mult:mosi --workdir runs/mult --config.data.path=mosi/unaligned
 """
 
 

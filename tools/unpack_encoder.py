@@ -29,7 +29,7 @@ _EXAMPLES = """examples:
   python tools/unpack_encoder.py downloads/roberta.zip.001 encoders/roberta
 
 Train on it with
-  python -m msajax.main --config text_only:mosi --workdir runs/mpnet --config.text.encoder=encoders/mpnet
+  msajax --config text_only:mosi --workdir runs/mpnet --config.text.encoder=encoders/mpnet
 """
 _CARD = "README.md"
 # Other files of a zip are left in it.

@@ -146,7 +146,8 @@ def parse(key: str, text: str, hint: Any) -> Any:
             "{'name': 'main', 'epochs': 10}, and text in quotes"
         )
     if _is_tuple(hint) and "," in text and _literal(text) is text:
-        return tuple(_literal(part.strip()) for part in text.split(",") if part.strip())
+        parts = [part.strip() for part in text.split(",")]
+        return tuple(map(_literal, parts[:-1] if parts[-1] == "" else parts))
     value = _literal(text)
     return text if hint is str and not isinstance(value, str) else value
 
@@ -187,7 +188,7 @@ _WORDS = {
 
 
 def described(hint: Any) -> str:
-    """A type in words: 'a whole number', '3 values, each a whole number'."""
+    """A type in words: 'a whole number', 'a list of 3 whole numbers'."""
     origin, kinds = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return described(kinds[0])
@@ -197,16 +198,23 @@ def described(hint: Any) -> str:
     if origin is Mapping:
         return "a dict"
     if origin is tuple and ... in kinds:
-        return f"values, each {described(kinds[0])}"
+        return f"a list of {_plural(described(kinds[0]))}"
     if origin is tuple:
         each = [described(kind) for kind in kinds]
-        alike = len({*each}) == 1
-        return (
-            f"{len(kinds)} values, each {each[0]}" if alike else f"({', '.join(each)})"
-        )
+        if len({*each}) == 1:
+            return f"a list of {len(kinds)} {_plural(each[0])}"
+        return f"a {'pair' if len(each) == 2 else 'tuple'} ({', '.join(each)})"
     if origin is not None:
         return " or ".join(described(kind) for kind in kinds)
     return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _plural(words: str) -> str:
+    """Of what `described` says: 'whole numbers' of 'a whole number'."""
+    if not words.startswith("a "):
+        return {"text": "texts"}.get(words, f"values, each {words}")
+    noun, space, rest = words.removeprefix("a ").partition(" (")
+    return f"{noun}s{space}{rest}"
 
 
 # Words for the bounds of pydantic's errors, and where their numbers are.

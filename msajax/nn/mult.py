@@ -28,14 +28,16 @@ class MultimodalTransformer(nn.Module):
       outputs: width of the last layer.
       dim: common width d of the modalities.
       heads: number of heads of every attention.
-      layers: number of crossmodal layers D; the encoders on top have at least three.
-      kernel_sizes: kernel sizes of the temporal convolutions, by modality.
+      layers: crossmodal layers D; the encoders on top have at least three.
+      kernel_sizes: kernel sizes of the temporal convolutions, in the order of the
+        modalities.
       causal: hide later keys (the authors' attn_mask).
       position_embedding: add sinusoidal position vectors.
       text_dropout: dropout rate of the text features.
       attention_dropouts: dropout rates of attention weights by the modality of the
         keys; the encoders on top have the first.
-      relu_dropout, residual_dropout, embed_dropout: dropout rates in the encoders.
+      relu_dropout, residual_dropout, embed_dropout: dropout rates in the encoders:
+        inside the feed-forward blocks, before the residual sums, and on the inputs.
       output_dropout: dropout rate before the output.
       words: ids of text that is numbers of words; 0 reads features.
       word_dim: width of their vectors.

@@ -18,12 +18,6 @@ Pairs = Sequence[tuple[str, str]]
 
 def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """Trains every seed that is not finished, then reports on all."""
-    for name in ("data", "output"):
-        if getattr(args, name):
-            raise ValueError(
-                f"--{name} is for --mode evaluate and predict; to train on a file, set "
-                "--config.data.path=FILE"
-            )
     options = recipe.load(args.config, pairs)
     folder = pathlib.Path(args.workdir)
     with training.at_work(options, folder) as options, Question() as stop:
@@ -42,7 +36,7 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """The table of a workdir's checkpoints on a split, of its data or of another file."""
     run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
     path = output.check(args.output) if args.output else None
-    results = run.evaluate(args.split, args.data)
+    results = run.evaluate(args.split or "test", args.data)
     (name,) = results.splits
     _print(run.console, results, (name,))
     if path:

@@ -46,7 +46,7 @@ class DataOptions(typed.Checked):
       split: shares of train, valid and test, as (0.7, 0.15, 0.15), to divide all rows
         anew by whole videos; empty keeps the file's splits.
       fraction: share of the training rows, the first ones, to train on.
-      seed: seed of the generated demo corpus, and of `split`.
+      seed: seed of the generated demo corpus, and of the division by `split`.
       weak: share of the demo corpus' clips whose modalities do not fit together.
     """
 
@@ -134,9 +134,9 @@ class TrainOptions(Training):
     """The training of every phase that does not say otherwise.
 
     Attributes:
-      seeds: random seeds; each is one training.
-      seeds_at_once: how many seeds one program trains; 'auto': on a GPU as many as fit
-        in half of its memory, on a CPU 1.
+      seeds: seeds of the random numbers; each is a training of its own.
+      seeds_at_once: how many seeds one program trains; 'auto' takes as many as fit in half
+        of a GPU's memory, and 1 on a CPU.
     """
 
     where: dataclasses.InitVar[str] = "config.train"

@@ -243,9 +243,11 @@ def load(name: str, overrides: Iterable[tuple[str, str]] = ()) -> Options:
         if not file.endswith(".py"):
             known = (pathlib.Path(p).stem for p in known)
         kind = "recipe file" if file.endswith(".py") else "recipe"
-        raise ValueError(
-            f'there is no {kind} "{file}"{suggest(pathlib.Path(file).name, known)}'
-        )
+        advice = suggest(pathlib.Path(file).name, known)
+        if (home() / source.name).is_file():  # of ours, but not in this folder
+            ours = ":".join(part for part in (source.stem, argument) if part)
+            advice = f"; give its path, or `{ours}`, which works in any folder"
+        raise ValueError(f'there is no {kind} "{file}"{advice}')
     try:
         made = _import(source).get_config(*([argument] if argument else []))
     except ValueError as error:  # what it says of its argument or its values

@@ -22,8 +22,9 @@ class Optimizer(typed.Checked):
         (the same with amsgrad=True), 'adamw' (decoupled) or 'sgd'.
       learning_rate: peak learning rate.
       weight_decay: L2 coefficient.
-      b1, b2, eps: Adam's decay rates of its two averages, and the number added to its
-        denominator.
+      b1, b2: shares of the running averages of gradients and of their squares that
+        Adam keeps at each update.
+      eps: added to the denominator of Adam's update.
       clip_norm: largest global norm of the gradient; 0 leaves it alone.
       clip_value: largest absolute value in the gradient; 0 leaves it alone.
       schedule: 'constant', 'warmup_linear' (up, then down to 0),

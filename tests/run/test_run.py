@@ -156,7 +156,6 @@ def test_a_seed_that_is_not_finished_is_not_evaluated(
 @pytest.mark.parametrize(
     "args,config,message",
     [
-        (("--data", "x.npz"), "lf_dnn:demo", "--data is for --mode evaluate"),
         (("--mode", "evaluate"), "tfn:demo", "holds another run than tfn:demo, with"),
         (("--mode", "evaluate"), "nowhere.py", 'there is no recipe file "nowhere.py"'),
         (("--mode", "evaluate", "--output", "no/where.csv"), None, "there is no folder no"),
