@@ -4,33 +4,25 @@ A workdir keeps the encoder's config and tokenizer, so that a trained system
 reads new text without the folder that the weights came from.
 """
 
-import functools
-import hashlib
 import pathlib
 import shutil
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 
 from msajax import encoders
-from msajax.data import parts, store, vocabulary
+from msajax.data import parts, vocabulary
 from msajax.data.spec import Corpus, Split
-from msajax.encoders import Encoder, tokenize, tokenizer_files
+from msajax.encoders import Encoder, frozen, tokenize, tokenizer_files
 from msajax.models.base import Model
 from msajax.run import model_options
 from msajax.run.options import Options
 from msajax.train import step
 
 _PIECES = ("text_ids", "text_type")
-# Rows that the frozen encoder reads at once.
-_ROWS = 64
 # In the workdir, beside the config and the tokenizer of a frozen encoder.
 _SHA256 = "weights.sha256"
-# Raise it when the encoders' results change: older entries of the cache are then left.
-_VERSION = 1
 
 
 def find(options: Options, workdir: pathlib.Path | None) -> pathlib.Path:
@@ -131,8 +123,8 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
             raise ValueError(f'in the split "{name}", {error}') from error
     if not reading.frozen:
         return corpus
-    features = _Features(encoders.locate(reading.encoder), encoder)
-    features.check(workdir)
+    features = frozen.Features(encoders.locate(reading.encoder), encoder)
+    _check_weights(features, workdir)
     splits = {}
     for name, split in corpus.splits.items():
         kept = {k: v for k, v in split.arrays.items() if k not in _PIECES}
@@ -141,64 +133,15 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
     return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
 
 
-class _Features:
-    """The last hidden states of a frozen encoder, computed where the cache lacks them."""
-
-    def __init__(self, folder: pathlib.Path, config: Encoder):
-        self._folder, self._sha256 = folder, encoders.fingerprint(folder)
-        self._encode = functools.cache(lambda: _encode(folder, config))
-
-    def check(self, workdir: pathlib.Path) -> None:
-        """Refuses other weights than those that a run in the folder was trained on.
-
-        Raises:
-          ValueError: they are others.
-        """
-        known = workdir / "encoder" / _SHA256
-        if known.is_file() and known.read_bytes() != self._sha256.encode():
-            raise ValueError(
-                f"the weights in {self._folder} are not those that the run in {workdir} "
-                "was trained on: their content has changed; put the old ones back, or "
-                "train in another workdir"
-            )
-
-    def __call__(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """{field: [N, L]} -> [N, L, D] float32, zeros on padding."""
-        digest = hashlib.sha256(repr((self._sha256, _VERSION)).encode())
-        fields = [arrays[name] for name in ("text_ids", "text_mask", "text_type")]
-        for x in fields:
-            digest.update(repr(x.shape).encode() + x.tobytes())
-        path = store.cache(None) / "features" / f"{digest.hexdigest()[:32]}.npz"
-        return store.kept(path, lambda: {"text": self._encode()(fields)})["text"]
-
-
-def _encode(
-    folder: pathlib.Path, config: Encoder
-) -> Callable[[list[np.ndarray]], np.ndarray]:
-    """[ids, mask, segments], [N, L] each -> the encoder's last hidden state [N, L, D]."""
-    encoder = config.encoder(pooler=False)
-    ids = np.zeros((1, 2), np.int32)
-    run: Callable[..., Any] = functools.partial(encoder.init, train=False)
-    made = jax.eval_shape(lambda key: run(key, ids, mask=ids == 0), jax.random.key(0))
-    params, _ = encoders.load(folder, encoder, made["params"])
-    params = jax.device_put(params)
-
-    @jax.jit
-    def forward(params, ids, mask, segments):
-        apply: Callable[..., Any] = encoder.apply
-        options = dict(mask=mask, segments=segments, train=False)
-        return apply({"params": params}, ids, **options).last * mask[..., None]
-
-    def encode(fields: list[np.ndarray]) -> np.ndarray:
-        made = []
-        for start in range(0, len(fields[0]), _ROWS):
-            rows = [x[start : start + _ROWS] for x in fields]
-            filler = _ROWS - len(rows[0])  # one shape compiles once
-            rows = [np.pad(x, ((0, filler), (0, 0))) for x in rows]
-            made.append(jax.device_get(forward(params, *rows))[: _ROWS - filler])
-        return np.concatenate(made)
-
-    return encode
+def _check_weights(features: frozen.Features, workdir: pathlib.Path) -> None:
+    """Refuses other weights than those that a run in the folder was trained on."""
+    known = workdir / "encoder" / _SHA256
+    if known.is_file() and known.read_bytes() != features.sha256.encode():
+        raise ValueError(
+            f"the weights in {features.folder} are not those that the run in {workdir} "
+            "was trained on: their content has changed; put the old ones back, or "
+            "train in another workdir"
+        )
 
 
 def weights(
