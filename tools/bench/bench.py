@@ -68,7 +68,10 @@ def measure(
     shape = SHAPES[shape_name]
     options, phase = _recipe(system, shape.dataset, args)
     name = system.partition("/")[0]
-    spec, arrays, encoder = example(name, shape, NUM_ROWS, args.encoder)
+    # mmsa's side has no encoder where ours can do without.
+    features = bool(args.against) and type(None) in model_options.encoder_kinds(name)
+    size = None if features else args.encoder
+    spec, arrays, encoder = example(name, shape, NUM_ROWS, size)
     shifted = encoder is not None and hasattr(models.get(name), "align")
     if shifted and len(set(shape.lengths)) > 1:
         # Audio and vision have no row for each piece.
