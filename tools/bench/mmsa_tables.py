@@ -89,7 +89,10 @@ _TABLES: dict[str, dict[str, Any]] = {
         "outConfig": _layer(1, 0.0),  # of the MFN inside: nothing reads its output
         **{f"z{x}_size": f"latent_dims.{i}" for i, x in enumerate("ylav")},
         **{f"f{x}_size": f"factor_dims.{i}" for i, x in enumerate("ylav")},
-        **{f"z{x}_to_f{x}_dropout": f"factor_dropouts.{i}" for i, x in enumerate("ylav")},
+        **{
+            f"z{x}_to_f{x}_dropout": f"factor_dropouts.{i}"
+            for i, x in enumerate("ylav")
+        },
         "fy_to_y_dropout": "out_dropout",
         **{f"lda_x{x}": f"reconstruction.{i}" for i, x in enumerate("lav")},
         "lda_mmd": "mmd",

@@ -16,9 +16,9 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 
-from msajax.data.spec import MODALITIES, Spec
+from msajax.data.spec import MODALITIES
 from msajax.train.plan import Phase
-from tools.bench import mmsa_tables
+from tools.bench import mmsa_modules, mmsa_tables
 from tools.bench.timing import timed
 
 VERSION = torch.__version__
@@ -31,6 +31,9 @@ SYSTEMS = tuple(
 _MULTI_TASK = ("mlf_dnn", "mtfn", "mlmf")
 # Whose audio and vision the package's loader averages over time, once.
 AVERAGED = ("tfn", "lmf", "lf_dnn", *_MULTI_TASK)
+# Not compiled: torch.compile unrolls their loops over time, for minutes; mmim packs
+# sequences and selects rows by their labels.
+EAGER = ("mfn", "graph_mfn", "mfm", "mmim")
 # Its names of the tasks, and our fields.
 _LABELS = {"M": "label", "T": "label_text", "A": "label_audio", "V": "label_vision"}
 
@@ -67,7 +70,7 @@ def build(system: str, ours: Any) -> nn.Module:
             f'mmsa has no counterpart of "{system}" here; systems: {", ".join(SYSTEMS)}'
         )
     if system == "text_only":
-        return _TextOnly(ours)
+        return mmsa_modules.TextOnly(ours)
     _stub_packages()
     name = system.upper() if system != "graph_mfn" else "Graph_MFN"
     folder = "multiTask" if system in _MULTI_TASK else "singleTask"
@@ -75,7 +78,7 @@ def build(system: str, ours: Any) -> nn.Module:
     given = mmsa_tables.arguments(system, ours) | {"device": device()}
     made = getattr(module, name)(types.SimpleNamespace(**given))
     if system == "ef_lstm" and len(set(ours.spec.lengths)) > 1:
-        return _Aligned(made, ours.spec)
+        return mmsa_modules.Aligned(made, ours.spec)
     if system == "graph_mfn":
         # It keeps them in a dict, where no optimizer sees them; ours trains them.
         networks = made.graph_mfn.networks.items()
@@ -83,7 +86,8 @@ def build(system: str, ours: Any) -> nn.Module:
         made.vertices = nn.ModuleDict(names)
     if system in _MULTI_TASK:
         made.weights = dict(zip(_LABELS, ours.weights, strict=True))
-    return _WITH_TERMS[system](made) if system in _WITH_TERMS else made
+    wrap = mmsa_modules.WITH_TERMS.get(system)
+    return wrap(made) if wrap else made
 
 
 def _stub_packages() -> None:
@@ -105,94 +109,7 @@ def _stub_packages() -> None:
     subnets: Any = sys.modules["MMSA.models.subNets"]
     features: Any = importlib.import_module("MMSA.models.subNets.FeatureNets")
     subnets.SubNet, subnets.TextSubNet = features.SubNet, features.TextSubNet
-    subnets.BertTextEncoder = _Features
-
-
-class _Aligned(nn.Module):
-    """A system behind the package's average pooling to the text's length, as its AMIO runs it."""
-
-    def __init__(self, system: nn.Module, spec: Spec):
-        super().__init__()
-        nets: Any = importlib.import_module("MMSA.models.subNets.AlignNets")
-        args = types.SimpleNamespace(feature_dims=spec.dims, seq_lens=spec.lengths)
-        self.align, self.system = nets.AlignSubNet(args, "avg_pool"), system
-
-    def forward(self, text, audio, vision):
-        return self.system(*self.align(text, audio, vision))
-
-
-class _Features(nn.Module):
-    """In place of the package's BERT: the text is features already."""
-
-    def __init__(self, **_):
-        super().__init__()
-
-    def forward(self, text):
-        return text
-
-
-class _WithRegularisers(nn.Module):
-    """MFM with the other terms of its loss; it computes them in evaluation too."""
-
-    def __init__(self, system: Any):
-        super().__init__()
-        self.system = system
-
-    def forward(self, text, audio, vision):
-        pred, generation, mmd, _ = self.system(text, audio, vision)
-        return {"M": pred, "rest": generation + self.system.args.lda_mmd * mmd}
-
-
-class _WithInformation(nn.Module):
-    """MMIM in the phase that trains all but the estimators, as its trainer runs it.
-
-    Entropies are of the batch and the one before, from the second batch on.
-    """
-
-    reads = ("text", "audio", "vision", "audio_mask", "vision_mask", "label")
-
-    def __init__(self, system: Any):
-        super().__init__()
-        self.system, self.memory = system, {}
-
-    def forward(self, text, audio, vision, audio_mask, vision_mask, label):
-        """As `MMIM`; lengths are on the CPU, where packing needs them."""
-        streams = [(audio, audio_mask), (vision, vision_mask)]
-        streams = [(x, mask.sum(1).cpu()) for x, mask in streams]
-        if not self.training:
-            return self.system(text, *streams)
-        memory = {pair: self.memory.get(pair) for pair in ("tv", "ta", "va")}
-        out = self.system(text, *streams, label[:, None], memory)
-        self.memory = {
-            pair: {sign: [x.detach()] for sign, x in samples.items()}
-            for pair, samples in out["pn_dic"].items()
-            if samples
-        }
-        config = self.system.config
-        bound = config.beta * (out["lld"] + out["H"])
-        return {"M": out["M"], "rest": config.alpha * out["nce"] - bound}
-
-
-_WITH_TERMS = {"mfm": _WithRegularisers, "mmim": _WithInformation}
-
-
-class _TextOnly(nn.Module):
-    """`BertModel`, the mean over real tokens, dropout and a linear head."""
-
-    def __init__(self, ours: Any):
-        super().__init__()
-        from transformers import BertConfig, BertModel
-
-        config = BertConfig(**dataclasses.asdict(ours.encoder))
-        self.encoder = BertModel(config, add_pooling_layer=False)
-        self.dropout = nn.Dropout(ours.dropout)
-        self.head = nn.Linear(config.hidden_size, 1)
-
-    def forward(self, ids, mask, segments):
-        encoded = self.encoder(ids, attention_mask=mask, token_type_ids=segments)
-        real = mask[..., None].to(encoded.last_hidden_state.dtype)
-        text = (encoded.last_hidden_state * real).sum(1) / real.sum(1).clamp(min=1)
-        return {"M": self.head(self.dropout(text))}
+    subnets.BertTextEncoder = mmsa_modules.Features
 
 
 class LighterMSGMBA(nn.Module):
