@@ -101,3 +101,9 @@ def write_example(shape: Shape, rows: int, path: str) -> None:
         split=np.repeat(list(sizes), list(sizes.values())),
         **{name: arrays[name] for name in (*MODALITIES, "label")},
     )
+
+
+def real_share(parts: list[dict[str, np.ndarray]]) -> float:
+    """Share of the steps of all modalities that are data, in parts of a split."""
+    masks = [part[f"{name}_mask"] for part in parts for name in MODALITIES]
+    return float(sum(m.sum() for m in masks) / sum(m.size for m in masks))

@@ -324,6 +324,12 @@ def test_flops_of_a_convolution():
     assert timing.matmul_flops(jaxpr) == 2 * (2 * 7 * 5) * (3 * 4)
 
 
+def test_the_chosen_clock_times_the_sides(monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr(timing, "CLOCK", lambda: next(now) * 2.0)
+    assert timing.alternate({"a": lambda n: None}, {"a": 6}, rounds=3) == {"a": 3.0}
+
+
 def test_medians_leave_the_first_round_out():
     calls = []
     speeds = timing.alternate(
