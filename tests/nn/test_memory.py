@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax.nn import memory as memory_of
-from msajax.nn.memory import GatedMemory, MemoryFusion, previous
+from msajax.nn.memory import GatedMemory, MemoryFusion, _remember, _run, previous
 from tests.weights.numpy_reference import relu, sigmoid
 
 RNG = np.random.default_rng(0)
@@ -71,8 +70,8 @@ def test_gradients_are_those_of_the_loop(train):
 
         return jax.grad(loss, (0, 1, 2, 3, 4))(projected, update, kernel, *gates)
 
-    got = gradients(memory_of._remember)
-    expected = gradients(lambda *inputs: memory_of._run(*inputs)[0])
+    got = gradients(_remember)
+    expected = gradients(lambda *inputs: _run(*inputs)[0])
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert np.abs(b).max() > 0
         np.testing.assert_allclose(a, b, atol=1e-5)
