@@ -31,7 +31,7 @@ SYSTEMS = tuple(
 _MULTI_TASK = ("mlf_dnn", "mtfn", "mlmf")
 # Whose audio and vision the package's loader averages over time, once.
 AVERAGED = ("tfn", "lmf", "lf_dnn", *_MULTI_TASK)
-# Not compiled: torch.compile unrolls their loops over time, for minutes; mmim packs
+# Not compiled: the first three loop over time in Python, which would be unrolled; mmim packs
 # sequences and selects rows by their labels.
 EAGER = ("mfn", "graph_mfn", "mfm", "mmim")
 # Its names of the tasks, and our fields.
