@@ -148,103 +148,21 @@ class GatedMemory(nn.Module):
         projected = projected.reshape(*x.shape[:2], -1)
         dropped = jnp.concatenate(dropped, axis=-1) if train else None
 
-        memory = _remember(projected, update, dropped, real, kernel[dim:], *second)
-        return memory.astype(x.dtype)
-
-
-@jax.custom_vjp
-def _remember(
-    projected: jax.Array,
-    update: jax.Array,
-    dropped: jax.Array | None,
-    real: jax.Array,
-    kernel: jax.Array,
-    keep: tuple[jax.Array, jax.Array],
-    write: tuple[jax.Array, jax.Array],
-) -> jax.Array:
-    """The scan over time, whose gradients by the weights are products of all steps at once.
-
-    JAX's own gradient adds one of each to them in each step.
-
-    Args:
-      projected: [L, B, K + W], what x gives to the hidden layers of both gates.
-      update: [L, B, M] float32.
-      dropped: factors of the hidden layers, like projected; None: 1.
-      real: [L, B, 1] bool.
-      kernel: [M, K + W], of the memory in the hidden layers.
-      keep, write: kernels [K, M], [W, M] and biases [M] of the gates.
-
-    Returns:
-      The memory after the last step, [B, M] float32.
-    """
-    return _run(projected, update, dropped, real, kernel, keep, write)[0]
-
-
-def _run(projected, update, dropped, real, kernel, keep, write):
-    """The last memory; and of all steps the memory before, the hidden layers and the gates."""
-
-    def step(memory, inputs):
-        projected, update, dropped, real = inputs
-        h = nn.relu(projected + _dot(memory, kernel).astype(projected.dtype))
-        h = h if dropped is None else h * dropped
-        gates = [
-            nn.sigmoid(_dot(part, weights) + bias[None])
-            for part, (weights, bias) in zip(
-                _parts(h, keep), (keep, write), strict=True
+        def step(memory, inputs):
+            projected, update, dropped, real = inputs
+            h = nn.relu(projected + _dot(memory, kernel[dim:]).astype(x.dtype))
+            h = h if dropped is None else h * dropped
+            parts = jnp.split(h, [self.hidden[1]], axis=-1)
+            keep, write = (
+                nn.sigmoid(_dot(part, kernel) + bias[None])
+                for part, (kernel, bias) in zip(parts, second, strict=True)
             )
-        ]
-        new = jnp.where(real, gates[0] * memory + gates[1] * update, memory)
-        return new, (memory, h, *gates)
+            new = keep * memory + write * update
+            return jnp.where(real, new, memory), None
 
-    return jax.lax.scan(
-        step, jnp.zeros_like(update[0]), (projected, update, dropped, real)
-    )
-
-
-def _parts(h: jax.Array, keep: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
-    """The hidden layer of each gate."""
-    return jnp.split(h, [len(keep[0])], axis=-1)
-
-
-def _save(*inputs):
-    last, steps = _run(*inputs)
-    return last, (steps, inputs)
-
-
-def _backward(saved, gradient):
-    (memory, h, keeps, writes), (_, update, dropped, real, kernel, keep, write) = saved
-
-    def step(d_memory, inputs):
-        memory, h, keeps, writes, update, dropped, real = inputs
-        d_new = jnp.where(real, d_memory, 0)
-        d_keep = d_new * memory * keeps * (1 - keeps)
-        d_write = d_new * update * writes * (1 - writes)
-        d_h = [_dot(d_keep, keep[0].T), _dot(d_write, write[0].T)]
-        d_h = jnp.where(h > 0, jnp.concatenate(d_h, axis=-1), 0)
-        d_h = (d_h if dropped is None else d_h * dropped).astype(h.dtype)
-        before = jnp.where(real, 0, d_memory) + d_new * keeps + _dot(d_h, kernel.T)
-        return before, (d_h, d_keep, d_write, d_new * writes)
-
-    inputs = memory, h, keeps, writes, update, dropped, real
-    _, found = jax.lax.scan(step, gradient, inputs, reverse=True)
-    d_h, d_keep, d_write, d_update = found
-    gates = [
-        (_over_steps(part, d).astype(weights.dtype), d.sum((0, 1)).astype(bias.dtype))
-        for part, d, (weights, bias) in zip(
-            _parts(h, keep), (d_keep, d_write), (keep, write), strict=True
-        )
-    ]
-    d_kernel = _over_steps(memory, d_h).astype(kernel.dtype)
-    return d_h, d_update, None, None, d_kernel, *gates
-
-
-def _over_steps(x: jax.Array, y: jax.Array) -> jax.Array:
-    """The sum of products over steps and rows: [L, B, D], [L, B, E] -> [D, E]."""
-    x, y = (v.reshape(-1, v.shape[-1]) for v in (x, y))
-    return _dot(x.T, y.astype(x.dtype))
-
-
-_remember.defvjp(_save, _backward)
+        start = jnp.zeros((x.shape[1], self.size), jnp.float32)
+        memory, _ = jax.lax.scan(step, start, (projected, update, dropped, real))
+        return memory.astype(x.dtype)
 
 
 def _dot(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -1,9 +1,7 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from msajax.nn.memory import GatedMemory, MemoryFusion, _remember, _run, previous
+from msajax.nn.memory import GatedMemory, MemoryFusion, previous
 from tests.weights.numpy_reference import relu, sigmoid
 
 RNG = np.random.default_rng(0)
@@ -48,33 +46,6 @@ def test_a_closed_gate_writes_nothing():
         return params
 
     np.testing.assert_allclose(run(change=close)[1], 0, atol=1e-30)
-
-
-@pytest.mark.parametrize("train", [False, True])
-def test_gradients_are_those_of_the_loop(train):
-    """With padding, a gap, and in training dropped units: against JAX's own gradient."""
-    rng = np.random.default_rng(2)
-    shapes = [(5, 3, 7), (5, 3, 6), (6, 7)]
-    projected, update, kernel = (jnp.asarray(rng.normal(size=s)) for s in shapes)
-    gates = [
-        tuple(jnp.asarray(rng.normal(size=s)) for s in ((hidden, 6), (6,)))
-        for hidden in (5, 2)
-    ]
-    dropped = jnp.asarray(2 * rng.integers(0, 2, (5, 3, 7)), jnp.float32)
-    weight = jnp.asarray(rng.normal(size=(3, 6)))
-
-    def gradients(run):
-        def loss(projected, update, *weights):
-            given = dropped if train else None, jnp.asarray(REAL)
-            return jnp.sum(weight * run(projected, update, *given, *weights))
-
-        return jax.grad(loss, (0, 1, 2, 3, 4))(projected, update, kernel, *gates)
-
-    got = gradients(_remember)
-    expected = gradients(lambda *inputs: _run(*inputs)[0])
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        assert np.abs(b).max() > 0
-        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_dropout_acts_in_training_on_each_of_the_three_layers():
