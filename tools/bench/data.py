@@ -55,7 +55,7 @@ SHAPES = {
 
 
 def example(
-    system: str, shape: Shape, rows: int, encoder: str
+    system: str, shape: Shape, rows: int, encoder: str | None
 ) -> tuple[Spec, dict[str, np.ndarray], Any]:
     """Random data of a shape for a system.
 
@@ -63,13 +63,13 @@ def example(
       system: its name.
       shape: of the data.
       rows: of the split.
-      encoder: size of the text's, a key of `ENCODERS`.
+      encoder: size of the text's, a key of `ENCODERS`; None: the text is features.
 
     Returns:
       The spec, the arrays of a split, and the config of the encoder that reads
       its word pieces, None for a system that takes features.
     """
-    known = ENCODERS[encoder]
+    known = ENCODERS[encoder] if encoder else {}
     kinds = [kind for kind in model_options.encoder_kinds(system) if kind in known]
     fields = (*Spec.fields, *(("text_ids", "text_type") if kinds else ()))
     if DATASETS[shape.dataset].own_labels:
@@ -101,3 +101,9 @@ def write_example(shape: Shape, rows: int, path: str) -> None:
         split=np.repeat(list(sizes), list(sizes.values())),
         **{name: arrays[name] for name in (*MODALITIES, "label")},
     )
+
+
+def real_share(parts: list[dict[str, np.ndarray]]) -> float:
+    """Share of the steps of all modalities that are data, in parts of a split."""
+    masks = [part[f"{name}_mask"] for part in parts for name in MODALITIES]
+    return float(sum(m.sum() for m in masks) / sum(m.size for m in masks))

@@ -16,22 +16,26 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
 
-from msajax.data.spec import MODALITIES, Spec
+from msajax.data.spec import MODALITIES
 from msajax.train.plan import Phase
+from tools.bench import mmsa_modules, mmsa_tables
 from tools.bench.timing import timed
 
-_CLASSES = {
-    "tfn": ("TFN", "TFN"),
-    "lmf": ("LMF", "LMF"),
-    "lf_dnn": ("LF_DNN", "LF_DNN"),
-    "ef_lstm": ("EF_LSTM", "EF_LSTM"),
-    "mult": ("MULT", "MULT"),
-}
 VERSION = torch.__version__
-# text_only where its package is there.
-SYSTEMS = (*_CLASSES, *["text_only"] * bool(importlib.util.find_spec("transformers")))
+# Some need the package transformers: text_only is its BertModel, mmim imports it.
+SYSTEMS = tuple(
+    name
+    for name in (*mmsa_tables.SYSTEMS, "text_only")
+    if importlib.util.find_spec("transformers") or name not in ("mmim", "text_only")
+)
+_MULTI_TASK = ("mlf_dnn", "mtfn", "mlmf")
 # Whose audio and vision the package's loader averages over time, once.
-AVERAGED = ("tfn", "lmf", "lf_dnn")
+AVERAGED = ("tfn", "lmf", "lf_dnn", *_MULTI_TASK)
+# Not compiled: the first three loop over time in Python, which would be unrolled; mmim packs
+# sequences and selects rows by their labels.
+EAGER = ("mfn", "graph_mfn", "mfm", "mmim")
+# Its names of the tasks, and our fields.
+_LABELS = {"M": "label", "T": "label_text", "A": "label_audio", "V": "label_vision"}
 
 
 def device() -> torch.device:
@@ -66,14 +70,24 @@ def build(system: str, ours: Any) -> nn.Module:
             f'mmsa has no counterpart of "{system}" here; systems: {", ".join(SYSTEMS)}'
         )
     if system == "text_only":
-        return _TextOnly(ours)
+        return mmsa_modules.TextOnly(ours)
     _stub_packages()
-    file, name = _CLASSES[system]
-    module = importlib.import_module(f"MMSA.models.singleTask.{file}")
-    made = getattr(module, name)(_arguments(system, ours))
+    name = system.upper() if system != "graph_mfn" else "Graph_MFN"
+    folder = "multiTask" if system in _MULTI_TASK else "singleTask"
+    module = importlib.import_module(f"MMSA.models.{folder}.{name}")
+    given = mmsa_tables.arguments(system, ours) | {"device": device()}
+    made = getattr(module, name)(types.SimpleNamespace(**given))
     if system == "ef_lstm" and len(set(ours.spec.lengths)) > 1:
-        return _Aligned(made, ours.spec)
-    return made
+        return mmsa_modules.Aligned(made, ours.spec)
+    if system == "graph_mfn":
+        # It keeps them in a dict, where no optimizer sees them; ours trains them.
+        networks = made.graph_mfn.networks.items()
+        names = {"".join(map(str, group)): network for group, network in networks}
+        made.vertices = nn.ModuleDict(names)
+    if system in _MULTI_TASK:
+        made.weights = dict(zip(_LABELS, ours.weights, strict=True))
+    wrap = mmsa_modules.WITH_TERMS.get(system)
+    return wrap(made) if wrap else made
 
 
 def _stub_packages() -> None:
@@ -87,85 +101,15 @@ def _stub_packages() -> None:
             'the package mmsa is not installed: pip install torch, and "mmsa" with --no-deps'
         )
     (root,) = found.submodule_search_locations
-    for name in ("", ".models", ".models.singleTask", ".models.subNets"):
+    folders = ("singleTask", "multiTask", "subNets")
+    for name in ("", ".models", *(f".models.{folder}" for folder in folders)):
         package = types.ModuleType(f"MMSA{name}")
         package.__path__ = [root + name.replace(".", "/")]
         sys.modules[package.__name__] = package
     subnets: Any = sys.modules["MMSA.models.subNets"]
     features: Any = importlib.import_module("MMSA.models.subNets.FeatureNets")
     subnets.SubNet, subnets.TextSubNet = features.SubNet, features.TextSubNet
-    subnets.BertTextEncoder = None  # used on raw text alone
-
-
-def _arguments(system: str, s: Any) -> types.SimpleNamespace:
-    args: dict[str, Any] = {
-        "feature_dims": s.spec.dims,
-        "train_mode": "regression",
-        "use_bert": False,
-    }
-    if system == "ef_lstm":
-        args |= {"seq_lens": s.spec.lengths[0], "hidden_dims": s.hidden_dim}
-        args |= {"num_layers": s.layers, "dropout": s.dropout}
-    elif system == "mult":
-        args |= _mult_arguments(s)
-    else:
-        after = getattr(s, "post_fusion_dropout", 0.0)
-        names = ("hidden_dims", "text_out", "post_fusion_dim", "rank")
-        args |= {name: getattr(s, name) for name in names if hasattr(s, name)}
-        # Audio, vision, text (switched off there, in an LSTM of one layer), fusion.
-        args["dropouts"] = (s.audio_dropout, s.vision_dropout, 0.0, after)
-    return types.SimpleNamespace(**args)
-
-
-def _mult_arguments(s: Any) -> dict[str, Any]:
-    text, audio, vision = s.attention_dropouts
-    kernels = dict(zip("lav", s.kernel_sizes, strict=True))
-    return {
-        "dst_feature_dim_nheads": (s.dim, s.heads),
-        "nlevels": s.layers,
-        "attn_mask": s.causal,
-        "attn_dropout": text,
-        "attn_dropout_a": audio,
-        "attn_dropout_v": vision,
-        "relu_dropout": s.relu_dropout,
-        "res_dropout": s.residual_dropout,
-        "embed_dropout": s.embed_dropout,
-        "text_dropout": s.text_dropout,
-        "output_dropout": s.output_dropout,
-        **{f"conv1d_kernel_size_{x}": size for x, size in kernels.items()},
-    }
-
-
-class _Aligned(nn.Module):
-    """A system behind the package's average pooling to the text's length, as its AMIO runs it."""
-
-    def __init__(self, system: nn.Module, spec: Spec):
-        super().__init__()
-        nets: Any = importlib.import_module("MMSA.models.subNets.AlignNets")
-        args = types.SimpleNamespace(feature_dims=spec.dims, seq_lens=spec.lengths)
-        self.align, self.system = nets.AlignSubNet(args, "avg_pool"), system
-
-    def forward(self, text, audio, vision):
-        return self.system(*self.align(text, audio, vision))
-
-
-class _TextOnly(nn.Module):
-    """`BertModel`, the mean over real tokens, dropout and a linear head."""
-
-    def __init__(self, ours: Any):
-        super().__init__()
-        from transformers import BertConfig, BertModel
-
-        config = BertConfig(**dataclasses.asdict(ours.encoder))
-        self.encoder = BertModel(config, add_pooling_layer=False)
-        self.dropout = nn.Dropout(ours.dropout)
-        self.head = nn.Linear(config.hidden_size, 1)
-
-    def forward(self, ids, mask, segments):
-        encoded = self.encoder(ids, attention_mask=mask, token_type_ids=segments)
-        real = mask[..., None].to(encoded.last_hidden_state.dtype)
-        text = (encoded.last_hidden_state * real).sum(1) / real.sum(1).clamp(min=1)
-        return {"M": self.head(self.dropout(text))}
+    subnets.BertTextEncoder = mmsa_modules.Features
 
 
 class LighterMSGMBA(nn.Module):
@@ -239,8 +183,12 @@ class Torch:
             for name in ("audio", "vision"):
                 inputs[name] = inputs[name].mean(dim=1, keepdim=True)
         self._inputs = [inputs[name].to(self._device) for name in names]
-        label = torch.from_numpy(arrays["label"]).to(self._device)
-        self._label, self._loss = label[:, None], nn.L1Loss()
+        self._weights: dict[str, float] = getattr(module, "weights", {"M": 1.0})
+        self._labels = {
+            task: torch.from_numpy(arrays[_LABELS[task]])[:, None].to(self._device)
+            for task in self._weights
+        }
+        self._loss = nn.L1Loss()
         self._rows = torch.from_numpy(rows.astype(np.int64)).to(self._device)
         make = _adamw if phase.optimizer.name == "adamw" else _adam
         self._optimizer = make(module, phase)
@@ -260,6 +208,8 @@ class Torch:
             self._step(rows)[1].backward()
             if clip := self._phase.optimizer.clip_value:
                 nn.utils.clip_grad_value_(self.module.parameters(), clip)
+            if clip := self._phase.optimizer.clip_norm:
+                nn.utils.clip_grad_norm_(self.module.parameters(), clip)
             self._done += 1
             if self._done % every == 0:
                 self._optimizer.step()
@@ -279,10 +229,13 @@ class Torch:
         return torch.cat(preds).float().cpu().numpy()
 
     def _step(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs, label = [x[rows] for x in self._inputs], self._label[rows]
+        inputs = [x[rows] for x in self._inputs]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
-            pred = self._forward(*inputs)["M"]
-            return pred, self._loss(pred, label)
+            out = self._forward(*inputs)
+            loss = out.get("rest", 0.0)
+            for task, weight in self._weights.items():
+                loss = loss + weight * self._loss(out[task], self._labels[task][rows])
+            return out["M"], loss
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
@@ -300,23 +253,16 @@ def _allocated(*, peak: bool = False) -> int:
 
 
 def _adam(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
-    settings = phase.optimizer
-    named = list(module.named_parameters())
-    factors = [p for name, p in named if name.endswith("_factor")]
-    others = [p for name, p in named if not name.endswith("_factor")]
-    own = dict(settings.groups).get(r".*_factor") or {}
-    groups = [
-        {"params": others},
-        {
-            "params": factors,
-            "lr": own.get("learning_rate", settings.learning_rate),
-            "weight_decay": own.get("weight_decay", settings.weight_decay),
-        },
-    ]
+    groups: dict[tuple[float, float], list] = {}
+    for name, parameter in module.named_parameters():
+        found = mmsa_tables.settings(name, phase)
+        if found is None:  # as in ours, no gradient is computed
+            parameter.requires_grad_(False)
+        elif parameter.requires_grad:
+            group = found["learning_rate"], found["weight_decay"]
+            groups.setdefault(group, []).append(parameter)
     return torch.optim.Adam(
-        [group for group in groups if group["params"]],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
+        [dict(params=p, lr=lr, weight_decay=w) for (lr, w), p in groups.items()]
     )
 
 

@@ -21,6 +21,9 @@ form masked: padding is hidden, as by default; padded: taken for real steps, as 
 _AGAINST = """\
 times: how many times as fast as mmsa's module in eager PyTorch (what it ships) and by
 torch.compile; same arrays, batch size, hyperparameters and device, medians of alternating rounds.
+mfn, graph_mfn, mfm, mmim: eager alone (their loops over time would be unrolled, their rows are
+selected by labels). mfm, mmim: mmsa computes the other terms of the loss in evaluation too. mmim:
+text features instead of BERT and entropies on both sides.
 others: processor cores that other programs kept busy meanwhile; anything far from 0 spoils the
 ratios, since threads that wait for each other (PyTorch's) lose more to it.
 form padded: both sides do the same work; masked: ours hides padding, mmsa works on it (not in
@@ -129,17 +132,19 @@ def _against(
     names = ("eager", "compiled")
     columns = [(name, "rows/s") for name in ("msajax", *names)]
     columns += [("times", name) for name in names] + [("others", "cores")]
-    lines, logs = [], []
+    lines: list[list[str]] = []
+    logs: dict[str, list[float]] = {name: [] for name in names}
     for r in results:
         speeds = r["samples_per_second"][method]
-        ratios = [speeds[ours] / speeds[name] for name in names]
-        line = [*_keys(r), *(f"{speeds[name]:.0f}" for name in (ours, *names))]
-        line += [f"{ratio:.2f}" for ratio in ratios]
+        ratios = {n: speeds[ours] / speeds[n] for n in names if n in speeds}
+        line = [*_keys(r), f"{speeds[ours]:.0f}"]
+        line += [f"{speeds[n]:.0f}" if n in ratios else "" for n in names]
+        line += [f"{ratios[n]:.2f}" if n in ratios else "" for n in names]
         lines.append([*line, f"{r['others_cores']:.2f}"])
-        logs.append([math.log(ratio) for ratio in ratios])
-    means = [math.exp(sum(of) / len(of)) for of in zip(*logs, strict=True)]
-    blank = [""] * (len(_KEYS) + 1)
-    lines.append(["geometric", "mean", *blank, *(f"{mean:.2f}" for mean in means), ""])
+        for name, ratio in ratios.items():
+            logs[name].append(math.log(ratio))
+    means = [f"{math.exp(sum(of) / len(of)):.2f}" if of else "" for of in logs.values()]
+    lines.append(["geometric", "mean", *[""] * (len(_KEYS) + 1), *means, ""])
     return [*_KEYS, *columns], lines
 
 

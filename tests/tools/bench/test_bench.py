@@ -3,6 +3,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ from msajax.run import recipe
 from msajax.run.options import build
 from msajax.train.plan import Phase
 from tests import toys
-from tools.bench import bench, data, ours, timing
+from tools.bench import bench, data, mmsa_tables, ours, table, timing
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 TINY = data.Shape("mosi", (6, 3, 4), (7, 9, 8))
@@ -323,6 +324,12 @@ def test_flops_of_a_convolution():
     assert timing.matmul_flops(jaxpr) == 2 * (2 * 7 * 5) * (3 * 4)
 
 
+def test_the_chosen_clock_times_the_sides(monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr(timing, "CLOCK", lambda: next(now) * 2.0)
+    assert timing.alternate({"a": lambda n: None}, {"a": 6}, rounds=3) == {"a": 3.0}
+
+
 def test_medians_leave_the_first_round_out():
     calls = []
     speeds = timing.alternate(
@@ -334,10 +341,82 @@ def test_medians_leave_the_first_round_out():
     assert set(speeds) == {"a", "b"}
 
 
+# What mmsa's modules of the recurrent systems read of their configuration.
+ARGUMENTS = {
+    "mfn": "hidden_dims memsize windowsize NN1Config NN2Config gamma1Config gamma2Config "
+    "outConfig",
+    "graph_mfn": "hidden_dims memsize inner_node_dim NNConfig gamma1Config gamma2Config "
+    "outConfig",
+    "mfm": "hidden_dims zy_size zl_size za_size zv_size fy_size fl_size fa_size fv_size "
+    "zy_to_fy_dropout zl_to_fl_dropout za_to_fa_dropout zv_to_fv_dropout fy_to_y_dropout "
+    "lda_xl lda_xa lda_xv lda_mmd memsize windowsize NN1Config NN2Config gamma1Config "
+    "gamma2Config outConfig",
+    "mlmf": "hidden_dims rank dropouts post_dropouts post_text_dim post_audio_dim "
+    "post_video_dim",
+    "mmim": "d_vh d_vout n_layer bidirectional d_ah d_aout mmilb_mid_activation "
+    "mmilb_last_activation add_va d_prjh cpc_layers cpc_activation dropout_prj alpha beta "
+    "use_finetune transformers pretrained need_data_aligned",
+}
+for _name in ("mlf_dnn", "mtfn"):
+    ARGUMENTS[_name] = ARGUMENTS["mlmf"].replace("rank", "text_out post_fusion_dim")
+
+
+@pytest.mark.parametrize("system", ARGUMENTS)
+def test_each_argument_of_mmsa_is_given(system):
+    model, _ = _tiny_model(system)
+    given = mmsa_tables.arguments(system, model)
+    common = {"feature_dims", "train_mode", "use_bert"}
+    assert set(given) == {*ARGUMENTS[system].split()} | common
+    assert given["feature_dims"] == (6, 3, 4)
+
+
+def test_arguments_of_mmsa_hold_our_values():
+    mfm = mmsa_tables.arguments("mfm", _tiny_model("mfm")[0])
+    assert [mfm[f"z{x}_size"] for x in "ylav"] == [80, 64, 80, 80]
+    assert [mfm[f"lda_x{x}"] for x in "lav"] == [0.5, 0.01, 0.5]
+    # What stays has a hidden layer of its own, as has what is written.
+    assert mfm["NN2Config"] == {"shapes": 64, "drop": 0.0}
+    assert mfm["gamma1Config"] == {"shapes": 32, "drop": 0.0}
+    assert mfm["gamma2Config"] == {"shapes": 64, "drop": 0.5}
+    mlf_dnn = mmsa_tables.arguments("mlf_dnn", _tiny_model("mlf_dnn")[0])
+    assert [mlf_dnn[f"post_{m}_dim"] for m in ("text", "audio", "video")] == [32, 4, 64]
+    assert mlf_dnn["dropouts"] == (0.2, 0.2, 0.0)
+    assert mlf_dnn["post_dropouts"] == (0.3, 0.3, 0.3, 0.3)
+
+
+def test_parameters_of_mmsa_are_trained_as_ours():
+    def found(system, *names):
+        phase = _tiny_model(system)[1].plan[-1]
+        return [mmsa_tables.settings(name, phase) for name in names]
+
+    names = (
+        "text_subnet.rnn.weight",
+        "video_subnet.norm.bias",
+        "text_factor",
+        "fusion_bias",
+    )
+    rates = [(x["learning_rate"], x["weight_decay"]) for x in found("mlmf", *names)]
+    assert rates == [(5e-3, 0), (5e-3, 1e-5), (5e-4, 1e-3), (5e-3, 1e-3)]
+    estimator, entropy, head = found(
+        "mmim",
+        "system.mi_tv.mlp_mu.0.weight",
+        "system.mi_tv.entropy_prj.0.weight",
+        "system.fusion_prj.linear_1.weight",
+    )
+    assert estimator is None and entropy == head
+    assert head == {"learning_rate": 1e-3, "weight_decay": 1e-4}
+
+
 @pytest.mark.skipif(not MMSA, reason="the extra bench (mmsa, torch) is not installed")
 @pytest.mark.parametrize(
     ("system", "shape"),
     [
+        ("mfn", ALIGNED),
+        ("graph_mfn", ALIGNED),
+        ("mfm", ALIGNED),
+        ("mlf_dnn", TINY),
+        ("mtfn", TINY),
+        ("mlmf", TINY),
         ("tfn", TINY),
         ("lmf", TINY),
         ("lf_dnn", TINY),
@@ -354,8 +433,8 @@ def test_mmsa_computes_what_ours_does(system, shape):
 
     from tools.bench import mmsa_torch
 
-    options, spec = _recipe(system, shape)
-    model = build(options, spec)
+    model, _ = _tiny_model(system, shape)
+    spec = model.spec
     module = mmsa_torch.build(system, model).eval()
     arrays = spec.example(4)
     inputs = [torch.from_numpy(arrays[name]) for name in MODALITIES]
@@ -364,12 +443,59 @@ def test_mmsa_computes_what_ours_does(system, shape):
     with torch.no_grad():
         theirs = module(*inputs)["M"][:, 0].numpy()
     state = {
-        name.removeprefix("system."): np.asarray(value)
+        re.sub("^vertices", "graph_mfn.networks", name.removeprefix("system.")): (
+            np.asarray(value)
+        )
         for name, value in module.state_dict().items()
     }
     variables = weights.load(model, state)
     ours = model.apply(variables, arrays, train=False)["pred"]
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.skipif(not MMSA, reason="the extra bench (mmsa, torch) is not installed")
+@pytest.mark.parametrize("system", ["mfm", "mlf_dnn", "mmim"])
+def test_mmsa_trains_on_all_terms_of_the_loss(system):
+    from tools.bench import mmsa_torch
+
+    if system not in mmsa_torch.SYSTEMS:
+        pytest.skip("needs the package transformers")
+    shape = ALIGNED if system == "mfm" else TINY
+    model, options = _tiny_model(system, shape)
+    shape = shape._replace(dataset="simsv2" if system == "mlf_dnn" else "mosi")
+    _, arrays, _ = data.example(system, shape, 48, None)
+    side = mmsa_torch.Torch(
+        mmsa_torch.build(system, model),
+        arrays,
+        np.arange(48).reshape(2, 24),
+        options.plan[-1],
+        compiled=False,
+        averaged=system in mmsa_torch.AVERAGED,
+    )
+    side.train(3)
+    pred, loss = side._step(side._rows[0])
+    task = np.abs(pred[:, 0].detach().numpy() - arrays["label"][:24]).mean()
+    assert np.isfinite(loss.item()) and abs(loss.item() - task) > 1e-3
+    frozen = [n for n, p in side.module.named_parameters() if not p.requires_grad]
+    assert all("mi_t" in name for name in frozen)
+    assert bool(frozen) == (system == "mmim")
+
+
+def test_a_system_that_is_not_compiled_has_no_ratio_to_it():
+    def result(name, **speeds):
+        of = {"msajax": 8.0, **speeds}
+        keys = {"system": name, "shape": "mosi", "batch": 4, "form": "padded"}
+        return {**keys, "samples_per_second": {"train": of}, "others_cores": 0.0}
+
+    results = [result("mfn", eager=4.0), result("tfn", eager=1.0, compiled=2.0)]
+    columns, lines = table._against(results, "train", "msajax")
+    titles = [title for title, _ in columns]
+    assert all(len(line) == len(titles) for line in lines)
+    assert [line[-3:] for line in lines] == [
+        ["2.00", "", "0.00"],
+        ["8.00", "4.00", "0.00"],
+        ["4.00", "4.00", ""],
+    ]
 
 
 @pytest.mark.skipif(not MMSA, reason="the extra bench (mmsa, torch) is not installed")
@@ -434,6 +560,18 @@ def _recipe(system, shape, **changes):
     changes |= {f"model.{k}": v for k, v in bench.mmsa_form(system).items()}
     options = recipe.change(recipe.load(f"{system}:mosi"), changes)
     return options, Spec(shape.dims, shape.lengths, 12)
+
+
+def _tiny_model(system, shape=TINY):
+    """A system as it is compared with mmsa's, and its options."""
+    dataset = "simsv2" if system in ("mlf_dnn", "mtfn", "mlmf") else "mosi"
+    changes = {f"model.{k}": v for k, v in bench.mmsa_form(system).items()}
+    if system == "mtfn":
+        changes["model.output_range"] = (-3.0, 3.0)
+    options = recipe.change(recipe.load(f"{system}:{dataset}"), changes)
+    shape = shape._replace(dataset=dataset)
+    spec, _, _ = data.example(system, shape, 12, None)
+    return build(options, spec), options
 
 
 def _ours(system, shape, **given):
