@@ -13,7 +13,6 @@ import pytest
 
 from msajax import encoders, main
 from msajax.data import read
-from msajax.encoders import frozen
 from msajax.run import corpora, recipe, text
 from msajax.run.run import make
 from msajax.train import step
@@ -187,7 +186,9 @@ def test_any_system_trains_on_frozen_features(place, tmp_path, monkeypatch, caps
     output = tmp_path / "again.csv"
     args = ("--mode", "evaluate", "--output", output)
     with monkeypatch.context() as patch:
-        patch.setattr(frozen, "_encode", None)  # the cache has the features
+        patch.setattr(
+            "msajax.encoders.frozen._encode", None
+        )  # the cache has the features
         assert run(tmp_path / "w", *args) == 0
     assert predictions(output) == found
 
