@@ -3,8 +3,10 @@
 import functools
 import gc
 import hashlib
+import itertools
 import os
 import pathlib
+import signal
 
 # Read when jax is first imported. NPROC sizes XLA's thread pool: with fewer
 # threads than devices collectives can starve on a small machine.
@@ -25,6 +27,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 pytest_plugins = ["tests.weights.torch_files"]  # the fixture torch_save
 
+# A shell that starts the tests in the background lets them ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("slow machines too", deadline=None)
 hypothesis.settings.load_profile("slow machines too")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -49,12 +53,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
 
 
+TESTS = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def few_programs():
     """Drops compiled programs in time: the system allows a process about 65,000 mappings."""
     yield
     maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+    # A test makes at most some hundred; counting them takes as long as a small test.
+    due = next(TESTS) % 20 == 0 and maps.exists()
+    if due and maps.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
         gc.collect()
 

@@ -137,6 +137,7 @@ def write_features(path):
 TINY = "dim=16 tokens=2 heads=2 hidden=8 layers=1 beta=0.001 dropout=0.0".split()
 
 
+@pytest.mark.slow
 def test_alr_learns_emotions_from_a_file_of_features(tmp_path):
     path = tmp_path / "iemocap.npz"
     write_features(path)

@@ -384,6 +384,7 @@ def test_help_is_quick_and_shows_examples():
     assert time.monotonic() - began < 30  # about a second; what costs is not imported
 
 
+@pytest.mark.slow
 def test_three_modalities_beat_the_mean_and_each_alone(tmp_path, quick_random):
     def corr_and_mae(name, *args):
         fast = ("--config.train.seeds=1", "--config.train.epochs=12", *SHORT[2:])

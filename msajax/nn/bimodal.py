@@ -1,5 +1,6 @@
 """Bi-modal attention of MMMU-BA: Ghosal et al., "Contextual Inter-modal Attention for Multi-modal Sentiment Analysis", EMNLP 2018."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -21,6 +22,8 @@ def attend_pair(
     Returns:
       [B, Q, D] and [B, K, D].
     """
+    chex.assert_rank([x, y], 3)
+    chex.assert_equal_shape([x, y], dims=(0, 2))
     scores = jnp.einsum("bqd,bkd->bqk", x, y, preferred_element_type=jnp.float32)
     of_x, of_y = masks or (jnp.ones(v.shape[:2], bool) for v in (x, y))
     to_y = masked_softmax(scores, of_y[:, None]).astype(y.dtype)

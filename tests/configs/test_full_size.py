@@ -176,7 +176,7 @@ def test_the_papers_row_of_cormult(dataset):
 
 
 def test_the_fusion_of_cormult_starts_from_another_run():
-    with pytest.raises(ValueError, match="name its workdir: --config.init_from"):
+    with pytest.raises(ValueError, match="name its workdir: config.init_from=DIR"):
         init_from.check(recipe.load("cormult:mosi/fuse"))
     pattern = load("cormult:mosi/fuse").init_parameters
     assert re.fullmatch(pattern, "statistics/mce/covariance")

@@ -216,6 +216,7 @@ def train(tmp_path, name, stop_after=None):
     return [best.collections for _, best in found]
 
 
+@pytest.mark.slow
 def test_training_fills_the_memory_and_resumes_to_the_bit(tmp_path, quick_random):
     whole = train(tmp_path, "whole")
     label = toys.corpus().splits["train"].arrays["label"]

@@ -11,9 +11,11 @@ import pytest
 
 from msajax import losses, nn
 from msajax.nn import (
+    adjustment,
     ahl,
     align,
     attention,
+    bimodal,
     convolution,
     dropout,
     embedding,
@@ -135,6 +137,22 @@ BLOCKS = {
     "attention.masked_softmax": (
         attention.masked_softmax,
         ((of(B, L, K), real(B, 1, K)), (of(B, L, K), real(B, L, L))),
+    ),
+    "adjustment.similarity": (
+        adjustment.similarity,
+        ((of(B, L, D), of(B, 1, 1)), (of(B, L, D), of(B, L, 1)), (of(B, L, D), of(B))),
+    ),
+    "adjustment.adjust": (
+        adjustment.adjust,
+        (
+            (of(B, L, D), of(B, L, L), real(B, L)),
+            (of(B, L, D), of(B, L, K), real(B, L)),
+            (of(B, L, D), of(B, L, L), real(B, L, 1)),
+        ),
+    ),
+    "bimodal.attend_pair": (
+        bimodal.attend_pair,
+        ((of(B, L, D), of(B, K, D)), (of(B, L, D), of(B, K, 1)), (of(B, D), of(B, D))),
     ),
     "attention.attend": (
         call(attention.attend, "mask"),

@@ -92,6 +92,7 @@ def predictions(path):
         return [float(row["prediction"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_a_system_that_lacks_vision(place, tmp_path):
     args = (
         *("--config.system=msg_mba", "--config.model.align=True"),
@@ -103,7 +104,9 @@ def test_a_system_that_lacks_vision(place, tmp_path):
     assert len(set(found)) == 4 and np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("system", ["text_only", "mag_bert"])
+@pytest.mark.parametrize(
+    "system", ["text_only", pytest.param("mag_bert", marks=pytest.mark.slow)]
+)
 def test_chinese_end_to_end_and_without_the_folder(place, system, tmp_path, capsys):
     config = f"{system}:sims"
     elsewhere = tmp_path / "elsewhere"
@@ -280,6 +283,7 @@ def test_folders_that_cannot_be_used(place, tmp_path, capsys):
     refused(lambda f: (f / "vocab.txt").unlink(), "tokenizer")
 
 
+@pytest.mark.slow
 def test_xlnet_with_a_row_per_word(tmp_path):
     small_encoders.xlnet(tmp_path / "xlnet")
     rng = np.random.default_rng(0)

@@ -187,6 +187,7 @@ def test_a_signal_is_not_lost_where_the_run_ends_well(number, tmp_path, monkeypa
     assert signals._hear is signals.end
 
 
+@pytest.mark.slow
 def test_a_run_on_another_file_is_not_finished(tmp_path, trained):
     file = tmp_path / "clips.npz"
     corpus = demo.generate(0, num=(40, 10, 10))

@@ -11,8 +11,8 @@ from tests.weights.numpy_reference import relu
 from tools import parity, torch_parity
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-# They compile the rows of an ablation, or two networks.
-SLOW = {"bbfn", "mmlatch"}
+# They compile several networks, or parts that other cases have too.
+SLOW = {"almt", "bbfn", "cormult", "imr", "kan", "mag_bert", "mmlatch", "mult", "xlnet"}
 MODELS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in parity.names()

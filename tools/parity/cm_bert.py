@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from msajax.models.cm_bert import CrossModalAttention
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.cm_bert import attention_rules
 from msajax.weights.table import Table
 from tools.parity.case import Case
@@ -21,7 +21,7 @@ def reproduce(case: Case) -> dict[str, Any]:
     mask = jnp.asarray(case.arrays["in/mask"] > 0)
     block = CrossModalAttention(
         case.setting("projection dim"),
-        scale="batch",
+        scale=reference_form("cm_bert")["scale"],
         epsilon=case.setting("LayerNorm eps"),
     )
     apply: Callable[..., Any] = block.apply

@@ -9,8 +9,8 @@ import optax
 
 from msajax import losses
 from msajax.models.imr import CAPSULES, IMR
-from msajax.weights import template
-from msajax.weights.imr import REFERENCE, table
+from msajax.weights import reference_form, template
+from msajax.weights.imr import table
 from tools.parity.case import Case
 from tools.parity.replay import COMPILER, padded_batch, spec_of
 
@@ -85,5 +85,5 @@ def _model(case: Case, name: str, batch: dict, outputs: int) -> IMR:
         causal=case.setting("attn_mask"),
         concept_dropout=0.0,
         remat=False,
-        **REFERENCE,
+        **reference_form("imr"),
     )

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from msajax.models.mctn import MCTN
-from msajax.weights import template
-from msajax.weights.mctn import REFERENCE, table
+from msajax.weights import reference_form, template
+from msajax.weights.mctn import table
 from tools.parity.case import Case
 from tools.parity.replay import padded_batch, run, spec_of
 
@@ -18,7 +18,7 @@ def reproduce(case: Case) -> dict[str, Any]:
     """The case's results as our module gives them; what is over time has time first."""
     inputs = [case.arrays[f"in/{m}"] for m in ("text", "audio", "vision", "labels")]
     batch = padded_batch(*inputs)
-    settings = {**REFERENCE, "hidden": case.setting("hid_dim")}
+    settings = {**reference_form("mctn"), "hidden": case.setting("hid_dim")}
     model = MCTN(spec_of(batch), **settings)
     variables = table(model).variables(
         case.group("param/"), template(model, batch, train=False)

@@ -12,7 +12,7 @@ from msajax.models.mmmu_ba import Contextual
 from msajax.nn.bimodal import attend_pair
 from msajax.nn.linear import Linear
 from msajax.nn.pooling import mean_pool
-from msajax.weights import template
+from msajax.weights import reference_form, template
 from msajax.weights.mmmu_ba import table
 from tools.parity.case import Case
 
@@ -28,7 +28,8 @@ class _Labelled(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any, masks: Any) -> dict[str, jax.Array]:
-        network = Contextual(self.hidden_dims, self.dim, padded=True)
+        form = reference_form("mmmu_ba")
+        network = Contextual(self.hidden_dims, self.dim, **form)
         nn.share_scope(self, network)
         parts = [part for _, part in network(x, masks, train=False)]
         found = {"concat": jnp.concatenate(parts, axis=-1)}

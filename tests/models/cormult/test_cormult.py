@@ -264,6 +264,7 @@ def correlated_batch(seed, rows):
     return batch
 
 
+@pytest.mark.slow
 def test_coefficients_separate_matched_from_mismatched_pairs():
     fields = dict(mce_dim=16, mce_layers=1, mce_hidden=16, mce_out=8, mce_dropout=0.0)
     model = CorMulT(SPEC, **{**TINY, **fields}, strategy="A")
@@ -303,6 +304,7 @@ def test_coefficients_separate_matched_from_mismatched_pairs():
     np.testing.assert_allclose(matched[:, 1], mismatched[:, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_negatives_do_not_depend_on_the_number_of_devices():
     model, variables = ready(distance="mahalanobis", mce_dropout=0.0)
     batch = {**SPEC.example(8, seed=2), "valid": np.arange(8) < 7}
@@ -375,6 +377,7 @@ def seen(batch):
     return words
 
 
+@pytest.mark.slow
 def test_the_papers_row_learns_words_of_its_own():
     options = recipe.load("cormult:mosei/paper")
     model = CorMulT(WORDS, **{**options.model, **TINY})
@@ -463,6 +466,7 @@ FUSE = dict(name="fuse", train="mult/.*", epochs=1, batch_size=200)
 MCE = dict(name="mce", loss="mce_loss", predict="mce_pred", train="mce/.*", epochs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row,phase,correlated",
     [

@@ -128,6 +128,7 @@ def test_the_encoder_runs_once_for_three_passes():
     assert count({}) == count(MIXES) > 0
 
 
+@pytest.mark.slow
 def test_the_fusion_does_not_see_what_equations_23_and_24_mix():
     passes = run("passes")(BATCH, MIXES)
     for out, (m, mix) in zip(passes[1:], MIXES.items(), strict=True):
@@ -425,6 +426,7 @@ def test_the_consistency_loss_falls():
         assert np.mean(figures[-10:]) < 0.7 * np.mean(figures[:5])
 
 
+@pytest.mark.slow
 def test_rows_without_labels_train_from_a_file(tmp_path, quick_random):
     rng = np.random.default_rng(0)
     split = np.array(["train"] * 12 + ["valid"] * 4 + ["test"] * 4)

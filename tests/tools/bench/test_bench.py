@@ -80,6 +80,7 @@ def test_the_command_prints_and_writes_the_tables(tiny, tmp_path, capsys):
     assert sum(line.startswith("lmf     mosi ") for line in shown) == 2
 
 
+@pytest.mark.slow
 def test_several_devices_are_timed_too(tiny, tmp_path):
     path = tmp_path / "results.json"
     assert bench.main([*tiny, "--devices", "2", "--json", str(path)]) == 0
@@ -104,6 +105,7 @@ def small_encoders(monkeypatch):
     monkeypatch.setitem(bench.ENCODERS, "base", kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "system",
     ["text_only"]
@@ -139,6 +141,7 @@ def test_steps_of_systems_with_an_encoder_are_counted(
         bench.main([*tiny, "--systems", system, "--encoder", "base"])
 
 
+@pytest.mark.slow
 def test_the_command_times_less_padding_on_a_file(quick, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bench, "BUCKETS", (2,))
     rows, path, out = 12, tmp_path / "corpus.npz", tmp_path / "results.json"

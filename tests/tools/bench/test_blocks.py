@@ -30,6 +30,7 @@ def test_layers_are_timed(quick, capsys):
     assert "MLP, 24 hidden" in lines[2]  # 10 * 6 * 4 parameters
 
 
+@pytest.mark.slow
 def test_passes_are_timed(quick, monkeypatch, capsys):
     tiny = {type(toys.BERT): toys.BERT}
     monkeypatch.setitem(data.ENCODERS, "base", tiny)
@@ -47,6 +48,7 @@ def test_passes_are_timed(quick, monkeypatch, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_passes_that_share_nothing_are_the_same():
     spec = Spec((6, 3, 4), (5, 7, 6), 4)
     fields = dict(dim=6, tokens=2, heads=2, head_dim=3, mlp_dim=5, fusion_layers=1)

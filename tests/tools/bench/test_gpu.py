@@ -63,6 +63,7 @@ def test_a_trace_without_kernels_names_its_planes():
         gpu_trace.summary(SimpleNamespace(planes=planes), 1)
 
 
+@pytest.mark.slow
 def test_one_system_end_to_end(gpu, precision, tmp_path, capsys):
     job = Job("lf_dnn", traced=True, bits=True)
     options = dict(lock=str(tmp_path / "lock"), seconds=0.01, quick=True)
