@@ -1,4 +1,4 @@
-"""MFM: `configs/mfm.py:DATASET`, hyperparameters of MMSA's config_regression.json @ a94e65d.
+"""MFM: `configs/mfm.py:DATASET[/ROW]`, hyperparameters of MMSA's config_regression.json @ a94e65d.
 
 MMSA's trainer ignores the learning rate of that file and takes Adam's 1e-3:
 `--config.optimizer.learning_rate=1e-3` is what it computes.
@@ -89,7 +89,9 @@ DATASETS = {
     ),
 }
 
+ROWS = recipe.FEATURES
+
 
 def get_config(argument=""):
-    values = recipe.values(argument, DATASETS, base=recipe.MMSA)
+    values = recipe.values(argument, DATASETS, base=recipe.MMSA, rows=ROWS)
     return recipe.make("mfm", values)

@@ -1,4 +1,4 @@
-"""MFN: `configs/mfn.py:DATASET`, hyperparameters of MMSA's config_regression.json @ a94e65d."""
+"""MFN: `configs/mfn.py:DATASET[/ROW]`, hyperparameters of MMSA's config_regression.json @ a94e65d."""
 
 from msajax.run import recipe
 
@@ -82,7 +82,9 @@ DATASETS = {
     ),
 }
 
+ROWS = recipe.FEATURES
+
 
 def get_config(argument=""):
-    values = recipe.values(argument, DATASETS, base=recipe.MMSA)
+    values = recipe.values(argument, DATASETS, base=recipe.MMSA, rows=ROWS)
     return recipe.make("mfn", values)

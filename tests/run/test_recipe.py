@@ -177,7 +177,7 @@ def values(argument, **more):
     return recipe.values(argument, datasets, rows=ROWS, **more)
 
 
-@pytest.mark.parametrize("system", ["tfn", "lmf", "mult", "misa"])
+@pytest.mark.parametrize("system", ["tfn", "lmf", "mfn", "mfm", "mult", "misa"])
 def test_rows_on_the_features_of_a_frozen_encoder(system):
     plain = recipe.load(f"{system}:mosi")
     for encoder in ("bert-base-uncased", "xlnet-base-cased"):
