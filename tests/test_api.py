@@ -66,6 +66,7 @@ def test_a_notebook_has_the_figures_of_the_command_line(fitted, by_command):
     name = "seed_1/log.jsonl"
     assert (fitted.folder / name).read_bytes() == (by_command / name).read_bytes()
     assert "lf_dnn on demo corpus, seed 1" in str(found)
+    assert repr(fitted) == f"Run(folder={fitted.folder!r})"  # what a cell ends with
 
 
 def test_predictions_are_arrays_with_ids(fitted, by_command):

@@ -39,13 +39,13 @@ class Run:
       own: the corpus that it is trained on, where that is no file.
     """
 
-    options: Options
+    options: Options = dataclasses.field(repr=False)
     folder: pathlib.Path
-    spec: Spec
-    model: Model
-    devices: parallel.Devices
-    console: Console
-    own: Corpus | None = None
+    spec: Spec = dataclasses.field(repr=False)
+    model: Model = dataclasses.field(repr=False)
+    devices: parallel.Devices = dataclasses.field(repr=False)
+    console: Console = dataclasses.field(repr=False)
+    own: Corpus | None = dataclasses.field(default=None, repr=False)
 
     def say(self, text: str) -> None:
         """Prints a line as it is, however wide the terminal."""
