@@ -50,12 +50,12 @@ def test_attention_adds_up_rectified_products():
         scores = scores + a["audio_weight"][0] * relu_products(y)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
-        np.testing.assert_allclose(out["attention"][row, :n, :n], weights, atol=1e-4)
+        np.testing.assert_allclose(out["attention"][row, :n, :n], weights, atol=2e-6)
         h = (weights @ text + text)[0] @ a["dense"]["kernel"] + a["dense"]["bias"]
         h = (h - h.mean()) / h.std() * a["norm"]["scale"] + a["norm"]["bias"]
-        np.testing.assert_allclose(out["fusion"][row], h, atol=1e-3)
+        np.testing.assert_allclose(out["fusion"][row], h, atol=2e-6)
         pred = h @ p["head"]["kernel"] + p["head"]["bias"]
-        np.testing.assert_allclose(out["pred"][row], pred[0], atol=1e-3)
+        np.testing.assert_allclose(out["pred"][row], pred[0], atol=2e-6)
 
 
 @pytest.mark.parametrize("cls_audio", ["mean", "own"])
