@@ -38,6 +38,15 @@ def check_heads(dim: int, heads: int) -> None:
         )
 
 
+def check_length(tokens: int, longest: int) -> None:
+    """Refuses a sequence that is longer than the table of positions."""
+    if tokens > longest:
+        raise ValueError(
+            f"{tokens} tokens, but the encoder has positions for {longest}; prepare the "
+            "text with that max_length"
+        )
+
+
 class Encoded(NamedTuple):
     """Outputs of an encoder.
 

@@ -35,6 +35,7 @@ from msajax.encoders.layers import (
     Rate,
     Width,
     check_heads,
+    check_length,
 )
 from msajax.nn.attention import attend
 from msajax.nn.dropout import Dropout
@@ -123,11 +124,7 @@ class MPNet(nn.Module):
           ValueError: the sequence is longer than the table of positions, or
             there is no layer `inject_after`.
         """
-        if ids.shape[1] > self.config.max_length:
-            raise ValueError(
-                f"{ids.shape[1]} tokens, but the encoder has positions for "
-                f"{self.config.max_length}; prepare the text with that max_length"
-            )
+        check_length(ids.shape[1], self.config.max_length)
         words = mask & (ids != self.config.padding_position)
         x = Embeddings(self.config, self.dtype, name="embeddings")(
             ids, words, segments, train=train
