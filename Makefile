@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$python; break; }; done)
 # Arguments of pytest, for example `make test PYTEST="-x tests/test_metrics.py"`.
-PYTEST ?= -n 2 --dist loadgroup
+PYTEST ?= -n 2 --dist loadfile
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -42,17 +42,6 @@ CACHE = pathlib.Path(HOME) / "msajax" / "tests" / LOCK
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file share programs and fixtures: one process of pytest-xdist takes them all."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(
-                pytest.mark.xdist_group(f"{item.path.parent.name}_{item.path.stem}")
-            )
-
-
 TESTS = itertools.count()
 
 

@@ -158,9 +158,7 @@ DRAWS = {"alr", "av_mc", "cormult", "iml_cmm", "mfm"}
 # compiles fast. Memories and phases: those of the toys in tests/train.
 STEPS = {"lf_dnn"}
 
-# One process of pytest-xdist takes all tests of a system.
-SYSTEMS = [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in models.names()]
-systems = pytest.mark.parametrize("name", SYSTEMS)
+systems = pytest.mark.parametrize("name", models.names())
 
 
 def build(name, spec=SPEC, **fields):
@@ -291,7 +289,7 @@ def test_losses_in_bfloat16_are_near_those_in_float32(name):
 
 
 @pytest.mark.parametrize(
-    "name", [p for p in SYSTEMS if not models.get(p.values[0]).static_length]
+    "name", [n for n in models.names() if not models.get(n).static_length]
 )
 def test_longer_padding_changes_nothing(name):
     # Batches are at most as long as the spec, and often shorter.
@@ -444,11 +442,8 @@ def test_losses_of_two_seeds_on_two_devices_equal_one(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            *p.values,
-            marks=[*p.marks, *[pytest.mark.slow] * (p.values[0] not in STEPS)],
-        )
-        for p in SYSTEMS
+        pytest.param(n, marks=[pytest.mark.slow] * (n not in STEPS))
+        for n in models.names()
     ],
 )
 def test_steps_of_two_seeds_on_four_devices_equal_one(name):
