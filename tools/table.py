@@ -22,7 +22,7 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 
 from rich.console import Console
 
-from msajax.data import prepared, read
+from msajax.data import prepared, read, store
 from msajax.data.errors import DataError
 from msajax.data.spec import suggest
 from msajax.report import table
@@ -153,7 +153,8 @@ def read_list(
         that cannot run as they are. One that the others name stands in its place.
 
     Raises:
-      ValueError: no recipe, one that is wrong or there twice, or several datasets.
+      ValueError: no recipe, one that is wrong or there twice, several datasets, or
+        nothing where all of them have their data.
     """
     if file and not pathlib.Path(file).is_file():
         raise ValueError(f"--list {file}: no such file")
@@ -237,6 +238,9 @@ def _check(entries: Sequence[Entry]) -> None:
         raise ValueError(
             f"a table is of one dataset, but the recipes are of {', '.join(datasets)}"
         )
+    paths = {entry.options.data.path for entry in entries}
+    if len(paths) == 1 and paths != {""}:
+        store.find(*paths)  # else each recipe would start, and fail for the same file
 
 
 def train(entry: Entry, home: pathlib.Path) -> int:

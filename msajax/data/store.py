@@ -93,22 +93,36 @@ def open_corpus(
     options = {"dataset": dataset, "labels": labels, "modalities": modalities}
     options["limit"] = limit
     read.check_names(dataset, format, encoding)
+    found = find(path, root=root)
+    if not os.path.exists(path):
+        return read.read(found, **options)
+    if labels and found.is_file() and found.stat().st_size > _SMALL:
+        source = path, dataset, format, encoding
+        return _cached(*source, modalities, limit, _root(root))
+    return read.read(path, format=format, encoding=encoding, **options)
+
+
+def find(
+    path: str | os.PathLike, *, root: str | os.PathLike | None = None
+) -> pathlib.Path:
+    """Where a file, a store's folder or the store of a name lies; root as in `prepare`.
+
+    Raises:
+      DataError: nothing of that name.
+    """
     if os.path.exists(path):
-        if labels and os.path.isfile(path) and os.path.getsize(path) > _SMALL:
-            source = path, dataset, format, encoding
-            return _cached(*source, modalities, limit, _root(root))
-        return read.read(path, format=format, encoding=encoding, **options)
+        return pathlib.Path(path)
     store = _root(root) / path
-    if not prepared.is_store(store):
-        known = [p.parent for p in _root(root).glob("*/**/checksums.json")]
-        names = [str(p.relative_to(_root(root))) for p in known]
-        raise DataError(
-            f"{path}: no such file, and no prepared store of that name"
-            f"{suggest(str(path), [n for n in names if not n.startswith('cache/')])}; "
-            "give the path of a file (config.data.path), or make the store with "
-            "tools/prepare_data.py"
-        )
-    return read.read(store, **options)
+    if prepared.is_store(store):
+        return store
+    known = [p.parent for p in _root(root).glob("*/**/checksums.json")]
+    names = [str(p.relative_to(_root(root))) for p in known]
+    raise DataError(
+        f"{path}: no such file, and no prepared store of that name"
+        f"{suggest(str(path), [n for n in names if not n.startswith('cache/')])}; "
+        "give the path of a file (config.data.path), or make the store with "
+        "tools/prepare_data.py"
+    )
 
 
 def cache(root: str | os.PathLike | None) -> pathlib.Path:

@@ -64,6 +64,13 @@ def test_a_table_of_two_systems_beside_one_that_fails(tmp_path, trained, capfd):
     assert "another run" in capfd.readouterr().err
 
 
+def test_data_that_is_not_there_is_said_once(tmp_path, trained, capfd):
+    assert run(tmp_path, LF_DNN, EF_LSTM, "--config.data.path=nowhere.npz") == 1
+    assert trained == []
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: nowhere.npz: no such file, and no prepared store")
+
+
 def test_a_list_with_values_of_its_own(tmp_path):
     file = tmp_path / "systems.txt"
     file.write_text(f"# systems\n\n{LF_DNN} --config.train.epochs=7  # longer\n")
