@@ -4,7 +4,8 @@ A system that takes one architecture only names that config instead, such as `Be
 """
 
 from msajax.encoders.bert import BertConfig
+from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.xlnet import XLNetConfig
 
-Encoder = BertConfig | MPNetConfig | XLNetConfig
+Encoder = BertConfig | DebertaConfig | MPNetConfig | XLNetConfig

@@ -1,4 +1,4 @@
-"""What BERT and XLNet share: the stack of layers, the place to inject, the outputs."""
+"""What the encoders share: the stack of layers, the place to inject, the outputs."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
@@ -20,6 +20,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": lambda x: nn.gelu(x, approximate=False),
     "gelu_new": nn.gelu,
     "relu": nn.relu,
+    "tanh": jnp.tanh,
 }
 
 # Source: initializer_range of the released BERT, RoBERTa and XLNet.
@@ -27,6 +28,7 @@ INIT = nn.initializers.normal(0.02)
 
 Inject = Callable[[jax.Array], jax.Array]
 Context = tuple[jax.Array | None, ...]
+Join = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def check_heads(dim: int, heads: int) -> None:
@@ -38,9 +40,9 @@ def check_heads(dim: int, heads: int) -> None:
         )
 
 
-def check_length(tokens: int, longest: int) -> None:
-    """Refuses a sequence that is longer than the table of positions."""
-    if tokens > longest:
+def check_length(tokens: int, longest: int | None) -> None:
+    """Refuses a sequence that is longer than the table of positions, where there is one."""
+    if longest is not None and tokens > longest:
         raise ValueError(
             f"{tokens} tokens, but the encoder has positions for {longest}; prepare the "
             "text with that max_length"
@@ -90,6 +92,7 @@ class LayerStack(nn.Module):
         train: bool,
         inject_after: int | None = None,
         inject: Inject | None = None,
+        behind_first: Join | None = None,
     ) -> tuple[jax.Array, ...]:
         """Runs the layers.
 
@@ -99,6 +102,8 @@ class LayerStack(nn.Module):
           train: apply dropout.
           inject_after: number of layers before the injection, 0 to length.
           inject: maps the hidden states there, [B, L, D], to the next layer's input.
+          behind_first: maps the input and the output of the first layer, [B, L, D], to
+            what is its hidden state instead.
 
         Returns:
           length + 1 hidden states, [B, L, D] each.
@@ -115,10 +120,15 @@ class LayerStack(nn.Module):
             )
         layers = [self.make_layer(name=str(i)) for i in range(self.length)]
         run = self._scan if self.scan and not self.is_initializing() else self._loop
-        hidden = [x, *run(layers[:inject_after], x, context, train)]
-        if inject is not None:
-            hidden[-1] = inject(hidden[-1])
-            hidden += run(layers[inject_after:], hidden[-1], context, train)
+        stops = {self.length, inject_after, 1 if behind_first else None} - {None}
+        hidden, start = [x], 0
+        for stop in sorted(stops):
+            hidden += run(layers[start:stop], hidden[-1], context, train)
+            if behind_first is not None and stop == 1:
+                hidden[1] = behind_first(hidden[0], hidden[1])
+            if inject is not None and stop == inject_after:
+                hidden[-1] = inject(hidden[-1])
+            start = stop
         return tuple(hidden)
 
     def _loop(
@@ -158,3 +168,15 @@ class LayerStack(nn.Module):
         # The last output is the carry's, so that the others are dropped where unused.
         last, outputs = jax.lax.scan(step, x, (stacked, keys))
         return [*(outputs[i] for i in range(len(layers) - 1)), last]
+
+
+def by_key(scores: jax.Array) -> jax.Array:
+    """Scores of queries by distance to scores by key: [B, H, Q, 2 Q] -> [B, H, Q, Q].
+
+    The distances are Q, Q-1, ..., 1-Q from key to query: query q finds key k at index
+    Q - q + k. Read row by row with one element fewer in each, row q begins q elements
+    further left.
+    """
+    b, h, q, p = scores.shape
+    flat = scores.reshape(b, h, q * p)[:, :, q:]
+    return flat.reshape(b, h, q, p - 1)[..., :q]

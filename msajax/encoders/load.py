@@ -11,23 +11,32 @@ from flax import traverse_util
 
 from msajax.data import json_file
 from msajax.encoders import files, hf_config, tokenizer_files
-from msajax.encoders.bert import Bert, BertConfig
+from msajax.encoders.bert import Bert
+from msajax.encoders.body import TextEncoder
+from msajax.encoders.deberta import Deberta
 from msajax.encoders.files import Weights
 from msajax.encoders.kinds import Encoder
 from msajax.encoders.locate import CONFIG
 from msajax.encoders.mpnet import MPNet
 from msajax.encoders.xlnet import XLNet
-from msajax.weights import bert, mpnet, xlnet
+from msajax.weights import bert, deberta, mpnet, xlnet
 
-# By model_type. Electra, ALBERT or DeBERTa differ in more than names.
+# By model_type. ALBERT or the first DeBERTa differ in more than names.
 _ARCHITECTURES = {
     "bert": hf_config.bert,
     "roberta": hf_config.bert,
     "xlm-roberta": hf_config.bert,
+    "electra": hf_config.bert,
+    "deberta-v2": hf_config.deberta,
     "mpnet": hf_config.mpnet,
     "xlnet": hf_config.xlnet,
 }
-_TABLES = {Bert: bert.table, MPNet: mpnet.table, XLNet: xlnet.table}
+_TABLES = {
+    Bert: bert.table,
+    Deberta: deberta.table,
+    MPNet: mpnet.table,
+    XLNet: xlnet.table,
+}
 
 # Names of a report that are listed.
 _SHOWN = 20
@@ -178,8 +187,9 @@ def check_ids(
       ValueError: says what is out of range.
     """
     _check_range(ids, "word pieces", config.vocab_size, "words")
-    if segments is not None and isinstance(config, BertConfig):
-        _check_range(segments, "segments", config.type_vocab_size, "segments")
+    kinds = getattr(config, "type_vocab_size", 0)  # 0: the encoder reads none
+    if segments is not None and kinds:
+        _check_range(segments, "segments", kinds, "segments")
 
 
 def _check_range(values: np.ndarray, title: str, count: int, unit: str) -> None:
@@ -193,9 +203,7 @@ def _check_range(values: np.ndarray, title: str, count: int, unit: str) -> None:
         )
 
 
-def load(
-    folder: pathlib.Path, encoder: Bert | MPNet | XLNet, params: Any
-) -> tuple[Any, Report]:
+def load(folder: pathlib.Path, encoder: TextEncoder, params: Any) -> tuple[Any, Report]:
     """An encoder's parameters with a checkpoint's values.
 
     Args:
@@ -257,7 +265,9 @@ def _encoder_names(found: Weights, anchor: str) -> dict[str, str]:
             f"encoder. It has {len(found.arrays)} arrays: {some}, ..."
         )
     prefix = min(prefixes, key=len)
-    return {
+    # DeBERTa's heads have the pooler beside the encoder, not in it.
+    beside = {name: name for name in found.arrays if re.match(r"pooler[./]", name)}
+    return beside | {
         _modern(name.removeprefix(prefix)): name
         for name in found.arrays
         if name.startswith(prefix)

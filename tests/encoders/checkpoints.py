@@ -9,7 +9,7 @@ import safetensors.numpy
 from flax import serialization, traverse_util
 
 from msajax.encoders import hf_config
-from msajax.weights import bert, mpnet, xlnet
+from msajax.weights import bert, deberta, mpnet, xlnet
 
 _BERT = {
     **{"vocab_size": 30, "hidden_size": 12, "num_hidden_layers": 2},
@@ -21,6 +21,12 @@ _BERT = {
 _XLNET = {
     **{"vocab_size": 30, "d_model": 12, "n_layer": 2, "n_head": 3, "d_inner": 20},
     **{"ff_activation": "gelu", "layer_norm_eps": 1e-12, "dropout": 0.1},
+}
+# With all that a checkpoint may have: of version 2, and of its heads.
+_DEBERTA = _BERT | {
+    **{"relative_attention": True, "max_relative_positions": -1, "conv_kernel_size": 3},
+    **{"position_buckets": 6, "norm_rel_ebd": "layer_norm", "share_att_key": False},
+    **{"pos_att_type": "p2c|c2p", "position_biased_input": True, "conv_act": "gelu"},
 }
 
 
@@ -36,6 +42,8 @@ class Checkpoint:
 
     def __init__(self, kind, **changes):
         read, table, facts = {
+            "deberta-v2": (hf_config.deberta, deberta.table, _DEBERTA),
+            "electra": (hf_config.bert, bert.table, _BERT | {"embedding_size": 8}),
             "mpnet": (hf_config.mpnet, mpnet.table, _BERT | {"pad_token_id": 1}),
             "xlnet": (hf_config.xlnet, xlnet.table, _XLNET),
         }.get(kind, (hf_config.bert, bert.table, _BERT))
@@ -48,6 +56,30 @@ class Checkpoint:
         )
         arrays = table(self.encoder).arrays({"params": self.params})
         self.state = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
+
+
+SIZES = {
+    **{"vocab_size": 30, "hidden_size": 12, "num_hidden_layers": 2},
+    **{"num_attention_heads": 3, "intermediate_size": 20},
+    **{"max_position_embeddings": 12},
+}
+
+
+def larger(encoder, ids, mask):
+    """Variables that are larger than the initial values, so that every term shows."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32),
+        encoder.init(jax.random.key(0), ids, mask=mask, train=False),
+    )
+
+
+def check_dropout(apply):
+    """Draws of `apply(train=True, rngs=...)` repeat by their key alone."""
+    rngs = [{"dropout": jax.random.key(i)} for i in (0, 0, 1)]
+    a, b, c = (apply(train=True, rngs=r).last for r in rngs)
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - c).max() > 0.1
 
 
 def empty(encoder):
