@@ -23,7 +23,7 @@ class TextOnly(Model):
     Attributes:
       encoder: the network that reads word pieces, from config.text; None takes
         the text features of the data.
-      pooling: 'mean' of the real tokens, or 'cls', the encoder's vector of the
+      pooling: 'mean' of the utterance's own real tokens, or 'cls', the encoder's vector of the
         sequence (features: the first step, which is not that of a frozen XLNet: take
         'mean' for it).
       dropout: dropout rate before the head.
@@ -58,4 +58,4 @@ class TextOnly(Model):
         )
         if encoded.pooled is not None:
             return encoded.pooled
-        return mean_pool(encoded.last, mask)
+        return mean_pool(encoded.last, batch.get("text_own", mask))

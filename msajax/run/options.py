@@ -103,6 +103,12 @@ class TextOptions(typed.Checked):
         the word's pieces.
       vocabulary: read the raw text as words of a vocabulary made of the training split,
         of at most max_length words, for systems that embed them.
+      context: number of utterances before each one, of its video or dialogue, that the
+        encoder reads with it. Where max_length is short they are cut first, the
+        farthest first.
+      context_behind: number of utterances behind each one, likewise.
+      context_mark: whether a special token in front of the utterance tells it apart:
+        'always', 'never', or 'auto', where the encoder has no segments (RoBERTa, MPNet).
     """
 
     where: dataclasses.InitVar[str] = "config.text"
@@ -112,6 +118,9 @@ class TextOptions(typed.Checked):
     raw: bool = False
     words: bool = False
     vocabulary: bool = False
+    context: Count = 0
+    context_behind: Count = 0
+    context_mark: Literal["auto", "always", "never"] = "auto"
 
     def __post_init__(self, where: str):
         super().__post_init__(where)
@@ -121,12 +130,18 @@ class TextOptions(typed.Checked):
                 "out: a system reads words by an embedding of its own, or by a "
                 "pretrained encoder"
             )
-        for key in ("frozen", "raw", "words"):
+        for key in ("frozen", "raw", "words", "context", "context_behind"):
             if getattr(self, key) and not self.encoder:
                 raise ValueError(
                     f"config.text.{key} is set, but config.text.encoder names no "
                     "encoder; give a folder, an installed package or an id on the hub"
                 )
+        if (count := self.context + self.context_behind) >= self.max_length:
+            raise ValueError(
+                f"config.text.context and context_behind join {count} utterances to each "
+                f"one, but config.text.max_length leaves {self.max_length} word pieces for "
+                "all; give fewer utterances, or more pieces"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,19 @@ def test_the_mean_of_real_tokens(config):
         np.testing.assert_allclose(text, row[mask].mean(axis=0), atol=1e-6)
 
 
+def test_the_mean_is_over_the_utterance_itself_where_it_has_neighbours():
+    batch = SPEC.example(4)
+    batch["text_own"] = batch["text_mask"].copy()
+    batch["text_own"][0] = [False, True, False, True, False]
+    batch["text_mask"][0] = True
+    out, variables = run(batch, encoder=BERT)
+    last = encoded(BERT, batch, variables["params"]).last
+    np.testing.assert_allclose(out["text"][0], last[0, 1::2].mean(axis=0), atol=1e-6)
+    batch["text_mask"][0, 4] = False  # the encoder sees the neighbours
+    again = TextOnly(SPEC, encoder=BERT).apply(variables, batch, train=False)
+    assert np.abs(again["text"] - out["text"])[0].max() > 1e-4
+
+
 @pytest.mark.parametrize("config", [BERT, XLNET])
 def test_the_vector_of_the_sequence(config):
     batch = SPEC.example(4)

@@ -52,6 +52,10 @@ DEMO = "lf_dnn:demo"
         ("text.max_length", f"1{30 * '0'}", "but must be below 2147483648"),
         ("text.frozen", "True", "config.text.frozen is set, but config.text.encoder names no encoder"),
         ("text.raw", "True", "config.text.raw is set, but config.text.encoder names no encoder"),
+        ("text.context", "1", "config.text.context is set, but config.text.encoder names no encoder"),
+        ("text.context", "-1", "config.text.context is -1, but must be at least 0"),
+        ("text.context_behind", "-1", "config.text.context_behind is -1, but must be at least 0"),
+        ("text.context_mark", "yes", "config.text.context_mark is 'yes', but must be one of auto, always, never"),
         ("text.words", "True", "config.text.words is set, but config.text.encoder names no encoder"),
         ("text.encoder", "x", "lf_dnn takes text features and trains no encoder; set config.text.frozen=True"),
         ("text.vocabulary", "True", "config.text.vocabulary is set, but lf_dnn learns no embedding of words"),
@@ -121,6 +125,7 @@ def test_wrong_values_say_what_is_right(key, text, message):
         (lambda: TextOptions(vocabulary=True, encoder="x"), "vocabulary and config.text.encoder are both set"),
         (lambda: TrainOptions(seeds=(2, 2)), "config.train.seeds is (2, 2); give at least one seed"),
         (lambda: TrainOptions(batch_size="x"), "config.train.batch_size is 'x', but must be a whole number"),  # pyright: ignore
+        (lambda: TextOptions(encoder="x", context=30, context_behind=20), "context_behind join 50 utterances to each one, but config.text.max_length leaves 50 word pieces"),
         (lambda: TextOptions(max_length=0), "config.text.max_length is 0, but must be above 0"),
         (lambda: Phase(patience=-3), "config.phases.patience is -3, but must be at least 0"),
         (lambda: Optimizer(b1=1.0), "config.optimizer.b1 is 1.0, but must be below 1"),

@@ -105,15 +105,19 @@ def test_a_system_that_lacks_vision(place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "system", ["text_only", pytest.param("mag_bert", marks=pytest.mark.slow)]
+    "system,context",
+    [("text_only", 1), pytest.param("mag_bert", 0, marks=pytest.mark.slow)],
 )
-def test_chinese_end_to_end_and_without_the_folder(place, system, tmp_path, capsys):
+def test_chinese_end_to_end_and_without_the_folder(
+    place, system, context, tmp_path, capsys
+):
     config = f"{system}:sims"
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(place, elsewhere)
     folder = tmp_path / "run"
-    assert run(folder, *options(elsewhere), config=config) == 0
+    assert run(folder, *options(elsewhere, context=context), config=config) == 0
     shown = capsys.readouterr().out
+    assert bool(context) == ("context: 14 texts of 3 videos" in shown)
     assert shown.count("model.safetensors: ") == 1
     result = json.loads((folder / "results.json").read_text())
     assert np.isfinite(result["test"]["mae"]["mean"])
@@ -178,6 +182,35 @@ def test_frozen_features_are_the_encoders_last_states(place, tmp_path):
         np.testing.assert_allclose(
             split.arrays["text"][mask], last[jnp.asarray(mask)], atol=1e-5
         )
+
+
+def test_frozen_features_of_the_utterance_itself_in_its_context(place, tmp_path):
+    changes = dict(context=1, context_behind=1)
+    config = chosen(place, **changes)
+    split = corpora.read_corpus(config, tmp_path).splits["valid"]
+    own, ids = split.arrays["text_own"], split.arrays["text_ids"]
+    assert (
+        not own.all()
+        and own.sum(axis=1).tolist() != ids.astype(bool).sum(axis=1).tolist()
+    )
+    spec = corpora.make_spec(config, corpora.read_corpus(config, tmp_path))
+    assert "text_own" in spec.fields and spec.example(2)["text_own"].dtype == bool
+
+    config = chosen(place, frozen=True, **changes)
+    frozen = corpora.read_corpus(config, tmp_path).splits["valid"].arrays
+    assert not {"text_own", "text_ids"} & frozen.keys()
+    encoder = encoders.read_config(place / "bert").encoder(pooler=False)
+    given = dict(mask=split.arrays["text_mask"], segments=split.arrays["text_type"])
+    params = encoder.init(jax.random.key(0), ids, **given, train=False)["params"]
+    params, _ = encoders.load(place / "bert", encoder, params)
+    last = encoder.apply({"params": params}, ids, **given, train=False).last
+    for i, steps in enumerate(own):
+        count = steps.sum()
+        assert frozen["text_mask"][i].tolist() == [True] * count + [False] * (
+            16 - count
+        )
+        np.testing.assert_allclose(frozen["text"][i, :count], last[i, steps], atol=1e-5)
+        assert not frozen["text"][i, count:].any()
 
 
 def test_any_system_trains_on_frozen_features(place, tmp_path, monkeypatch, capsys):
