@@ -90,7 +90,10 @@ def _best(run: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
             "validation figures was finite; take another run"
         )
     best = jax.device_get(found[1]["best"])
-    return best.params | best.collections
+    # Adapters of another form, or for a network without any, count as part of the layers.
+    merged = model.lora and model.lora != run.model.lora
+    params = model.lora.merge(best.params) if merged else best.params
+    return params | best.collections
 
 
 def _compare(run: Run, folder: pathlib.Path) -> None:

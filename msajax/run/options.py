@@ -16,6 +16,7 @@ from msajax.data import typed
 from msajax.data.spec import DATASETS, MODALITIES, Size, Spec, suggest
 from msajax.data.splits import check_shares
 from msajax.data.typed import Count, NotNegative, Share
+from msajax.encoders.lora import Lora
 from msajax.models.base import Model
 from msajax.run import model_options
 from msajax.train.optim import Optimizer, check_regex
@@ -259,7 +260,21 @@ class Options(typed.Checked):
             vocabulary=self.text.vocabulary,
         )
         check_regex("config.init_parameters", self.init_parameters)
+        if self.lora and (self.text.frozen or not self.text.encoder):
+            raise ValueError(
+                f"config.optimizer.lora_rank is {self.lora.rank}, but no encoder is trained "
+                "that could have adapters; name one by config.text.encoder, with "
+                "config.text.frozen=False"
+            )
         _ = self.plan
+
+    @functools.cached_property
+    def lora(self) -> Lora | None:
+        """The adapters of the encoder."""
+        rule = self.optimizer
+        if not rule.lora_rank:
+            return None
+        return Lora(rule.lora_rank, rule.lora_alpha, rule.lora_targets)
 
     @functools.cached_property
     def plan(self) -> tuple[Phase, ...]:
@@ -275,6 +290,13 @@ class Options(typed.Checked):
                 raise ValueError(f"{where}.optimizer is {rule!r}, but must be a dict")
             rule = {**vars(self.optimizer), **rule}
             rule = typed.make(Optimizer, rule, f"{where}.optimizer")
+            for key in ("lora_rank", "lora_alpha", "lora_targets"):
+                if getattr(rule, key) != (value := getattr(self.optimizer, key)):
+                    raise ValueError(
+                        f"{where}.optimizer.{key} is {getattr(rule, key)}, but must be "
+                        f"{value} as config.optimizer.{key}: the encoder has the same "
+                        "adapters in all phases"
+                    )
             phase = typed.make(Phase, {**train, **changes, "optimizer": rule}, where)
             found.append(phase.scaled(self.epochs_scale))
         names = [phase.name for phase in found]
@@ -285,5 +307,5 @@ class Options(typed.Checked):
 
 def build(options: Options, spec: Spec, encoder: Any = None) -> Model:
     """The system of a recipe for a spec; encoder is the config of the text's, if it has one."""
-    given = {} if encoder is None else {"encoder": encoder}
+    given = {} if encoder is None else {"encoder": encoder, "lora": options.lora}
     return models.get(options.system)(spec=spec, **given, **options.model)

@@ -151,6 +151,9 @@ def fine_tune(
     head: float,
     weight_decay: float = 0.01,
     frozen_layers: int | None = 0,
+    lora_rank: int = 0,
+    lora_alpha: float = 16.0,
+    lora_targets: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """AdamW with a rate of its own for the encoder, warmed up over a tenth of the updates.
 
@@ -163,6 +166,10 @@ def fine_tune(
       frozen_layers: first layers that stay as they are, and the embeddings with
         them; 0 trains all, None nothing of the encoder. Their dropout stays on in
         training, as in PyTorch's `model.train()`.
+      lora_rank: rank of adapters, which are trained instead of the encoder's own
+        parameters; 0 trains these.
+      lora_alpha, lora_targets: scale of the adapters and the layers that have one, see
+        `train.optim.Optimizer`.
 
     Returns:
       The values of the section 'optimizer'.
@@ -186,6 +193,9 @@ def fine_tune(
         schedule="warmup_linear",
         warmup=0.1,
         groups=groups,
+        lora_rank=lora_rank,
+        lora_alpha=lora_alpha,
+        lora_targets=lora_targets,
     )
 
 
@@ -303,7 +313,8 @@ def change(options: Options, values: Changes) -> Options:
         else:
             changed[key] = value
     made = vars(options).copy()
-    made.pop("plan", None)
+    for key in ("plan", "lora"):  # which are computed of the others
+        made.pop(key, None)
     for key, value in changed.items():
         if key == "model":
             made[key] = {**options.model, **value}

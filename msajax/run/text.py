@@ -16,6 +16,7 @@ from msajax.data import parts, vocabulary
 from msajax.data.spec import Corpus, Split
 from msajax.encoders import Encoder, frozen, tokenize, tokenizer_files
 from msajax.encoders.context import Context
+from msajax.encoders.lora import is_adapter
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
 from msajax.run import model_options
@@ -183,7 +184,8 @@ def weights(
     encoder = getattr(model, "encoder", None)
     if encoder is None:
         return {}, None
-    nested: Any = traverse_util.unflatten_dict(step.shapes(model).params, sep="/")
+    own = {k: x for k, x in step.shapes(model).params.items() if not is_adapter(k)}
+    nested: Any = traverse_util.unflatten_dict(own, sep="/")
     params = nested["encoder"]
     network = encoder.encoder(pooler="pooler" in params)
     loaded, report = encoders.load(

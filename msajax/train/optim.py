@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from msajax.data import typed
-from msajax.data.typed import Count, NotNegative, ShareBelowOne
+from msajax.data.typed import Count, NotNegative, Positive, ShareBelowOne
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,11 @@ class Optimizer(typed.Checked):
       groups: (regex, settings) pairs. The first regex that matches the whole
         path of a parameter ('encoder/layer_0/kernel') gives it its own
         learning_rate and weight_decay; None freezes it. Empty: one group.
+      lora_rank: rank of adapters of the pretrained encoder, which are trained instead of
+        its own parameters; 0 trains these. The same in all phases.
+      lora_alpha: what the adapters add has the factor lora_alpha / lora_rank.
+      lora_targets: names of the encoder's dense layers that have an adapter; () is
+        those of queries and values.
     """
 
     where: dataclasses.InitVar[str] = "config.optimizer"
@@ -54,6 +59,9 @@ class Optimizer(typed.Checked):
     plateau_patience: Count = 10
     plateau_factor: NotNegative = 0.1
     groups: tuple[tuple[str, Mapping[str, NotNegative] | None], ...] = ()
+    lora_rank: Count = 0
+    lora_alpha: Positive = 16.0
+    lora_targets: tuple[str, ...] = ()
 
     def __post_init__(self, where: str):
         super().__post_init__(where)
@@ -93,7 +101,7 @@ def assign(
       optimizer: has the groups.
       paths: of the parameters that a phase trains.
       has_encoder: False passes over groups of a text encoder ("encoder/..."): a recipe
-        that fine-tunes also trains on features.
+        that fine-tunes also trains on features, or adapters.
 
     Raises:
       ValueError: a parameter that no regex covers, or a regex that covers nothing.

@@ -180,10 +180,12 @@ class Program:
         devices = source.devices
         parallel.check_batch_size(phase.batch_size, devices)
         paths = shapes(model).params
+        if model.lora:
+            model.lora.check(paths)
         groups = optim.assign(
             phase.optimizer,
-            [k for k in paths if _trains(phase, k)],
-            has_encoder=any(k.startswith("encoder/") for k in paths),
+            [k for k in paths if _trains(model, phase, k)],
+            has_encoder=not model.lora and any(k.startswith("encoder/") for k in paths),
         )
         groups = {k: group for k, group in groups.items() if group is not None}
         if not groups:
@@ -275,7 +277,9 @@ def variables(state: State) -> dict[str, Any]:
     return {"params": traverse_util.unflatten_dict(state.params, sep="/"), **nested}
 
 
-def _trains(phase: Phase, path: str) -> bool:
+def _trains(model: Model, phase: Phase, path: str) -> bool:
+    if model.lora and not model.lora.trains(path):
+        return False
     return re.fullmatch(phase.train, path) is not None
 
 
@@ -286,7 +290,7 @@ def _moves(phase: Phase, path: str, params: dict, trained: set) -> bool:
     beside = [k for k in params if k.startswith(prefix)]
     if beside:
         return any(k in trained for k in beside)
-    return _trains(phase, prefix + leaf)
+    return re.fullmatch(phase.train, prefix + leaf) is not None
 
 
 def _check(model: Model, phase: Phase, dataset: Dataset) -> None:
