@@ -13,7 +13,7 @@ import pytest
 
 from msajax import encoders, main
 from msajax.data import read
-from msajax.run import corpora, recipe, text
+from msajax.run import corpora, init_from, opened, recipe, text
 from msajax.run.run import make
 from msajax.train import step
 from tests import small_encoders
@@ -115,7 +115,9 @@ def test_chinese_end_to_end_and_without_the_folder(
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(place, elsewhere)
     folder = tmp_path / "run"
-    assert run(folder, *options(elsewhere, context=context), config=config) == 0
+    args = [f"--config.optimizer.lora_rank={2 * context}"]
+    args += options(elsewhere, context=context)
+    assert run(folder, *args, config=config) == 0
     shown = capsys.readouterr().out
     assert bool(context) == ("context: 14 texts of 3 videos" in shown)
     assert shown.count("model.safetensors: ") == 1
@@ -123,6 +125,8 @@ def test_chinese_end_to_end_and_without_the_folder(
     assert np.isfinite(result["test"]["mae"]["mean"])
     found = predictions(folder / "predictions_test.csv")
     assert len(set(found)) == 4
+    if context:
+        check_adapters(folder, place)
 
     shutil.rmtree(elsewhere / "bert")
     again = tmp_path / "again.csv"
@@ -136,6 +140,24 @@ def test_chinese_end_to_end_and_without_the_folder(
     assert run(folder, *args) == 0
     assert len(scores.read_text().splitlines()) == 4
     assert "nan" not in scores.read_text()
+
+
+def check_adapters(folder, place):
+    """A run with adapters hands over the layers with them, to itself and to other runs."""
+    found = opened.open_run(folder)
+    params = found.parameters(1)
+    plain = make(chosen(place, context=1), folder, found.spec)
+    assert params.keys() == step.shapes(plain.model).params.keys()
+    weights, _ = text.weights(plain.options, plain.model)
+    moved = {k for k, x in weights.items() if not np.array_equal(params[k], x)}
+    adapted = r"encoder/encoder/layer/\d/attention/self/(query|value)/kernel"
+    assert moved and all(re.fullmatch(adapted, k) for k in moved)
+    init = ("--config.init_from=" + str(folder / "seed_1"),)
+    other = make(
+        chosen(place, "text_only:sims", *init), folder.parent / "x", found.spec
+    )
+    taken = init_from.arrays(other, 1)
+    assert all(np.array_equal(x, params[k]) for k, x in taken.items() if k in params)
 
 
 @pytest.mark.parametrize(
