@@ -16,7 +16,7 @@ from msajax.encoders.lora import Lora
 Batch = dict[str, jax.Array]
 Outputs = dict[str, Any]
 
-CRITERIA = {"l1": losses.l1, "mse": losses.mse}
+CRITERIA = {"l1": losses.l1, "mse": losses.mse, "smooth_l1": losses.smooth_l1}
 
 
 class Model(nn.Module):
@@ -27,8 +27,8 @@ class Model(nn.Module):
 
     Attributes:
       spec: dims, lengths, labels of the data.
-      criterion: task loss of a regression, 'l1' or 'mse'; classification
-        always takes the cross-entropy.
+      criterion: task loss of a regression, 'l1', 'mse' or 'smooth_l1';
+        classification always takes the cross-entropy.
       class_weights: weight of each class in the cross-entropy; () weighs all alike.
       lora: adapters of the pretrained encoder, from config.optimizer; None has none.
 

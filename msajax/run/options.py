@@ -260,12 +260,14 @@ class Options(typed.Checked):
             vocabulary=self.text.vocabulary,
         )
         check_regex("config.init_parameters", self.init_parameters)
-        if self.lora and (self.text.frozen or not self.text.encoder):
-            raise ValueError(
-                f"config.optimizer.lora_rank is {self.lora.rank}, but no encoder is trained "
-                "that could have adapters; name one by config.text.encoder, with "
-                "config.text.frozen=False"
-            )
+        for key, off in (("lora_rank", 0), ("layer_decay", 1.0)):
+            value = getattr(self.optimizer, key)
+            if value != off and (self.text.frozen or not self.text.encoder):
+                raise ValueError(
+                    f"config.optimizer.{key} is {value}, but no encoder is trained; name "
+                    "one by config.text.encoder, with config.text.frozen=False, or set "
+                    f"{key} to {off:g}"
+                )
         _ = self.plan
 
     @functools.cached_property

@@ -154,6 +154,7 @@ def fine_tune(
     lora_rank: int = 0,
     lora_alpha: float = 16.0,
     lora_targets: tuple[str, ...] = (),
+    layer_decay: float = 1.0,
 ) -> dict[str, Any]:
     """AdamW with a rate of its own for the encoder, warmed up over a tenth of the updates.
 
@@ -168,8 +169,7 @@ def fine_tune(
         training, as in PyTorch's `model.train()`.
       lora_rank: rank of adapters, which are trained instead of the encoder's own
         parameters; 0 trains these.
-      lora_alpha, lora_targets: scale of the adapters and the layers that have one, see
-        `train.optim.Optimizer`.
+      lora_alpha, lora_targets, layer_decay: as in `train.optim.Optimizer`.
 
     Returns:
       The values of the section 'optimizer'.
@@ -196,6 +196,7 @@ def fine_tune(
         lora_rank=lora_rank,
         lora_alpha=lora_alpha,
         lora_targets=lora_targets,
+        layer_decay=layer_decay,
     )
 
 

@@ -198,7 +198,7 @@ def test_settings_of_recipes():
     options = dataclasses.replace(options, optimizer=optim.Optimizer(**rule))
     assert options.lora == Lora(3, 6.0, ("query", "value"))
     for changes, message in (
-        ({"text.encoder": ""}, "optimizer.lora_rank is 3, but no encoder is trained"),
+        ({"text.encoder": ""}, "lora_rank is 3, but no encoder is trained; name one"),
         (
             {"phases": ({"optimizer": {"lora_rank": 2}},)},
             "lora_rank is 2, but must be 3",

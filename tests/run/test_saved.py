@@ -39,6 +39,8 @@ LATER = {
     "text.context": 0,
     "text.context_behind": 0,
     "text.context_mark": "auto",
+    "optimizer.layer_decay": 1.0,
+    "train.ema": 0.0,
     "optimizer.lora_rank": 0,
     "optimizer.lora_alpha": 16.0,
     "optimizer.lora_targets": (),
