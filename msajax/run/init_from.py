@@ -91,9 +91,9 @@ def _best(run: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
         )
     best = jax.device_get(found[1]["best"])
     # Adapters of another form, or for a network without any, count as part of the layers.
-    merged = model.lora and model.lora != run.model.lora
-    params = model.lora.merge(best.params) if merged else best.params
-    return params | best.collections
+    if model.lora and model.lora != run.model.lora:
+        return model.lora.merge(best.params) | best.collections
+    return best.params | best.collections
 
 
 def _compare(run: Run, folder: pathlib.Path) -> None:

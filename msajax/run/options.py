@@ -107,9 +107,11 @@ class TextOptions(typed.Checked):
       context: number of utterances before each one, of its video or dialogue, that the
         encoder reads with it. Where max_length is short they are cut first, the
         farthest first.
-      context_behind: number of utterances behind each one, likewise.
+      context_behind: number of utterances behind each one that it reads in the same way.
       context_mark: whether a special token in front of the utterance tells it apart:
         'always', 'never', or 'auto', where the encoder has no segments (RoBERTa, MPNet).
+      reinit_layers: number of the encoder's last layers that start from random values
+        instead of pretrained ones.
     """
 
     where: dataclasses.InitVar[str] = "config.text"
@@ -122,6 +124,7 @@ class TextOptions(typed.Checked):
     context: Count = 0
     context_behind: Count = 0
     context_mark: Literal["auto", "always", "never"] = "auto"
+    reinit_layers: Count = 0
 
     def __post_init__(self, where: str):
         super().__post_init__(where)
@@ -131,7 +134,8 @@ class TextOptions(typed.Checked):
                 "out: a system reads words by an embedding of its own, or by a "
                 "pretrained encoder"
             )
-        for key in ("frozen", "raw", "words", "context", "context_behind"):
+        contexts = ("context", "context_behind")
+        for key in ("frozen", "raw", "words", "reinit_layers", *contexts):
             if getattr(self, key) and not self.encoder:
                 raise ValueError(
                     f"config.text.{key} is set, but config.text.encoder names no "
@@ -260,6 +264,12 @@ class Options(typed.Checked):
             vocabulary=self.text.vocabulary,
         )
         check_regex("config.init_parameters", self.init_parameters)
+        if self.text.reinit_layers and (self.text.frozen or self.lora):
+            raise ValueError(
+                f"config.text.reinit_layers is {self.text.reinit_layers}, but the encoder's "
+                "layers are not trained (config.text.frozen, config.optimizer.lora_rank) and "
+                "would stay random; set it to 0"
+            )
         for key, off in (("lora_rank", 0), ("layer_decay", 1.0)):
             value = getattr(self.optimizer, key)
             if value != off and (self.text.frozen or not self.text.encoder):

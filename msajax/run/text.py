@@ -5,6 +5,7 @@ reads new text without the folder that the weights came from.
 """
 
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -192,6 +193,21 @@ def weights(
         encoders.locate(options.text.encoder), network, params
     )
     flat: dict[str, Any] = traverse_util.flatten_dict(loaded, sep="/")
-    return {f"encoder/{k}": v for k, v in flat.items() if k not in report.missing}, (
-        report
-    )
+    drawn = {*report.missing, *_last_layers(list(flat), options.text.reinit_layers)}
+    return {f"encoder/{k}": v for k, v in flat.items() if k not in drawn}, report
+
+
+def _last_layers(paths: list[str], count: int) -> list[str]:
+    """The parameters of an encoder's last layers.
+
+    Raises:
+      ValueError: it has fewer.
+    """
+    found = {k: re.match(r"(?:.*/)?layer/(\d+)/", k) for k in paths}
+    layers = {k: int(place[1]) for k, place in found.items() if place}
+    total = max(layers.values(), default=-1) + 1
+    if count > total:
+        raise ValueError(
+            f"config.text.reinit_layers is {count}, but the encoder has {total} layers"
+        )
+    return [k for k, layer in layers.items() if layer >= total - count]

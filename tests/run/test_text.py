@@ -186,6 +186,25 @@ def test_what_is_frozen_stays_as_the_weights_have_it(place, tmp_path, frozen, st
         assert name not in like.params or not np.array_equal(like.params[name], value)
 
 
+def test_last_layers_may_start_from_random_values(place, tmp_path):
+    def pretrained(count):
+        config = chosen(place, reinit_layers=count)
+        corpus = corpora.read_corpus(config, tmp_path)
+        made = make(config, tmp_path, corpora.make_spec(config, corpus))
+        return set(text.weights(config, made.model)[0])
+
+    every = pretrained(0)
+    last = {k for k in every if "/layer/1/" in k}
+    assert len(last) == 16 and pretrained(1) == every - last
+    with pytest.raises(ValueError, match="reinit_layers is 3, but the encoder has 2"):
+        pretrained(3)
+    lora = ("--config.optimizer.lora_rank=1",)
+    with pytest.raises(
+        ValueError, match="not trained .* would stay random; set it to 0"
+    ):
+        chosen(place, "text_only:sims", *lora, reinit_layers=1)
+
+
 def test_frozen_features_are_the_encoders_last_states(place, tmp_path):
     config = chosen(place, frozen=True)
     corpus = corpora.read_corpus(config, tmp_path)
