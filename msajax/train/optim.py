@@ -163,8 +163,11 @@ def build(
     if optimizer.layer_decay < 1:
         # A rule's learning rate is the last factor of its updates, weight decay included.
         factors = _layer_factors(groups, optimizer.layer_decay)
-        scale = optax.stateless(lambda u, _: {k: factors[k] * x for k, x in u.items()})
-        transform = optax.chain(transform, scale)
+
+        def scale(updates: Any, _: Any) -> Any:
+            return {k: factors[k] * x for k, x in updates.items()}
+
+        transform = optax.chain(transform, optax.stateless(scale))
     if accumulate > 1:
         transform = optax.MultiSteps(
             transform, every_k_schedule=accumulate

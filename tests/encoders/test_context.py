@@ -11,6 +11,7 @@ from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 from msajax.encoders import tokenize
 from msajax.encoders.context import Context
+from tests import small_encoders
 from tests.encoders.test_tokenize import ENGLISH, tokenizer
 
 WORDS = ("a", "lot", "of", "fun", "not", "!")
@@ -121,6 +122,19 @@ def test_a_mark_tells_them_apart_without_segments(roberta):
     assert found[0] == [S, R["a"], R["lot"], END, END, R["fun"], END]
     missing, _ = rows(given, roberta, context(2))
     assert missing[3][0] == [S, END, END, END, END, S, R["of"], END]
+
+
+def test_xlnet_ends_with_its_first_token(tmp_path):
+    small_encoders.xlnet(tmp_path)
+    piece = {name: i for i, name in enumerate(small_encoders.XLNET_PIECES)}
+    a, lot, fun, not_ = (piece[f"▁{word}"] for word in ("a", "lot", "fun", "not"))
+    sep, cls = piece["<sep>"], piece["<cls>"]
+    (found, *_), _ = rows(corpus(VIDEO), tmp_path, context(1, 1))
+    assert found == (
+        [a, lot, sep, fun, sep, not_, sep, cls],
+        [1, 1, 1, 0, 0, 1, 0, 2],
+        [fun, sep, cls],
+    )
 
 
 def test_marks_beside_segments(bert):
