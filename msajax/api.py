@@ -7,6 +7,7 @@ run = msajax.fit("mult:mosi", corpus, seeds=(1, 2, 3), epochs=30)
 run.evaluate("test")                     # Results
 run.predict("clips.npz")                 # Predictions
 run.outputs("test", "fusion")            # {seed: array}
+run.parameters(1)                        # {path: array}
 """
 
 import atexit

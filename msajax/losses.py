@@ -21,6 +21,12 @@ def mse(pred: jax.Array, label: jax.Array) -> jax.Array:
     return jnp.square(pred.astype(jnp.float32) - label)
 
 
+def smooth_l1(pred: jax.Array, label: jax.Array) -> jax.Array:
+    """Half the squared error up to 1, beyond it the absolute error less 1/2: [B], [B] -> [B]."""
+    chex.assert_equal_shape([pred, label])
+    return huber(pred.astype(jnp.float32) - label, delta=1.0)
+
+
 def huber(x: jax.Array, *, delta: float) -> jax.Array:
     """x²/2 of each element up to |x| = delta, and linear beyond: [...] -> [...]."""
     return optax.huber_loss(x.astype(jnp.float32), delta=delta)

@@ -11,6 +11,7 @@ CHINESE = ("我很高兴看到这部电影。", "这电影不好看", "他说得
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _XLNET = ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>")
 _PIECES = ("▁", "▁a", "▁lot", "▁of", "▁fun", "ny", "s", "▁not", "!")
+XLNET_PIECES = (*_XLNET, *_PIECES)
 
 
 def bert(folder, sentences=CHINESE, **changes):

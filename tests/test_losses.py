@@ -62,6 +62,13 @@ def test_huber_by_hand():
     np.testing.assert_allclose(losses.huber(x, delta=1.0), [0, 0.125, 0.5, 1.5, 3.5])
 
 
+def test_smooth_l1_by_hand():
+    pred = jnp.array([1.0, 1.5, -1.0, 4.0], jnp.bfloat16)
+    found = losses.smooth_l1(pred, jnp.array([1.0, 1.0, 1.0, 1.0]))
+    np.testing.assert_allclose(found, [0, 0.125, 1.5, 2.5])
+    assert found.dtype == jnp.float32
+
+
 def test_huber_and_its_slope_are_continuous_at_delta():
     def value(x):
         return losses.huber(x, delta=0.7)

@@ -32,6 +32,9 @@ FIELDS: Mapping[str, Field] = {
     "text_type": Field(("Lt",), "int32", "segment of each word piece"),
     "text": Field(("Lt", "Dt"), "float32", "precomputed text features"),
     "text_mask": Field(("Lt",), "bool", "True on real text steps"),
+    "text_own": Field(
+        ("Lt",), "bool", "True on the utterance's own steps (config.text.context)"
+    ),
     "audio": Field(("La", "Da"), "float32", "audio features"),
     "audio_mask": Field(("La",), "bool", "True on real audio steps"),
     "vision": Field(("Lv", "Dv"), "float32", "vision features"),
@@ -219,6 +222,8 @@ class Spec:
             elif dtype == "int32":
                 ids = max(2, self.vocabulary if name == "text_ids" else 2)
                 batch[name] = rng.integers(0, ids, shape).astype(dtype)
+            elif name == "text_own":
+                batch[name] = batch["text_mask"].copy()
             elif not name.endswith("_mask"):
                 batch[name] = np.ones(shape, dtype)
         return batch

@@ -2,20 +2,16 @@
 
 import hashlib
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from msajax.data import loader, prepared
+from msajax.data import loader, prepared, videos
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
 NAMES = ("train", "valid", "test")
-
-# The ids of the public files: "video$_$clip" (MMSA) and "video[clip]" (MulT, MAG).
-_OF_VIDEO = re.compile(r"(.+?)(?:\$_\$.*|\[[^\[\]]*\])", re.DOTALL)
 
 
 def check_shares(shares: Sequence[float], fraction: float) -> None:
@@ -78,8 +74,8 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
         arrays = {key: take([s.arrays[key] for s in old], rows) for key in keys}
         splits[name] = Split(ids[rows], texts[rows], arrays)
     counts = " / ".join(str(len(split)) for split in splits.values())
-    videos = len({_video(i) for i in ids.tolist()})
-    whole = f", whole videos of {videos}" if videos < len(ids) else ""
+    count = len({videos.video(i) for i in ids.tolist()})
+    whole = f", whole videos of {count}" if count < len(ids) else ""
     note = f"all {len(ids)} rows divided anew: {counts}{whole} (config.data.split)"
     if without := sum(map(len, corpus.splits.values())) - len(ids):
         note = f"left out: {without} rows without labels; {note}"
@@ -116,23 +112,18 @@ def first(corpus: Corpus, fraction: float) -> Corpus:
     return Corpus(corpus.dataset, splits, notes, corpus.sha256)
 
 
-def _video(row_id: str) -> str:
-    found = _OF_VIDEO.fullmatch(row_id)
-    return found[1] if found else row_id
-
-
 def _places(ids: Sequence[str], sizes: Sequence[int], seed: int) -> np.ndarray:
     """Number of the split that each row goes to: [N]."""
-    videos: dict[str, list[int]] = {}
+    members: dict[str, list[int]] = {}
     for i, row_id in enumerate(ids):
-        videos.setdefault(_video(row_id), []).append(i)
+        members.setdefault(videos.video(row_id), []).append(i)
 
     def order(video: str) -> bytes:
         return hashlib.sha256(f"{seed}:{video}".encode("utf-8", "replace")).digest()
 
     room, place = list(sizes), np.empty(len(ids), int)
-    for video in sorted(videos, key=order):
-        rows = videos[video]
+    for video in sorted(members, key=order):
+        rows = members[video]
         fits = [i for i, n in enumerate(room) if n >= len(rows)]
         chosen = fits[0] if fits else int(np.argmax(room))
         place[rows] = chosen

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from msajax.data.spec import suggest
 
 Count = Annotated[int, Ge(0)]
 NotNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
+PositiveShare = Annotated[float, Gt(0), Le(1)]
 ShareBelowOne = Annotated[float, Ge(0), Lt(1)]
 
 

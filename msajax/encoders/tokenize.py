@@ -23,6 +23,7 @@ from msajax.data import parts, prepared, store
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 from msajax.encoders import tokenizer_files, tokenizer_process
+from msajax.encoders.context import Context
 
 # Raise it when the result changes: older entries of the cache are then left.
 _VERSION = 1
@@ -39,6 +40,9 @@ class Pieces:
         special tokens and padding.
       length: [N] int32.
       cut: [N] bool, texts that had more than L pieces.
+      own: [N, L] bool, what a text has alone: its pieces and the special tokens at both
+        ends; None without a context.
+      short: [N] bool, texts whose neighbours lost pieces; None without a context.
     """
 
     ids: np.ndarray
@@ -46,6 +50,8 @@ class Pieces:
     word: np.ndarray
     length: np.ndarray
     cut: np.ndarray
+    own: np.ndarray | None = None
+    short: np.ndarray | None = None
 
     @property
     def mask(self) -> np.ndarray:
@@ -61,9 +67,12 @@ def word_pieces(
     max_length: int,
     raw: bool = False,
     words: bool = False,
+    context: Context | None = None,
     root: str | os.PathLike | None = None,
 ) -> Corpus:
     """A corpus with `text_ids`, `text_type` and `text_mask` in place of text features.
+
+    With a context also `text_own`, the pieces of the utterance itself.
 
     Args:
       corpus: cleaned; word pieces that it brings along are used as they are.
@@ -74,6 +83,7 @@ def word_pieces(
         more is cut, and a note says how many are.
       raw: tokenize the raw text all the same where the corpus has word pieces.
       words: audio and vision have one row per word of the raw text.
+      context: what is joined to each text; None for nothing.
       root: of the cache, as in `store.prepare`.
 
     Returns:
@@ -85,20 +95,24 @@ def word_pieces(
       ValueError: the folder has no tokenizer, or one that does not end.
     """
     cache = store.cache(root) / "pieces"
-    tokenizer = _Tokenizer(folder, network, max_length, cache)
+    tokenizer = _Tokenizer(folder, network, max_length, cache, context)
     brought = {
         name: "text_ids" in split.arrays and not raw
         for name, split in corpus.splits.items()
     }
     made = {name: split for name, split in corpus.splits.items() if not brought[name]}
     blank = sum(_blank(name, split) for name, split in made.items())
+    rows, notes = [], []
+    if context is not None:
+        rows, notes = context.neighbours(corpus, brought)
     found = tokenizer(
         [
             _sample(split) if brought[name] else split.raw_text
             for name, split in corpus.splits.items()
-        ]
+        ],
+        rows,
     )
-    splits, cut = {}, 0
+    splits, cut, short = {}, 0, 0
     for (name, split), pieces in zip(corpus.splits.items(), found, strict=True):
         arrays = {k: v for k, v in split.arrays.items() if k != "text"}
         if brought[name]:
@@ -107,16 +121,24 @@ def word_pieces(
             arrays |= {"text_ids": pieces.ids, "text_type": pieces.type}
             arrays["text_mask"] = pieces.mask
             cut += int(pieces.cut.sum())
+            if pieces.own is not None and pieces.short is not None:
+                arrays["text_own"] = pieces.own
+                short += int(pieces.short.sum())
             if words:
                 arrays |= _by_piece(name, split, pieces)
         splits[name] = Split(split.ids, split.raw_text, arrays)
-    total, notes = sum(map(len, made.values())), list(corpus.notes)
+    total, notes = sum(map(len, made.values())), [*corpus.notes, *notes]
     if blank:
         notes.append(f"{blank} of {total} texts are empty")
     if cut:
         notes.append(
             f"{cut} of {total} texts cut to {max_length} word pieces "
             "(config.text.max_length)"
+        )
+    if short:
+        notes.append(
+            f"the neighbours of {short} of {total} texts cut, to {max_length} word pieces "
+            "with the text (config.text.max_length)"
         )
     return Corpus(corpus.dataset, splits, tuple(notes), corpus.sha256)
 
@@ -130,41 +152,56 @@ class _Tokenizer:
         network: Mapping[str, str],
         max_length: int,
         cache: pathlib.Path,
+        context: Context | None,
     ):
         self._files = tokenizer_files.find(folder)
         self._folder, self._network = folder, network
         self._max_length, self._cache = max_length, cache
+        self._context = context
 
-    def __call__(self, texts: Sequence[np.ndarray]) -> list[Pieces]:
-        """The pieces of several arrays of texts."""
+    def __call__(
+        self, texts: Sequence[np.ndarray], neighbours: Sequence[np.ndarray] = ()
+    ) -> list[Pieces]:
+        """The pieces of several arrays of texts, each with the rows of its neighbours."""
         # All of them, for it is starting that takes a second.
         flat = np.concatenate([np.array([], str), *texts])
-        made = functools.cache(lambda: self._make(flat.tolist()))
-        found, start = [], 0
-        for some in texts:
-            rows = slice(start, start := start + len(some))
+        starts = np.cumsum([0, *map(len, texts)])
+        around = [
+            row
+            for start, rows in zip(starts, neighbours, strict=False)
+            for row in np.where(rows < 0, -1, rows + start).tolist()
+        ]
+        made = functools.cache(lambda: self._make(flat.tolist(), around))
+        found = []
+        for i, some in enumerate(texts):
+            rows = slice(starts[i], starts[i + 1])
             found.append(
                 store.kept(
-                    self._path(some),
+                    self._path(some, *neighbours[i : i + 1]),
                     lambda rows=rows: {k: v[rows] for k, v in made().items()},
                 )
             )
         return [Pieces(**arrays) for arrays in found]
 
-    def _path(self, texts: np.ndarray) -> pathlib.Path:
+    def _path(self, texts: np.ndarray, *neighbours: np.ndarray) -> pathlib.Path:
         parts = (
             *([path.name for path in self._files], prepared.fingerprint(self._files)),
             *(sorted(self._network.items()), self._max_length, _VERSION),
         )
         digest = hashlib.sha256(repr(parts).encode())
         digest.update("\0".join(texts.tolist()).encode())
+        for rows in neighbours:
+            digest.update(repr((self._context, rows.tolist())).encode())
         return self._cache / f"{digest.hexdigest()[:32]}.npz"
 
-    def _make(self, texts: list[str]) -> dict[str, np.ndarray]:
+    def _make(self, texts: list[str], around: list[list[int]]) -> dict[str, np.ndarray]:
         with parts.beside(pathlib.Path(tempfile.gettempdir()) / "job") as job:
             job.mkdir(mode=0o700)
             tokenizer_files.copy(self._files, job / "tokenizer", network=self._network)
-            task = {"max_length": self._max_length, "texts": texts}
+            task = {"max_length": self._max_length, "texts": texts, "context": None}
+            if self._context:
+                own = {"rows": around, **dataclasses.asdict(self._context)}
+                task["context"] = own
             (job / "job.json").write_text(json.dumps(task), "utf-8")
             failure = _run(job)
             if (error := job / "error").exists():

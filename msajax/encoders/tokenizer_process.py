@@ -6,8 +6,8 @@ of Python stops. So it runs in a process of its own, which the system ends at a 
 
     python -P tokenizer_process.py JOB
 
-JOB is a folder. Into it go `job.json` with {"max_length", "texts"} and `tokenizer/`
-with the files; out of it come `pieces.npz`, or else `error`, and `step` says what was
+JOB is a folder. Into it go `job.json` with {"max_length", "texts", "context"} and
+`tokenizer/` with the files; out of it come `pieces.npz`, or else `error`, and `step` says what was
 done last. Nothing of msajax is imported, so that the process starts fast.
 """
 
@@ -18,19 +18,20 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 # Seconds of computing, a hundred times what tokenizers take: to load, more for each
-# byte of the files; for a block of texts, more for each character.
-_LOAD, _PER_BYTE, _BLOCK, _PER_CHARACTER = 10, 1e-6, 2, 2e-5
+# byte of the files; for a block of texts, more for each character; to join two texts.
+_LOAD, _PER_BYTE, _BLOCK, _PER_CHARACTER, _PER_NEIGHBOUR = 10, 1e-6, 2, 2e-5, 1e-3
 # Bytes of memory, several times what tokenizers take: in any case, for each byte of the
 # files and texts, and for each place of the result.
 _MEMORY, _MEMORY_PER_BYTE, _MEMORY_PER_PLACE = 2**29, 64, 32
 # Texts in a block.
 _ROWS = 512
+_NONE = np.zeros(0, np.int32)  # the pieces of a neighbour that is missing
 
 ADVICE = "copy its files again, or choose another encoder"
 NO_MEMORY = f"its tokenizer takes more memory than any should; {ADVICE}"
@@ -53,7 +54,11 @@ def make(job: pathlib.Path, *, within: Within = lambda step, seconds: None) -> N
     task = json.loads((job / "job.json").read_bytes())
     try:
         tokenizer = _load(job / "tokenizer", task["max_length"], within)
-        arrays = _pieces(tokenizer, task["texts"], task["max_length"], within)
+        length, context = task["max_length"], task["context"]
+        if context is None:
+            arrays = _pieces(tokenizer, task["texts"], length, within)
+        else:
+            arrays = _in_context(tokenizer, task["texts"], length, context, within)
     except _Refusal as error:
         (job / "error").write_text(str(error), "utf-8")
     except MemoryError:
@@ -94,28 +99,186 @@ def _pieces(
     ids, types = np.zeros((2, len(texts), max_length), np.int32)
     word = np.full(ids.shape, -1, np.int32)
     length, cut = np.zeros(len(texts), np.int32), np.zeros(len(texts), bool)
+    options = dict(truncation=True, max_length=max_length)
+    for i, (text, row) in enumerate(_encode(tokenizer, texts, options, within)):
+        n = len(row.ids)
+        ids[i, :n], types[i, :n], word[i, :n] = row.ids, row.type_ids, _words(text, row)
+        length[i], cut[i] = n, bool(row.overflowing)
+    return {"ids": ids, "type": types, "word": word, "length": length, "cut": cut}
+
+
+def _encode(
+    tokenizer: Any, texts: list[str], options: dict[str, Any], within: Within
+) -> Iterator[tuple[str, Any]]:
+    """Each text and its pieces."""
     for start in range(0, len(texts), _ROWS):
         block = texts[start : start + _ROWS]
         count = sum(map(len, block))
         seconds = _BLOCK + _PER_CHARACTER * count
         within(f"for {len(block)} texts of {count} characters", seconds)
-        encoded = tokenizer(
-            block,
-            truncation=True,
-            max_length=max_length,
-            padding=False,
-            return_token_type_ids=True,
-        ).encodings
-        for i, (text, row) in enumerate(zip(block, encoded, strict=True), start):
+        made = tokenizer(block, padding=False, return_token_type_ids=True, **options)
+        for text, row in zip(block, made.encodings, strict=True):
             _check_ids(row)
-            n = len(row.ids)
-            ids[i, :n], types[i, :n] = row.ids, row.type_ids
-            # A piece may begin with the space before its word, so its end counts.
-            spaces = np.cumsum([0, *(c == " " for c in text)])
-            places = spaces[[end for _, end in row.offsets]]
-            word[i, :n] = np.where(row.special_tokens_mask, -1, places)
-            length[i], cut[i] = n, bool(row.overflowing)
-    return {"ids": ids, "type": types, "word": word, "length": length, "cut": cut}
+            yield text, row
+
+
+def _words(text: str, row: Any) -> np.ndarray:
+    """The word of each piece of a text; -1 on special tokens: [n]."""
+    # A piece may begin with the space before its word, so its end counts.
+    spaces = np.cumsum([0, *(c == " " for c in text)])
+    places = spaces[[end for _, end in row.offsets]]
+    return np.where(row.special_tokens_mask, -1, places).astype(np.int32)
+
+
+class _Template(NamedTuple):
+    """What a tokenizer puts around texts: (id, segment) pairs.
+
+    Attributes:
+      front, between, end: special tokens.
+      mark: those in front of the utterance itself; () marks nothing.
+      own, other: segment of the utterance itself and of its neighbours.
+    """
+
+    front: list[tuple[int, int]]
+    between: list[int]
+    end: list[tuple[int, int]]
+    mark: list[int]
+    own: int
+    other: int
+
+
+def _in_context(
+    tokenizer: Any,
+    texts: list[str],
+    max_length: int,
+    context: dict[str, Any],
+    within: Within,
+) -> dict[str, np.ndarray]:
+    """As `_pieces`, with the pieces of other texts before and behind; see `context.Context`."""
+    template = _template(tokenizer, context)
+    options = dict(add_special_tokens=False)
+    pieces = [
+        (np.array(row.ids, np.int32), _words(text, row))
+        for text, row in _encode(tokenizer, texts, options, within)
+    ]
+    rows, before = context["rows"], context["before"]
+    seconds = _BLOCK + _PER_NEIGHBOUR * sum(map(len, rows))
+    within(f"to join {len(texts)} texts with their neighbours", seconds)
+    shape = (len(texts), max_length)
+    found = {key: np.zeros(shape, np.int32) for key in ("ids", "type")}
+    found |= {"word": np.full(shape, -1, np.int32), "own": np.zeros(shape, bool)}
+    found |= {key: np.zeros(len(texts), bool) for key in ("cut", "short")}
+    found["length"] = np.zeros(len(texts), np.int32)
+    for i, places in enumerate(rows):
+        around = [pieces[row][0] if row >= 0 else _NONE for row in places]
+        made = _join(pieces[i], around, before, template, max_length=max_length)
+        for key, values in made.items():
+            where = (i, slice(len(values))) if isinstance(values, tuple) else i
+            found[key][where] = values
+    return found
+
+
+def _template(tokenizer: Any, context: dict[str, Any]) -> _Template:
+    """What the tokenizer puts around one text and between two, seen from an example."""
+    (pair,) = tokenizer(["a"], ["a"], return_token_type_ids=True).encodings
+    (alone,) = tokenizer(["a"], return_token_type_ids=True).encodings
+    texts = [[i for i, s in enumerate(pair.sequence_ids) if s == k] for k in (0, 1)]
+    single = [i for i, s in enumerate(alone.sequence_ids) if s == 0]
+    if not all((*texts, single)) or texts[0][-1] + 1 == texts[1][0]:
+        raise _Refusal(
+            "its tokenizer puts no token between two texts, which config.text.context "
+            "needs to tell them apart; set it to 0, or choose another encoder"
+        )
+    special = list(zip(alone.ids, alone.type_ids, strict=True))
+    own, other = alone.type_ids[single[0]], pair.type_ids[texts[1][0]]
+    if not context["segments"]:
+        other = own
+    mark = context["mark"] == "always" or context["mark"] == "auto" and own == other
+    return _Template(
+        front=special[: single[0]],
+        between=pair.ids[texts[0][-1] + 1 : texts[1][0]],
+        end=special[single[-1] + 1 :],
+        mark=[_mark(tokenizer)] if mark else [],
+        own=own,
+        other=other,
+    )
+
+
+def _mark(tokenizer: Any) -> int:
+    """The id of the token that marks an utterance among its neighbours: <cls>, or the first extra one."""
+    extra = getattr(tokenizer, "extra_special_tokens", [])
+    names = [tokenizer.cls_token, *(extra if isinstance(extra, list) else [])]
+    name = next((name for name in names if name), None)
+    if name is None:
+        raise _Refusal(
+            "its tokenizer has no special token to mark an utterance among its neighbours "
+            'with; set config.text.context_mark="never"'
+        )
+    return tokenizer.convert_tokens_to_ids(str(name))
+
+
+def _join(
+    text: tuple[np.ndarray, np.ndarray],
+    around: list[np.ndarray],
+    before: int,
+    template: _Template,
+    *,
+    max_length: int,
+) -> dict[str, Any]:
+    """A text with its neighbours, in at most max_length pieces.
+
+    The text keeps all the pieces that it has alone. What is left goes to the mark, to
+    the separators, and then to the neighbours' pieces, from the nearest one on.
+
+    Args:
+      text: its pieces and their words.
+      around: pieces of the neighbours in the order of time; a missing one has none.
+      before: how many of them are before the text.
+      template, max_length: as above.
+
+    Returns:
+      A row of the arrays of `tokenize.Pieces`, without padding.
+    """
+    front, between, end, mark, own, other = template
+    room = max_length - len(front) - len(end)
+    ids, words = (x[:room] for x in text)
+    left = room - len(ids)
+    mark = mark[:left]
+    left -= len(mark)
+    # The nearest first, of two equally near ones the earlier.
+    near = sorted(range(len(around)), key=lambda i: (_distance(i, before), i))
+    near = near[: left // len(between)]
+    left -= len(near) * len(between)
+    kept = {}
+    for i in near:
+        count = min(left, len(around[i]))
+        left -= count
+        kept[i] = (
+            around[i][len(around[i]) - count :] if i < before else around[i][:count]
+        )
+    row: list[tuple[int, int, int, bool]]
+    row = [(*token, -1, True) for token in front]
+    for i in sorted(i for i in kept if i < before):
+        row += [(int(x), other, -1, False) for x in (*kept[i], *between)]
+    row += [(x, own, -1, False) for x in mark]
+    row += [
+        (x, own, w, True) for x, w in zip(ids.tolist(), words.tolist(), strict=True)
+    ]
+    segment = own  # a separator has that of the text before it
+    for i in sorted(i for i in kept if i >= before):
+        row += [(x, segment, -1, False) for x in between]
+        segment = other
+        row += [(int(x), segment, -1, False) for x in kept[i]]
+    row += [(*token, -1, True) for token in end]
+    short = any(len(x) > len(kept.get(i, _NONE)) for i, x in enumerate(around))
+    values = dict(
+        zip(("ids", "type", "word", "own"), zip(*row, strict=True), strict=True)
+    )
+    return {**values, "length": len(row), "cut": len(text[0]) > room, "short": short}
+
+
+def _distance(i: int, before: int) -> int:
+    return before - i if i < before else i - before + 1
 
 
 def _check_ids(row: Any) -> None:

@@ -143,14 +143,13 @@ class _RelativeAttention(nn.Module):
         def param(name: str, *shape: int) -> jax.Array:
             return self.param(name, INIT, (*shape, heads, width)).astype(self.dtype)
 
-        q, k, v, o, r = (param(name, config.d_model) for name in "qkvor")
+        o = param("o", config.d_model)
         # Biases of the query towards content (w), position (r) and segment (s).
         w_bias, r_bias, s_bias = (param(f"r_{c}_bias") for c in "wrs")
         seg_embed = param("seg_embed", 2)
 
-        query = jnp.einsum("bqd,dhe->bqhe", x, q)
-        key, value = (jnp.einsum("bkd,dhe->bkhe", x, kernel) for kernel in (k, v))
-        position = jnp.einsum("pd,dhe->phe", distances, r)
+        query, key, value = (self.project(name, x) for name in "qkv")
+        position = self.project("r", distances)
 
         def scores(equation: str, bias: jax.Array, keys: jax.Array) -> jax.Array:
             biased = query + bias[None, None]
@@ -170,6 +169,12 @@ class _RelativeAttention(nn.Module):
         h = jnp.einsum("bhqk,bkhe->bqhe", weights, value)
         h = dropout(jnp.einsum("bqhe,dhe->bqd", h, o))
         return _layer_norm(config, self.dtype)(h + x)
+
+    def project(self, name: str, x: jax.Array) -> jax.Array:
+        """A projection by its name, which adapters may add to: [..., D] -> [..., H, D/H]."""
+        heads, width = self.config.n_head, self.config.d_model // self.config.n_head
+        kernel = self.param(name, INIT, (x.shape[-1], heads, width))
+        return jnp.einsum("...d,dhe->...he", x, kernel.astype(self.dtype))
 
 
 class _FeedForward(nn.Module):

@@ -1,5 +1,6 @@
 """What a system is: a linen module from a batch to predictions, and a loss on them."""
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,11 +11,12 @@ import jax.numpy as jnp
 
 from msajax import losses, parallel
 from msajax.data.spec import MODALITIES, Spec, suggest
+from msajax.encoders.lora import Lora
 
 Batch = dict[str, jax.Array]
 Outputs = dict[str, Any]
 
-CRITERIA = {"l1": losses.l1, "mse": losses.mse}
+CRITERIA = {"l1": losses.l1, "mse": losses.mse, "smooth_l1": losses.smooth_l1}
 
 
 class Model(nn.Module):
@@ -25,9 +27,10 @@ class Model(nn.Module):
 
     Attributes:
       spec: dims, lengths, labels of the data.
-      criterion: task loss of a regression, 'l1' or 'mse'; classification
-        always takes the cross-entropy.
+      criterion: task loss of a regression, 'l1', 'mse' or 'smooth_l1';
+        classification always takes the cross-entropy.
       class_weights: weight of each class in the cross-entropy; () weighs all alike.
+      lora: adapters of the pretrained encoder, from config.optimizer; None has none.
 
     Raises:
       ValueError: not as many weights as classes, or some that are not positive.
@@ -41,6 +44,7 @@ class Model(nn.Module):
     spec: Spec
     criterion: str = "l1"
     class_weights: tuple[float, ...] = ()
+    lora: Lora | None = None
 
     def __post_init__(self):
         weights, classes = self.class_weights, self.spec.classes
@@ -51,6 +55,18 @@ class Model(nn.Module):
                 f"{': ' if classes else ', a regression'}{', '.join(classes)}"
             )
         super().__post_init__()
+
+    @nn.nowrap
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """As of linen, with the encoder's adapters."""
+        with self.lora.adapting() if self.lora else contextlib.nullcontext():
+            return super().apply(*args, **kwargs)
+
+    @nn.nowrap
+    def init_with_output(self, *args: Any, **kwargs: Any) -> Any:
+        """As of linen, with the encoder's adapters."""
+        with self.lora.adapting() if self.lora else contextlib.nullcontext():
+            return super().init_with_output(*args, **kwargs)
 
     @classmethod
     def system(cls) -> str:

@@ -83,7 +83,9 @@ def to_text(
     """Audio and vision at the text's steps.
 
     Args:
-      batch: with text_mask [B, T], audio and vision [B, L, D] and their masks.
+      batch: with text_mask [B, T], audio and vision [B, L, D] and their masks; with
+        text_own [B, T], whose steps alone are the audio's and the vision's, where the
+        text has neighbours.
       lengths: longest text, audio and vision of the data.
       pool: pool them as in `align`; else step i stays step i, and what lies
         beyond the text's steps, or before their own end, are zeros.
@@ -101,11 +103,13 @@ def to_text(
             "pool them, or config.text.words=True where they have a row per word"
         )
     text = batch["text_mask"]
+    own = batch.get("text_own")
 
     def one(modality: str) -> tuple[jax.Array, jax.Array]:
         x, mask = batch[modality], batch[f"{modality}_mask"]
         if pool:
-            return align(x, mask, text)
+            pooled = align(x, mask, text if own is None else own)
+            return pooled if own is None else _spread(*pooled, own)
         assert_steps(x, mask)
         x, mask = (v[:, : text.shape[1]] for v in (x, mask))
         extra = (0, text.shape[1] - x.shape[1])
@@ -113,3 +117,12 @@ def to_text(
         return x, jnp.pad(mask, ((0, 0), extra))
 
     return one("audio"), one("vision")
+
+
+def _spread(
+    x: jax.Array, mask: jax.Array, own: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Step i of x [B, T, D] and of its mask [B, T] moved to the i-th True of own [B, T]."""
+    i = jnp.maximum(jnp.cumsum(own, axis=1) - 1, 0)
+    mask = own & jnp.take_along_axis(mask, i, axis=1)
+    return jnp.where(mask[..., None], jnp.take_along_axis(x, i[..., None], 1), 0), mask

@@ -90,6 +90,9 @@ def _best(run: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
             "validation figures was finite; take another run"
         )
     best = jax.device_get(found[1]["best"])
+    # Adapters of another form, or for a network without any, count as part of the layers.
+    if model.lora and model.lora != run.model.lora:
+        return model.lora.merge(best.params) | best.collections
     return best.params | best.collections
 
 

@@ -13,7 +13,7 @@ from msajax.data import typed
 from msajax.data.spec import suggest
 
 # Fields of a module that are not a recipe's.
-_NOT_OPTIONS = ("spec", "encoder", "parent", "name")
+_NOT_OPTIONS = ("spec", "encoder", "lora", "parent", "name")
 # No system has as many layers, or as wide ones; more would take minutes to build.
 _LAYERS, _SIZE = 1000, 2**16
 

@@ -16,6 +16,7 @@ from msajax.data import typed
 from msajax.data.spec import DATASETS, MODALITIES, Size, Spec, suggest
 from msajax.data.splits import check_shares
 from msajax.data.typed import Count, NotNegative, Share
+from msajax.encoders.lora import Lora
 from msajax.models.base import Model
 from msajax.run import model_options
 from msajax.train.optim import Optimizer, check_regex
@@ -103,6 +104,14 @@ class TextOptions(typed.Checked):
         the word's pieces.
       vocabulary: read the raw text as words of a vocabulary made of the training split,
         of at most max_length words, for systems that embed them.
+      context: number of utterances before each one, of its video or dialogue, that the
+        encoder reads with it. Where max_length is short they are cut first, the
+        farthest first.
+      context_behind: number of utterances behind each one that it reads in the same way.
+      context_mark: whether a special token in front of the utterance tells it apart:
+        'always', 'never', or 'auto', where the encoder has no segments (RoBERTa, MPNet).
+      reinit_layers: number of the encoder's last layers that start from random values
+        instead of pretrained ones.
     """
 
     where: dataclasses.InitVar[str] = "config.text"
@@ -112,6 +121,10 @@ class TextOptions(typed.Checked):
     raw: bool = False
     words: bool = False
     vocabulary: bool = False
+    context: Count = 0
+    context_behind: Count = 0
+    context_mark: Literal["auto", "always", "never"] = "auto"
+    reinit_layers: Count = 0
 
     def __post_init__(self, where: str):
         super().__post_init__(where)
@@ -121,12 +134,19 @@ class TextOptions(typed.Checked):
                 "out: a system reads words by an embedding of its own, or by a "
                 "pretrained encoder"
             )
-        for key in ("frozen", "raw", "words"):
+        contexts = ("context", "context_behind")
+        for key in ("frozen", "raw", "words", "reinit_layers", *contexts):
             if getattr(self, key) and not self.encoder:
                 raise ValueError(
                     f"config.text.{key} is set, but config.text.encoder names no "
                     "encoder; give a folder, an installed package or an id on the hub"
                 )
+        if (count := self.context + self.context_behind) >= self.max_length:
+            raise ValueError(
+                f"config.text.context and context_behind join {count} utterances to each "
+                f"one, but config.text.max_length leaves {self.max_length} word pieces for "
+                "all; give fewer utterances, or more pieces"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -244,7 +264,29 @@ class Options(typed.Checked):
             vocabulary=self.text.vocabulary,
         )
         check_regex("config.init_parameters", self.init_parameters)
+        if self.text.reinit_layers and (self.text.frozen or self.lora):
+            raise ValueError(
+                f"config.text.reinit_layers is {self.text.reinit_layers}, but the encoder's "
+                "layers are not trained (config.text.frozen, config.optimizer.lora_rank) and "
+                "would stay random; set it to 0"
+            )
+        for key, off in (("lora_rank", 0), ("layer_decay", 1.0)):
+            value = getattr(self.optimizer, key)
+            if value != off and (self.text.frozen or not self.text.encoder):
+                raise ValueError(
+                    f"config.optimizer.{key} is {value}, but no encoder is trained; name "
+                    "one by config.text.encoder, with config.text.frozen=False, or set "
+                    f"{key} to {off:g}"
+                )
         _ = self.plan
+
+    @functools.cached_property
+    def lora(self) -> Lora | None:
+        """The adapters of the encoder."""
+        rule = self.optimizer
+        if not rule.lora_rank:
+            return None
+        return Lora(rule.lora_rank, rule.lora_alpha, rule.lora_targets)
 
     @functools.cached_property
     def plan(self) -> tuple[Phase, ...]:
@@ -260,6 +302,13 @@ class Options(typed.Checked):
                 raise ValueError(f"{where}.optimizer is {rule!r}, but must be a dict")
             rule = {**vars(self.optimizer), **rule}
             rule = typed.make(Optimizer, rule, f"{where}.optimizer")
+            for key in ("lora_rank", "lora_alpha", "lora_targets"):
+                if getattr(rule, key) != (value := getattr(self.optimizer, key)):
+                    raise ValueError(
+                        f"{where}.optimizer.{key} is {getattr(rule, key)}, but must be "
+                        f"{value} as config.optimizer.{key}: the encoder has the same "
+                        "adapters in all phases"
+                    )
             phase = typed.make(Phase, {**train, **changes, "optimizer": rule}, where)
             found.append(phase.scaled(self.epochs_scale))
         names = [phase.name for phase in found]
@@ -270,5 +319,5 @@ class Options(typed.Checked):
 
 def build(options: Options, spec: Spec, encoder: Any = None) -> Model:
     """The system of a recipe for a spec; encoder is the config of the text's, if it has one."""
-    given = {} if encoder is None else {"encoder": encoder}
+    given = {} if encoder is None else {"encoder": encoder, "lora": options.lora}
     return models.get(options.system)(spec=spec, **given, **options.model)

@@ -151,6 +151,10 @@ def fine_tune(
     head: float,
     weight_decay: float = 0.01,
     frozen_layers: int | None = 0,
+    lora_rank: int = 0,
+    lora_alpha: float = 16.0,
+    lora_targets: tuple[str, ...] = (),
+    layer_decay: float = 1.0,
 ) -> dict[str, Any]:
     """AdamW with a rate of its own for the encoder, warmed up over a tenth of the updates.
 
@@ -164,6 +168,9 @@ def fine_tune(
         and the table of distances that all layers of MPNet and DeBERTa read; 0 trains
         all, None nothing of the encoder. Their dropout stays on in training, as in
         PyTorch's `model.train()`.
+      lora_rank: rank of adapters, which are trained instead of the encoder's own
+        parameters; 0 trains these.
+      lora_alpha, lora_targets, layer_decay: as in `train.optim.Optimizer`.
 
     Returns:
       The values of the section 'optimizer'.
@@ -189,6 +196,10 @@ def fine_tune(
         schedule="warmup_linear",
         warmup=0.1,
         groups=groups,
+        lora_rank=lora_rank,
+        lora_alpha=lora_alpha,
+        lora_targets=lora_targets,
+        layer_decay=layer_decay,
     )
 
 
@@ -306,7 +317,8 @@ def change(options: Options, values: Changes) -> Options:
         else:
             changed[key] = value
     made = vars(options).copy()
-    made.pop("plan", None)
+    for key in ("plan", "lora"):  # which are computed of the others
+        made.pop(key, None)
     for key, value in changed.items():
         if key == "model":
             made[key] = {**options.model, **value}

@@ -195,10 +195,10 @@ class Run:
         arrays = [self.pad(split) for split in corpus.splits.values()]
         sources = dict(zip(corpus.splits, self.sources(arrays), strict=True))
         self._note_batches(sources)
-        seeds = _joined(self.forward(sources))
+        seeds = evaluate.joined(self.forward(sources))
         figures: dict[str, np.ndarray] = {}
         for method, names in self.model.reports.items():
-            found = _joined(self.forward(sources, method=method))
+            found = evaluate.joined(self.forward(sources, method=method))
             mean = np.mean(list(found.values()), axis=0)
             figures |= {name: mean[:, i] for i, name in enumerate(names)}
         ids = np.concatenate([split.ids for split in corpus.splits.values()])
@@ -271,6 +271,12 @@ class Run:
                 found[name][seed] = run(best, source, size, none)[0][0]
         return found
 
+    def parameters(self, seed: int) -> dict[str, np.ndarray]:
+        """The best parameters of a seed by their paths, adapters merged into their layers."""
+        like = parallel.replicate(step.blank(self.model), self.devices)
+        params = jax.device_get(self._best(seed, like).params)
+        return self.model.lora.merge(params) if self.model.lora else params
+
     def _best(self, seed: int, like: Any) -> Any:
         """The state that validation chose for a seed."""
         found = self.checkpoints(seed).restore(lambda _: {"best": like})
@@ -341,9 +347,3 @@ def make(
     console = console or Console(quiet=not processes.is_first())
     model = build(options, spec, text.encoder_of(options, folder))
     return Run(options, folder, spec, model, devices, console, own)
-
-
-def _joined(found: Mapping[str, Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:
-    """{split: {seed: [N, ...]}} to {seed: all rows}."""
-    seeds = next(iter(found.values()))
-    return {s: np.concatenate([rows[s] for rows in found.values()]) for s in seeds}

@@ -23,6 +23,9 @@ _PATHS = ("init_from", "text.encoder")
 # Options that texts of older versions lack; their defaults are what those did.
 _LATER = (
     *("data.weak", "data.encoding", "data.unlabelled", "data.split", "data.fraction"),
+    *("text.context", "text.context_behind", "text.context_mark", "text.reinit_layers"),
+    *("optimizer.layer_decay", "train.ema"),
+    *("optimizer.lora_rank", "optimizer.lora_alpha", "optimizer.lora_targets"),
     *("text.vocabulary", "epochs_scale", "init_from", "init_parameters"),
 )
 

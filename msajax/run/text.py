@@ -5,6 +5,7 @@ reads new text without the folder that the weights came from.
 """
 
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -15,12 +16,15 @@ from msajax import encoders
 from msajax.data import parts, vocabulary
 from msajax.data.spec import Corpus, Split
 from msajax.encoders import Encoder, frozen, tokenize, tokenizer_files
+from msajax.encoders.context import Context
+from msajax.encoders.lora import is_adapter
+from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
 from msajax.run import model_options
-from msajax.run.options import Options
+from msajax.run.options import Options, TextOptions
 from msajax.train import step
 
-_PIECES = ("text_ids", "text_type")
+_PIECES = ("text_ids", "text_type", "text_own")
 # In the workdir, beside the config and the tokenizer of a frozen encoder.
 _SHA256 = "weights.sha256"
 
@@ -114,6 +118,7 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
         max_length=reading.max_length,
         raw=reading.raw,
         words=reading.words,
+        context=_context(reading, encoder),
     )
     for name, split in corpus.splits.items():
         arrays = split.arrays
@@ -128,9 +133,33 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
     splits = {}
     for name, split in corpus.splits.items():
         kept = {k: v for k, v in split.arrays.items() if k not in _PIECES}
-        arrays = {"text": features(split.arrays), **kept}
+        arrays = {**kept, "text": features(split.arrays)}
+        if (own := split.arrays.get("text_own")) is not None:
+            arrays |= _alone(arrays["text"], own)
         splits[name] = Split(split.ids, split.raw_text, arrays)
     return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
+
+
+def _context(reading: TextOptions, encoder: Encoder) -> Context | None:
+    """What the recipe joins to each utterance."""
+    if not (reading.context or reading.context_behind):
+        return None
+    return Context(
+        reading.context,
+        reading.context_behind,
+        mark=reading.context_mark,
+        # XLNet knows of two tokens whether they have the same one.
+        segments=isinstance(encoder, XLNetConfig)
+        or getattr(encoder, "type_vocab_size", 0) > 1,
+    )
+
+
+def _alone(features: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
+    """The steps of the utterances themselves, without their neighbours: [N, L, D], [N, L] bool."""
+    order = np.argsort(~own, axis=1, kind="stable")
+    mask = np.take_along_axis(own, order, axis=1)
+    moved = np.take_along_axis(features, order[..., None], axis=1)
+    return {"text": moved * mask[..., None], "text_mask": mask}
 
 
 def _check_weights(features: frozen.Features, workdir: pathlib.Path) -> None:
@@ -156,13 +185,29 @@ def weights(
     encoder = getattr(model, "encoder", None)
     if encoder is None:
         return {}, None
-    nested: Any = traverse_util.unflatten_dict(step.shapes(model).params, sep="/")
+    own = {k: x for k, x in step.shapes(model).params.items() if not is_adapter(k)}
+    nested: Any = traverse_util.unflatten_dict(own, sep="/")
     params = nested["encoder"]
     network = encoder.encoder(pooler="pooler" in params)
     loaded, report = encoders.load(
         encoders.locate(options.text.encoder), network, params
     )
     flat: dict[str, Any] = traverse_util.flatten_dict(loaded, sep="/")
-    return {f"encoder/{k}": v for k, v in flat.items() if k not in report.missing}, (
-        report
-    )
+    drawn = {*report.missing, *_last_layers(list(flat), options.text.reinit_layers)}
+    return {f"encoder/{k}": v for k, v in flat.items() if k not in drawn}, report
+
+
+def _last_layers(paths: list[str], count: int) -> list[str]:
+    """The parameters of an encoder's last layers.
+
+    Raises:
+      ValueError: it has fewer.
+    """
+    found = {k: re.match(r"(?:.*/)?layer/(\d+)/", k) for k in paths}
+    layers = {k: int(place[1]) for k, place in found.items() if place}
+    total = max(layers.values(), default=-1) + 1
+    if count > total:
+        raise ValueError(
+            f"config.text.reinit_layers is {count}, but the encoder has {total} layers"
+        )
+    return [k for k, layer in layers.items() if layer >= total - count]

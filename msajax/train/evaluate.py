@@ -142,6 +142,12 @@ def make_forward(
     return forward
 
 
+def joined(found: Mapping[str, Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:
+    """{split: {seed: [N, ...]}} to {seed: all rows}."""
+    seeds = next(iter(found.values()))
+    return {s: np.concatenate([rows[s] for rows in found.values()]) for s in seeds}
+
+
 def metrics_of(
     dataset: Dataset, pred: np.ndarray, labels: np.ndarray
 ) -> dict[str, float]:

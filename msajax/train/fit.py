@@ -195,7 +195,8 @@ class _Group:
         ended = [i for i in self.standing() if not self.books[i].finished]
         if not ended:
             return []
-        figures = self._validate(here)
+        shown = self._programs[here[1]].shown(self._state)
+        figures = self._validate(here, shown)
         phases = [program.phase for program in self._programs]
         improved, moved = np.zeros((2, len(self.books)), bool)
         for i in ended:
@@ -208,14 +209,14 @@ class _Group:
             moved[i] = self._cycles == 1 and book.phase != here[1]
         masks = self._put((improved, moved))
         if improved.any():
-            chosen = self._state._replace(opt_state={})
+            chosen = shown._replace(opt_state={})
             self._best = _choose(masks[0], chosen, self._best)
         if moved.any() and not all(book.finished for book in self.books):
             fresh = _fresh_seeds(self._programs, self._best)
             self._state = self._put(_choose(masks[1], fresh, self._state))
         return ended
 
-    def _validate(self, here: Place) -> list[dict[str, float]]:
+    def _validate(self, here: Place, shown: State) -> list[dict[str, float]]:
         """Loss and metrics of the validation split for each seed, after an epoch."""
         program, data = self._programs[here[1]], self._data
         epoch, scale = self._scalars(here)
@@ -223,7 +224,7 @@ class _Group:
         progress = {"epoch": epoch, "step": done, "lr_scale": scale}
         progress["fraction"] = np.float32(done / program.total)
         preds, losses = program.forward(
-            variables(self._state),
+            variables(shown),
             data.splits["valid"],
             program.phase.batch_size,
             self._put(progress),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from msajax.data import typed
-from msajax.data.typed import Count, NotNegative, ShareBelowOne
+from msajax.data.typed import Count, NotNegative, Positive, PositiveShare, ShareBelowOne
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,13 @@ class Optimizer(typed.Checked):
       groups: (regex, settings) pairs. The first regex that matches the whole
         path of a parameter ('encoder/layer_0/kernel') gives it its own
         learning_rate and weight_decay; None freezes it. Empty: one group.
+      layer_decay: factor of the learning rate from each layer of the pretrained encoder to
+        the one below; the last layer has the whole rate, the embeddings the lowest.
+      lora_rank: rank of adapters of the pretrained encoder, which are trained instead of
+        its own parameters; 0 trains these. The same in all phases.
+      lora_alpha: what the adapters add has the factor lora_alpha / lora_rank.
+      lora_targets: names of the encoder's dense layers that have an adapter; () is
+        those of queries and values.
     """
 
     where: dataclasses.InitVar[str] = "config.optimizer"
@@ -54,6 +61,10 @@ class Optimizer(typed.Checked):
     plateau_patience: Count = 10
     plateau_factor: NotNegative = 0.1
     groups: tuple[tuple[str, Mapping[str, NotNegative] | None], ...] = ()
+    layer_decay: PositiveShare = 1.0
+    lora_rank: Count = 0
+    lora_alpha: Positive = 16.0
+    lora_targets: tuple[str, ...] = ()
 
     def __post_init__(self, where: str):
         super().__post_init__(where)
@@ -93,7 +104,7 @@ def assign(
       optimizer: has the groups.
       paths: of the parameters that a phase trains.
       has_encoder: False passes over groups of a text encoder ("encoder/..."): a recipe
-        that fine-tunes also trains on features.
+        that fine-tunes also trains on features, or adapters.
 
     Raises:
       ValueError: a parameter that no regex covers, or a regex that covers nothing.
@@ -149,11 +160,35 @@ def build(
     if optimizer.clip_norm:
         clips.append(optax.clip_by_global_norm(optimizer.clip_norm))
     transform = optax.chain(*clips, optax.partition(rules, dict(groups)))
+    if optimizer.layer_decay < 1:
+        # A rule's learning rate is the last factor of its updates, weight decay included.
+        factors = _layer_factors(groups, optimizer.layer_decay)
+
+        def scale(updates: Any, _: Any) -> Any:
+            return {k: factors[k] * x for k, x in updates.items()}
+
+        transform = optax.chain(transform, optax.stateless(scale))
     if accumulate > 1:
         transform = optax.MultiSteps(
             transform, every_k_schedule=accumulate
         ).gradient_transformation()
     return transform
+
+
+def _layer_factors(paths: Iterable[str], decay: float) -> dict[str, float]:
+    """The factor of each parameter's learning rate: decay^(layers above it), 1 outside of an encoder.
+
+    What is in none of the encoder's layers is below them (embeddings, a shared table of
+    positions), but for the pooler, which is above.
+    """
+    depths = {k: re.match(r"encoder/(?:.*/)?layer/(\d+)/", k) for k in paths}
+    layers = {k: int(found[1]) + 1 for k, found in depths.items() if found}
+    top = max(layers.values(), default=0)
+    factors = {}
+    for k in depths:
+        outside = not k.startswith("encoder/") or k.startswith("encoder/pooler/")
+        factors[k] = decay ** (0 if outside else top - layers.get(k, 0))
+    return factors
 
 
 def _rule(o: Optimizer, updates: int) -> optax.GradientTransformation:

@@ -9,7 +9,7 @@ import numpy as np
 
 from msajax.data import typed
 from msajax.data.spec import Size
-from msajax.data.typed import Count
+from msajax.data.typed import Count, ShareBelowOne
 from msajax.train import optim
 
 
@@ -25,6 +25,9 @@ class Training(typed.Checked):
         ends it early.
       select: validation figure that picks the checkpoint: 'loss', a metric, or 'last'
         for the last epoch whatever its figures.
+      ema: decay of a running average of the trained parameters, which is evaluated and
+        kept in their place; 0 keeps the parameters themselves. In the first steps t the
+        decay is at most (1 + t) / (10 + t).
     """
 
     epochs: Size = 100
@@ -32,6 +35,7 @@ class Training(typed.Checked):
     accumulate: Size = 1
     patience: Count = 8
     select: str = "loss"
+    ema: ShareBelowOne = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -69,10 +69,14 @@ def make_step(
             params
         )
         grads = parallel.mean(grads)
-        updates, opt_state = transform.update(
-            grads, state.opt_state[phase.name], params
-        )
+        opt_state, mean = state.opt_state[phase.name], None
+        if phase.ema:
+            opt_state, mean = opt_state
+        updates, opt_state = transform.update(grads, opt_state, params)
         updates = jax.tree.map(lambda u: u * progress["lr_scale"], updates)
+        params = optax.apply_updates(params, updates)
+        if phase.ema:
+            opt_state = opt_state, _average(mean, params, phase, progress["step"])
         collections = {
             path: updated[path].astype(old.dtype)
             if _moves(phase, path, state.params, trained)
@@ -80,13 +84,19 @@ def make_step(
             for path, old in state.collections.items()
         }
         state = State(
-            params=frozen | optax.apply_updates(params, updates),  # pyright: ignore
+            params=frozen | params,  # pyright: ignore
             collections=collections,
             opt_state=state.opt_state | {phase.name: opt_state},
         )
         return state, {"loss": loss, **terms}
 
     return step
+
+
+def _average(mean: Any, params: Any, phase: Phase, step: jax.Array) -> Any:
+    """The next running average. Source: tf.train.ExponentialMovingAverage with num_updates."""
+    decay = jnp.minimum(phase.ema, (1 + step) / (10 + step))
+    return jax.tree.map(lambda m, p: p + decay * (m - p), mean, params)
 
 
 def make_loop(
@@ -180,10 +190,12 @@ class Program:
         devices = source.devices
         parallel.check_batch_size(phase.batch_size, devices)
         paths = shapes(model).params
+        if model.lora:
+            model.lora.check(paths)
         groups = optim.assign(
             phase.optimizer,
-            [k for k in paths if _trains(phase, k)],
-            has_encoder=any(k.startswith("encoder/") for k in paths),
+            [k for k in paths if _trains(model, phase, k)],
+            has_encoder=not model.lora and any(k.startswith("encoder/") for k in paths),
         )
         groups = {k: group for k, group in groups.items() if group is not None}
         if not groups:
@@ -226,8 +238,17 @@ class Program:
         )
 
     def init(self, params: dict[str, jax.Array]) -> Any:
-        """A fresh optimizer state over the parameters that the phase trains."""
-        return self._transform.init({k: params[k] for k in sorted(self._trained)})
+        """A fresh optimizer state over the parameters that the phase trains, with their average."""
+        own = {k: params[k] for k in sorted(self._trained)}
+        state = self._transform.init(own)
+        return (state, jax.tree.map(jnp.copy, own)) if self.phase.ema else state
+
+    def shown(self, state: State) -> State:
+        """The state to evaluate and keep: its average in place of the parameters, where there is one."""
+        if not self.phase.ema:
+            return state
+        _, mean = state.opt_state[self.phase.name]
+        return state._replace(params=state.params | mean)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -275,7 +296,9 @@ def variables(state: State) -> dict[str, Any]:
     return {"params": traverse_util.unflatten_dict(state.params, sep="/"), **nested}
 
 
-def _trains(phase: Phase, path: str) -> bool:
+def _trains(model: Model, phase: Phase, path: str) -> bool:
+    if model.lora and not model.lora.trains(path):
+        return False
     return re.fullmatch(phase.train, path) is not None
 
 
@@ -286,7 +309,7 @@ def _moves(phase: Phase, path: str, params: dict, trained: set) -> bool:
     beside = [k for k in params if k.startswith(prefix)]
     if beside:
         return any(k in trained for k in beside)
-    return _trains(phase, prefix + leaf)
+    return re.fullmatch(phase.train, prefix + leaf) is not None
 
 
 def _check(model: Model, phase: Phase, dataset: Dataset) -> None:

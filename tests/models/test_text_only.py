@@ -39,6 +39,19 @@ def test_the_mean_of_real_tokens(config):
         np.testing.assert_allclose(text, row[mask].mean(axis=0), atol=1e-6)
 
 
+def test_the_mean_is_over_the_utterance_itself_where_it_has_neighbours():
+    batch = SPEC.example(4)
+    batch["text_own"] = batch["text_mask"].copy()
+    batch["text_own"][0] = [False, True, False, True, False]
+    batch["text_mask"][0] = True
+    out, variables = run(batch, encoder=BERT)
+    last = encoded(BERT, batch, variables["params"]).last
+    np.testing.assert_allclose(out["text"][0], last[0, 1::2].mean(axis=0), atol=1e-6)
+    batch["text_mask"][0, 4] = False  # the encoder sees the neighbours
+    again = TextOnly(SPEC, encoder=BERT).apply(variables, batch, train=False)
+    assert np.abs(again["text"] - out["text"])[0].max() > 1e-4
+
+
 @pytest.mark.parametrize("config", [BERT, DEBERTA, ELECTRA, XLNET])
 def test_the_vector_of_the_sequence(config):
     batch = SPEC.example(4)
@@ -69,3 +82,44 @@ def test_classes_and_a_wrong_pooling():
     assert out["pred"].shape == (2, 3)
     with pytest.raises(ValueError, match='"max"; did you mean "mean"'):
         run(batch, pooling="max")
+
+
+def test_the_mean_by_learned_weights():
+    batch = SPEC.example(4)
+    out, variables = run(batch, pooling="attention")
+    kernel = variables["params"]["pool"]["kernel"]
+    score = np.exp((batch["text"] @ kernel)[..., 0]) * batch["text_mask"]
+    weights = score / score.sum(axis=1, keepdims=True)
+    expected = np.einsum("bl,bld->bd", weights, batch["text"])
+    np.testing.assert_allclose(out["text"], expected, atol=1e-5)
+    batch["text_mask"][0] = False
+    assert np.isfinite(run(batch, pooling="attention")[0]["text"]).all()
+
+
+@pytest.mark.parametrize("classes", [(), ("a", "b", "c")])
+def test_r_drop_brings_two_passes_together(classes):
+    changes = dict(label_range=None, classes=classes) if classes else {}
+    spec = dataclasses.replace(SPEC, **changes)
+    batch = spec.example(4)
+    batch["valid"][3] = False
+    _, variables = TextOnly(spec).init_with_output(
+        jax.random.key(0), batch, train=False
+    )
+
+    def loss(weight, dropout, *, train=True):
+        return TextOnly(spec, r_drop=weight, dropout=dropout).apply(
+            variables,
+            batch,
+            train=train,
+            progress={},
+            method="loss",
+            rngs={"dropout": jax.random.key(1)},
+        )
+
+    same, terms = loss(1.0, 0.0)
+    assert terms["difference"] == 0
+    np.testing.assert_allclose(same, loss(0.0, 0.0)[0], rtol=1e-6)
+    (one, terms), (two, _) = loss(1.0, 0.5), loss(3.0, 0.5)
+    assert terms["difference"] > 1e-4
+    np.testing.assert_allclose(two - one, 2 * terms["difference"], rtol=1e-4)
+    assert loss(1.0, 0.5, train=False)[0] == loss(0.0, 0.5, train=False)[0]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from msajax.nn.align import align
+from msajax.nn.align import align, to_text
 
 
 def by_hand(x, steps):
@@ -42,3 +42,18 @@ def test_missing_source_and_missing_target():
     np.testing.assert_array_equal(real, [[False, False], [True, False]])
     np.testing.assert_array_equal(y[0], 0)
     np.testing.assert_allclose(y[1, 0], x[1, :3].mean(0), atol=1e-6)
+
+
+def test_audio_belongs_to_the_utterance_and_not_to_its_neighbours():
+    own = np.array([[True, False, False, True, True, False, True]])
+    x = np.arange(1.0, 9).reshape(1, 4, 2).astype(np.float32)
+    batch = {"text_mask": own | True, "text_own": own}
+    batch |= {m: x for m in ("audio", "vision")}
+    batch |= {f"{m}_mask": np.ones((1, 4), bool) for m in ("audio", "vision")}
+    (audio, mask), _ = to_text(batch, (7, 4, 4), pool=True)
+    np.testing.assert_allclose(audio[0, own[0]], x[0], atol=1e-6)
+    assert not audio[0, ~own[0]].any() and (mask == own).all()
+    batch["audio_mask"] = np.array([[True, False, False, False]])
+    _, mask = to_text(batch, (7, 4, 4), pool=True)[0]
+    alone, _ = to_text({**batch, "text_own": own | True}, (7, 4, 4), pool=True)
+    assert mask.sum() == 4 and alone[1].sum() == 7

@@ -13,7 +13,7 @@ import pytest
 
 from msajax import encoders, main
 from msajax.data import read
-from msajax.run import corpora, recipe, text
+from msajax.run import corpora, init_from, opened, recipe, text
 from msajax.run.run import make
 from msajax.train import step
 from tests import small_encoders
@@ -105,20 +105,28 @@ def test_a_system_that_lacks_vision(place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "system", ["text_only", pytest.param("mag_bert", marks=pytest.mark.slow)]
+    "system,context",
+    [("text_only", 1), pytest.param("mag_bert", 0, marks=pytest.mark.slow)],
 )
-def test_chinese_end_to_end_and_without_the_folder(place, system, tmp_path, capsys):
+def test_chinese_end_to_end_and_without_the_folder(
+    place, system, context, tmp_path, capsys
+):
     config = f"{system}:sims"
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(place, elsewhere)
     folder = tmp_path / "run"
-    assert run(folder, *options(elsewhere), config=config) == 0
+    args = [f"--config.optimizer.lora_rank={2 * context}"]
+    args += options(elsewhere, context=context)
+    assert run(folder, *args, config=config) == 0
     shown = capsys.readouterr().out
+    assert bool(context) == ("context: 14 texts of 3 videos" in shown)
     assert shown.count("model.safetensors: ") == 1
     result = json.loads((folder / "results.json").read_text())
     assert np.isfinite(result["test"]["mae"]["mean"])
     found = predictions(folder / "predictions_test.csv")
     assert len(set(found)) == 4
+    if context:
+        check_adapters(folder, place)
 
     shutil.rmtree(elsewhere / "bert")
     again = tmp_path / "again.csv"
@@ -132,6 +140,24 @@ def test_chinese_end_to_end_and_without_the_folder(place, system, tmp_path, caps
     assert run(folder, *args) == 0
     assert len(scores.read_text().splitlines()) == 4
     assert "nan" not in scores.read_text()
+
+
+def check_adapters(folder, place):
+    """A run with adapters hands over the layers with them, to itself and to other runs."""
+    found = opened.open_run(folder)
+    params = found.parameters(1)
+    plain = make(chosen(place, context=1), folder, found.spec)
+    assert params.keys() == step.shapes(plain.model).params.keys()
+    weights, _ = text.weights(plain.options, plain.model)
+    moved = {k for k, x in weights.items() if not np.array_equal(params[k], x)}
+    adapted = r"encoder/encoder/layer/\d/attention/self/(query|value)/kernel"
+    assert moved and all(re.fullmatch(adapted, k) for k in moved)
+    init = ("--config.init_from=" + str(folder / "seed_1"),)
+    other = make(
+        chosen(place, "text_only:sims", *init), folder.parent / "x", found.spec
+    )
+    taken = init_from.arrays(other, 1)
+    assert all(np.array_equal(x, params[k]) for k, x in taken.items() if k in params)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +186,25 @@ def test_what_is_frozen_stays_as_the_weights_have_it(place, tmp_path, frozen, st
         assert name not in like.params or not np.array_equal(like.params[name], value)
 
 
+def test_last_layers_may_start_from_random_values(place, tmp_path):
+    def pretrained(count):
+        config = chosen(place, reinit_layers=count)
+        corpus = corpora.read_corpus(config, tmp_path)
+        made = make(config, tmp_path, corpora.make_spec(config, corpus))
+        return set(text.weights(config, made.model)[0])
+
+    every = pretrained(0)
+    last = {k for k in every if "/layer/1/" in k}
+    assert len(last) == 16 and pretrained(1) == every - last
+    with pytest.raises(ValueError, match="reinit_layers is 3, but the encoder has 2"):
+        pretrained(3)
+    lora = ("--config.optimizer.lora_rank=1",)
+    with pytest.raises(
+        ValueError, match="not trained .* would stay random; set it to 0"
+    ):
+        chosen(place, "text_only:sims", *lora, reinit_layers=1)
+
+
 def test_frozen_features_are_the_encoders_last_states(place, tmp_path):
     config = chosen(place, frozen=True)
     corpus = corpora.read_corpus(config, tmp_path)
@@ -178,6 +223,35 @@ def test_frozen_features_are_the_encoders_last_states(place, tmp_path):
         np.testing.assert_allclose(
             split.arrays["text"][mask], last[jnp.asarray(mask)], atol=1e-5
         )
+
+
+def test_frozen_features_of_the_utterance_itself_in_its_context(place, tmp_path):
+    changes = dict(context=1, context_behind=1)
+    config = chosen(place, **changes)
+    split = corpora.read_corpus(config, tmp_path).splits["valid"]
+    own, ids = split.arrays["text_own"], split.arrays["text_ids"]
+    assert (
+        not own.all()
+        and own.sum(axis=1).tolist() != ids.astype(bool).sum(axis=1).tolist()
+    )
+    spec = corpora.make_spec(config, corpora.read_corpus(config, tmp_path))
+    assert "text_own" in spec.fields and spec.example(2)["text_own"].dtype == bool
+
+    config = chosen(place, frozen=True, **changes)
+    frozen = corpora.read_corpus(config, tmp_path).splits["valid"].arrays
+    assert not {"text_own", "text_ids"} & frozen.keys()
+    encoder = encoders.read_config(place / "bert").encoder(pooler=False)
+    given = dict(mask=split.arrays["text_mask"], segments=split.arrays["text_type"])
+    params = encoder.init(jax.random.key(0), ids, **given, train=False)["params"]
+    params, _ = encoders.load(place / "bert", encoder, params)
+    last = encoder.apply({"params": params}, ids, **given, train=False).last
+    for i, steps in enumerate(own):
+        count = steps.sum()
+        assert frozen["text_mask"][i].tolist() == [True] * count + [False] * (
+            16 - count
+        )
+        np.testing.assert_allclose(frozen["text"][i, :count], last[i, steps], atol=1e-5)
+        assert not frozen["text"][i, count:].any()
 
 
 def test_any_system_trains_on_frozen_features(place, tmp_path, monkeypatch, capsys):

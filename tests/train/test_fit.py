@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -377,3 +378,25 @@ def test_outputs_that_are_none(outputs, classes, message):
     spec = dataclasses.replace(toys.SPEC, label_range=None, classes=classes)
     with pytest.raises(ValueError, match=message):
         step.shapes(Given(spec))
+
+
+def test_the_average_of_the_parameters_is_evaluated_and_kept(tmp_path):
+    def run(name, *, epochs, ema, **options):
+        kind: Any = dict(select="last", optimizer=SGD, epochs=epochs, ema=ema)
+        phase = Phase(name="one", batch_size=22, **kind)  # a step is an epoch
+        return fit(tmp_path / name, (phase,), rate=0.0, **options)
+
+    def params(name, **options):
+        return run(name, **options)[1].params
+
+    mean = start().params
+    for count, share in enumerate((0.1, 2 / 11), 1):
+        now = params(f"plain_{count}", epochs=count, ema=0.0)
+        mean = {k: share * mean[k] + (1 - share) * x for k, x in now.items()}
+    found = params("averaged", epochs=2, ema=0.9)
+    for name, value in mean.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-6)
+    assert not same(found, now)
+    # The average is part of a checkpoint.
+    assert not run("cut", epochs=2, ema=0.9, stop_after=1)[0].finished
+    assert same(params("cut", epochs=2, ema=0.9), found)

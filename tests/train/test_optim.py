@@ -165,3 +165,27 @@ def test_unknown_names_are_errors():
 def test_values_out_of_range_are_errors(settings, message):
     with pytest.raises(ValueError, match=message):
         Optimizer(**settings)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_layers_below_learn_more_slowly(name):
+    # Of BERT (the encoder's stack is called encoder too) and of XLNet; a factor per path.
+    factors = {
+        "head/kernel": 1.0,
+        "encoder/pooler/dense/kernel": 1.0,
+        "encoder/encoder/layer/10/kernel": 1.0,
+        "encoder/layer/9/kernel": 0.5,
+        "encoder/encoder/layer/0/query/lora_a": 0.5**10,
+        "encoder/encoder/relative_attention_bias/embedding": 0.5**11,
+        "encoder/embeddings/word_embeddings/embedding": 0.5**11,
+    }
+    options: Any = dict(name=name, learning_rate=0.1, weight_decay=0.1)
+    params = {k: jnp.full((2,), 3.0) for k in factors}
+    grads = {k: jnp.full((2,), 0.7) for k in factors}
+    updates = []
+    for decay in (1.0, 0.5):
+        rule = Optimizer(**options, layer_decay=decay)
+        made = optim.build(rule, dict.fromkeys(factors, 0), updates=9, accumulate=1)
+        updates.append(made.update(grads, made.init(params), params)[0])
+    for k, factor in factors.items():
+        np.testing.assert_allclose(updates[1][k], factor * updates[0][k], rtol=1e-6)

@@ -1,0 +1,270 @@
+"""Utterances that are read with their neighbours (config.text.context)."""
+
+import re
+
+import numpy as np
+import pytest
+import tokenizers
+import transformers
+
+from msajax.data.errors import DataError
+from msajax.data.spec import Corpus, Split
+from msajax.encoders import tokenize
+from msajax.encoders.context import Context
+from tests import small_encoders
+from tests.encoders.test_tokenize import ENGLISH, tokenizer
+
+WORDS = ("a", "lot", "of", "fun", "not", "!")
+A, LOT, OF, FUN, NOT = (ENGLISH.index(w) for w in WORDS[:5])
+CLS, SEP = 2, 3
+# Of `roberta`.
+S, END, R = 0, 2, {w: 5 + i for i, w in enumerate(WORDS)}
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "root"))
+
+
+@pytest.fixture(autouse=True)
+def here(tokenizer_in_process):
+    """Starting a process for each test would take seconds."""
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return tokenizer(tmp_path_factory.mktemp("bert") / "t")
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory):
+    """<s> A </s></s> B </s>, all of one segment, as of RoBERTa and MPNet."""
+    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    names = {name: i for i, name in enumerate((*special, *WORDS))}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(names, "<unk>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()  # pyright: ignore
+    made.post_processor = tokenizers.processors.RobertaProcessing(  # pyright: ignore
+        ("</s>", END), ("<s>", S), add_prefix_space=False
+    )
+    folder = tmp_path_factory.mktemp("roberta")
+    keys = ("bos", "pad", "eos", "unk", "mask")
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        cls_token="<s>",
+        sep_token="</s>",
+        **{f"{k}_token": v for k, v in zip(keys, special, strict=True)},
+    )
+    fast.save_pretrained(folder)
+    return folder
+
+
+def corpus(texts, name="train", **arrays):
+    """{id: text} as a corpus of one split."""
+    rows = Split(np.array([*texts], str), np.array([*texts.values()], str), arrays)
+    return Corpus("mosi", {name: rows})
+
+
+def context(before, behind=0, mark="auto", segments=True):
+    return Context(before, behind, mark, segments)
+
+
+def joined(given, folder, around, max_length=12, **options):
+    return tokenize.word_pieces(
+        given,
+        folder,
+        network={"model_type": "bert"},
+        max_length=max_length,
+        context=around,
+        **options,
+    )
+
+
+def rows(given, folder, around, max_length=12):
+    """(ids, segments, ids of the utterance itself) without padding, and the notes."""
+    found = joined(given, folder, around, max_length)
+    (split,) = found.splits.values()
+    names = ("text_ids", "text_type", "text_mask", "text_own")
+    made = []
+    for ids, kinds, mask, own in zip(*(split.arrays[n] for n in names), strict=True):
+        assert (
+            not (own & ~mask).any() and not ids[~mask].any() and not kinds[~mask].any()
+        )
+        made.append((ids[mask].tolist(), kinds[mask].tolist(), ids[own].tolist()))
+    return made, found.notes
+
+
+VIDEO = {"v$_$10": "fun", "v$_$9": "a lot", "v$_$11": "not", "w$_$9": "of"}
+
+
+def test_segments_tell_neighbours_apart(bert):
+    found, notes = rows(corpus(VIDEO), bert, context(1, 1))
+    assert found == [
+        # The separator belongs to the text before it, as in BERT's pairs.
+        (
+            [CLS, A, LOT, SEP, FUN, SEP, NOT, SEP],
+            [0, 1, 1, 1, 0, 0, 1, 0],
+            [CLS, FUN, SEP],
+        ),
+        ([CLS, SEP, A, LOT, SEP, FUN, SEP], [0, 1, 0, 0, 0, 1, 0], [CLS, A, LOT, SEP]),
+        ([CLS, FUN, SEP, NOT, SEP, SEP], [0, 1, 1, 0, 0, 0], [CLS, NOT, SEP]),
+        ([CLS, SEP, OF, SEP, SEP], [0, 1, 0, 0, 0], [CLS, OF, SEP]),
+    ]
+    assert notes == ("context: 4 texts of 2 videos or dialogues",)
+
+
+def test_a_mark_tells_them_apart_without_segments(roberta):
+    given = corpus(VIDEO)
+    first = [S, R["a"], R["lot"], END, END, S, R["fun"], END]
+    for around in (context(1, segments=False), context(1)):  # the tokenizer has none
+        (found, *_), _ = rows(given, roberta, around)
+        assert found == (first, [0] * 8, [S, R["fun"], END])
+    (found, *_), _ = rows(given, roberta, context(1, mark="never"))
+    assert found[0] == [S, R["a"], R["lot"], END, END, R["fun"], END]
+    missing, _ = rows(given, roberta, context(2))
+    assert missing[3][0] == [S, END, END, END, END, S, R["of"], END]
+
+
+def test_xlnet_ends_with_its_first_token(tmp_path):
+    small_encoders.xlnet(tmp_path)
+    piece = {name: i for i, name in enumerate(small_encoders.XLNET_PIECES)}
+    a, lot, fun, not_ = (piece[f"▁{word}"] for word in ("a", "lot", "fun", "not"))
+    sep, cls = piece["<sep>"], piece["<cls>"]
+    (found, *_), _ = rows(corpus(VIDEO), tmp_path, context(1, 1))
+    assert found == (
+        [a, lot, sep, fun, sep, not_, sep, cls],
+        [1, 1, 1, 0, 0, 1, 0, 2],
+        [fun, sep, cls],
+    )
+
+
+def test_marks_beside_segments(bert):
+    (found, *_), _ = rows(corpus(VIDEO), bert, context(1, mark="always"))
+    assert found[0] == [CLS, A, LOT, SEP, CLS, FUN, SEP]
+    (found, *_), _ = rows(corpus(VIDEO), bert, context(1, segments=False, mark="never"))
+    assert found[1] == [0] * 6
+
+
+def test_the_farthest_pieces_are_cut_first_and_the_utterance_last(bert):
+    texts = {"v[1]": "a lot", "v[2]": "of of", "v[3]": "fun fun fun", "v[4]": "not"}
+    expected = {
+        13: [CLS, A, LOT, SEP, OF, OF, SEP, FUN, FUN, FUN, SEP, NOT, SEP],
+        # The neighbour behind is nearer than the second one before.
+        12: [CLS, LOT, SEP, OF, OF, SEP, FUN, FUN, FUN, SEP, NOT, SEP],
+        11: [CLS, SEP, OF, OF, SEP, FUN, FUN, FUN, SEP, NOT, SEP],
+        # Of two equally near ones the one before stays.
+        10: [CLS, SEP, OF, OF, SEP, FUN, FUN, FUN, SEP, SEP],
+        9: [CLS, SEP, OF, SEP, FUN, FUN, FUN, SEP, SEP],
+        8: [CLS, SEP, SEP, FUN, FUN, FUN, SEP, SEP],
+        7: [CLS, SEP, FUN, FUN, FUN, SEP, SEP],
+        6: [CLS, SEP, FUN, FUN, FUN, SEP],
+        5: [CLS, FUN, FUN, FUN, SEP],
+        4: [CLS, FUN, FUN, SEP],
+    }
+    for length, ids in expected.items():
+        found, notes = rows(corpus(texts), bert, context(2, 1), length)
+        assert found[2][0] == ids, length
+        assert any("the neighbours of" in x for x in notes) == (length < 13)
+    assert "1 of 4 texts cut to 4 word pieces (config.text.max_length)" in notes
+
+
+def test_pieces_of_the_utterance_are_those_that_it_has_alone(bert, roberta):
+    rng = np.random.default_rng(0)
+    texts = {
+        f"v{i % 4}$_${i}": " ".join(rng.choice(WORDS, rng.integers(0, 9)))
+        for i in rng.permutation(40)
+    }
+    for folder in (bert, roberta):
+        alone = joined(corpus(texts), folder, None, 7).splits["train"].arrays
+        for around, length in (
+            (context(1), 7),
+            (context(3, 2), 7),
+            (context(2, 1), 30),
+        ):
+            split = joined(corpus(texts), folder, around, length).splits["train"]
+            assert split.arrays["text_ids"].shape == (40, length)
+            for i, own in enumerate(split.arrays["text_own"]):
+                ids = alone["text_ids"][i][alone["text_mask"][i]].tolist()
+                kept = split.arrays["text_ids"][i][own].tolist()
+                assert kept == ids if length == 7 else kept[: len(ids) - 1] == ids[:-1]
+
+
+def test_nothing_comes_from_another_split(bert):
+    splits = {
+        name: corpus(texts).splits["train"]
+        for name, texts in {
+            "train": {"v$_$1": "a", "v$_$3": "lot"},
+            "valid": {"v$_$2": "fun", "v$_$4": "not"},
+        }.items()
+    }
+    found = joined(Corpus("mosi", splits), bert, context(1, 1)).splits
+    ids = {name: x.arrays["text_ids"].tolist() for name, x in found.items()}
+    assert [x[:6] for x in ids["train"]] == [
+        [CLS, SEP, A, SEP, LOT, SEP],
+        [CLS, A, SEP, LOT, SEP, SEP],
+    ]
+    assert [x[:6] for x in ids["valid"]] == [
+        [CLS, SEP, FUN, SEP, NOT, SEP],
+        [CLS, FUN, SEP, NOT, SEP, SEP],
+    ]
+
+
+def test_one_clip_to_predict_stands_alone(bert):
+    found, notes = rows(corpus({"new": "fun"}, "all"), bert, context(2, 1))
+    assert found == [
+        ([CLS, SEP, SEP, FUN, SEP, SEP], [0, 1, 1, 0, 0, 0], [CLS, FUN, SEP])
+    ]
+    assert notes[1] == "context: 1 texts whose ids name no video are alone"
+
+
+def test_rows_of_words_are_the_utterances_alone(bert):
+    mask = np.array([[True, False], [True, True]])
+    audio = np.array([[[5.0], [0.0]], [[7.0], [8.0]]], np.float32)
+    given = corpus({"v_1": "not", "v_2": "a lot"}, audio=audio, audio_mask=mask)
+    found = joined(given, bert, context(1), 8, words=True).splits["train"].arrays
+    # [CLS] not [SEP] a lot [SEP]
+    assert found["audio"][1, :, 0].tolist() == [0, 0, 0, 7, 8, 0, 0, 0]
+    np.testing.assert_array_equal(found["audio_mask"], found["text_mask"])
+
+
+def test_neighbours_belong_to_the_kept_pieces(bert):
+    one = rows(corpus(VIDEO), bert, context(1))
+    other = {"u$_$1": "fun", "v$_$9": "a lot", "v$_$11": "not", "w$_$9": "of"}
+    renamed = dict(zip(other, VIDEO.values(), strict=True))
+    assert rows(corpus(renamed), bert, context(1))[0] != one[0]
+    assert rows(corpus(VIDEO), bert, context(1)) == one
+    assert rows(corpus(VIDEO), bert, context(0, 1))[0] != one[0]
+
+
+@pytest.mark.parametrize(
+    "given,message",
+    [
+        (
+            corpus({"one": "a", "two": "fun"}),
+            'the id "one" names none; give ids such as',
+        ),
+        (
+            corpus(
+                {"v_1": "a"},
+                text_ids=np.array([[CLS, A, SEP]], np.int32),
+                text_type=np.zeros((1, 3), np.int32),
+                text_mask=np.ones((1, 3), bool),
+            ),
+            'split "train" has word pieces already, but config.text.context joins raw',
+        ),
+    ],
+)
+def test_what_cannot_be_joined(bert, given, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        joined(given, bert, context(1))
+
+
+def test_tokenizers_that_put_nothing_between_texts(tmp_path):
+    names = {"a": 0, "<unk>": 1}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(names, "<unk>"))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(
+        ValueError, match="puts no token between two texts, which config"
+    ):
+        joined(corpus({"v_1": "a"}), tmp_path, context(1))
