@@ -164,10 +164,9 @@ def fine_tune(
       learning_rate: of the encoder.
       head: learning rate of all else.
       weight_decay: of both.
-      frozen_layers: first layers that stay as they are, and with them the embeddings
-        and the table of distances that all layers of MPNet and DeBERTa read; 0 trains
-        all, None nothing of the encoder. Their dropout stays on in training, as in
-        PyTorch's `model.train()`.
+      frozen_layers: first layers that stay as they are, with the embeddings and a table
+        of distances that all layers read; 0 trains all, None nothing of the encoder.
+        Their dropout stays on in training, as in PyTorch's `model.train()`.
       lora_rank: rank of adapters, which are trained instead of the encoder's own
         parameters; 0 trains these.
       lora_alpha, lora_targets, layer_decay: as in `train.optim.Optimizer`.
