@@ -1,6 +1,6 @@
-"""What BERT and XLNet share: the stack of layers, the place to inject, the outputs."""
+"""What the encoders share: the stack of layers, the place to inject, the outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
@@ -47,6 +47,32 @@ def check_length(tokens: int, longest: int) -> None:
         )
 
 
+def injections(
+    length: int,
+    inject_after: int | Sequence[int] | None,
+    inject: Inject | Sequence[Inject] | None,
+) -> dict[int, Inject]:
+    """{number of layers before it: the injection} of the arguments of `LayerStack`.
+
+    Raises:
+      ValueError: as `LayerStack`.
+    """
+    if inject_after is None and inject is None:
+        return {}
+    places = (inject_after,) if isinstance(inject_after, int) else inject_after
+    changes = (inject,) if callable(inject) else inject
+    if places is None or changes is None or len(places) != len(changes):
+        raise ValueError(
+            "inject and inject_after go together; got one of them, or not as many of each"
+        )
+    if list(places) != sorted({*places} & {*range(length + 1)}):
+        raise ValueError(
+            f"inject_after={inject_after}, but the encoder has {length} layers: 0 is after "
+            f"the embeddings, {length} after the last layer, and several go up"
+        )
+    return dict(zip(places, changes, strict=True))
+
+
 class Encoded(NamedTuple):
     """Outputs of an encoder.
 
@@ -88,8 +114,8 @@ class LayerStack(nn.Module):
         x: jax.Array,
         *context: jax.Array | None,
         train: bool,
-        inject_after: int | None = None,
-        inject: Inject | None = None,
+        inject_after: int | Sequence[int] | None = None,
+        inject: Inject | Sequence[Inject] | None = None,
     ) -> tuple[jax.Array, ...]:
         """Runs the layers.
 
@@ -97,28 +123,25 @@ class LayerStack(nn.Module):
           x: [B, L, D], the embeddings.
           context: further inputs of every layer: masks, positions.
           train: apply dropout.
-          inject_after: number of layers before the injection, 0 to length.
-          inject: maps the hidden states there, [B, L, D], to the next layer's input.
+          inject_after: number of layers before the injection, 0 to length; or before
+            each of several, in ascending order.
+          inject: maps the hidden states there, [B, L, D], to the next layer's input; or
+            as many functions as there are places.
 
         Returns:
           length + 1 hidden states, [B, L, D] each.
 
         Raises:
-          ValueError: there is no such layer, or only one of the two was given.
+          ValueError: there is no such layer, or the two do not fit each other.
         """
-        if (inject_after is None) != (inject is None):
-            raise ValueError("inject and inject_after go together; got one of them")
-        if inject_after is not None and not 0 <= inject_after <= self.length:
-            raise ValueError(
-                f"inject_after={inject_after}, but the encoder has {self.length} "
-                f"layers: 0 is after the embeddings, {self.length} after the last layer"
-            )
+        changes = injections(self.length, inject_after, inject)
         layers = [self.make_layer(name=str(i)) for i in range(self.length)]
         run = self._scan if self.scan and not self.is_initializing() else self._loop
-        hidden = [x, *run(layers[:inject_after], x, context, train)]
-        if inject is not None:
-            hidden[-1] = inject(hidden[-1])
-            hidden += run(layers[inject_after:], hidden[-1], context, train)
+        hidden, start = [x], 0
+        for after, change in changes.items():
+            hidden += run(layers[start:after], hidden[-1], context, train)
+            hidden[-1], start = change(hidden[-1]), after
+        hidden += run(layers[start:], hidden[-1], context, train)
         return tuple(hidden)
 
     def _loop(
