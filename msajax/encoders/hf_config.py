@@ -9,15 +9,19 @@ from msajax.data.errors import DataError
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.layers import ACTIVATIONS
 from msajax.encoders.mpnet import MPNetConfig
+from msajax.encoders.t5 import FEED_FORWARD, T5Config
 from msajax.encoders.xlnet import XLNetConfig
 
 # Absent from old files; transformers takes the same defaults.
 _OPTIONAL = {
     *("layer_norm_eps", "type_vocab_size", "hidden_act", "ff_activation", "dropout"),
     *("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    *("relative_attention_num_buckets", "relative_attention_max_distance"),
+    *("layer_norm_epsilon", "dropout_rate"),
+    *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
 }
 
-Config = TypeVar("Config", BertConfig, MPNetConfig, XLNetConfig)
+Config = TypeVar("Config", BertConfig, MPNetConfig, T5Config, XLNetConfig)
 
 
 def bert(facts: Mapping[str, Any]) -> BertConfig:
@@ -56,6 +60,29 @@ def mpnet(facts: Mapping[str, Any]) -> MPNetConfig:
         "relative_attention_num_buckets": (32,),
     }
     return _read(MPNetConfig, facts, supported=supported)
+
+
+def t5(facts: Mapping[str, Any]) -> T5Config:
+    """Our config from config.json's, of T5 and mT5.
+
+    Raises:
+      ValueError: a setting is missing or is not supported.
+    """
+    multilingual = facts.get("model_type") == "mt5"
+    # From version 5 on, transformers says that all are tied, and in another setting
+    # what the released file said; to mT5, whose head is never tied, in none.
+    tied = not multilingual and facts.get(
+        "scale_decoder_outputs", facts.get("tie_word_embeddings", True)
+    )
+    if not isinstance(tied, bool):
+        raise ValueError(
+            f"the config has no usable value of tie_word_embeddings ({_shown(tied)})"
+        )
+    found = {"feed_forward_proj": "gated-gelu" if multilingual else "relu", **facts}
+    if found.get("num_decoder_layers") is None:
+        found["num_decoder_layers"] = found.get("num_layers")
+    supported = {"feed_forward_proj": tuple(FEED_FORWARD), "is_decoder": (False,)}
+    return _read(T5Config, found, supported=supported, tie_word_embeddings=tied)
 
 
 def xlnet(facts: Mapping[str, Any]) -> XLNetConfig:

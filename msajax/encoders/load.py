@@ -16,8 +16,10 @@ from msajax.encoders.files import Weights
 from msajax.encoders.kinds import Encoder
 from msajax.encoders.locate import CONFIG
 from msajax.encoders.mpnet import MPNet
+from msajax.encoders.t5 import T5
+from msajax.encoders.t5_writer import T5Writer
 from msajax.encoders.xlnet import XLNet
-from msajax.weights import bert, mpnet, xlnet
+from msajax.weights import bert, mpnet, t5, xlnet
 
 # By model_type. Electra, ALBERT or DeBERTa differ in more than names.
 _ARCHITECTURES = {
@@ -25,9 +27,17 @@ _ARCHITECTURES = {
     "roberta": hf_config.bert,
     "xlm-roberta": hf_config.bert,
     "mpnet": hf_config.mpnet,
+    "t5": hf_config.t5,
+    "mt5": hf_config.t5,
     "xlnet": hf_config.xlnet,
 }
-_TABLES = {Bert: bert.table, MPNet: mpnet.table, XLNet: xlnet.table}
+_TABLES = {
+    Bert: bert.table,
+    MPNet: mpnet.table,
+    T5: t5.table,
+    T5Writer: t5.table,
+    XLNet: xlnet.table,
+}
 
 # Names of a report that are listed.
 _SHOWN = 20
@@ -40,7 +50,11 @@ _CAUSES = (
     (r"word_embeddings?/", 0, "another vocabulary (vocab_size)"),
     (r"position_embeddings/", 0, "another longest length (max_position_embeddings)"),
     (r"token_type_embeddings/", 0, "another number of segments (type_vocab_size)"),
-    (r"(intermediate|layer_1)/", -1, "another width of the feed-forward blocks"),
+    (
+        r"(intermediate|layer_1|feed_forward)/",
+        -1,
+        "another width of the feed-forward blocks",
+    ),
     (r"", -1, "another width (hidden_size, d_model), so another model"),
 )
 
@@ -194,7 +208,7 @@ def _check_range(values: np.ndarray, title: str, count: int, unit: str) -> None:
 
 
 def load(
-    folder: pathlib.Path, encoder: Bert | MPNet | XLNet, params: Any
+    folder: pathlib.Path, encoder: Bert | MPNet | T5 | T5Writer | XLNet, params: Any
 ) -> tuple[Any, Report]:
     """An encoder's parameters with a checkpoint's values.
 
@@ -213,7 +227,10 @@ def load(
     found = files.read(folder)
     table = _TABLES[type(encoder)](encoder)
     rules = {rule.leaf.removeprefix("params/"): rule for rule in table.rules}
-    names = {leaf: leaf if found.flax else rules[leaf].names[0] for leaf in rules}
+    names = {
+        leaf: table.flax.get(rule.leaf, leaf) if found.flax else rule.names[0]
+        for leaf, rule in rules.items()
+    }
     sources = _encoder_names(found, anchor=next(iter(names.values())))
     leaves: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
     values = {}

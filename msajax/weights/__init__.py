@@ -26,6 +26,7 @@ _OTHERS = {
     "files",
     "mag_gate",
     "mpnet",
+    "t5",
     "table",
     "torch_file",
     "xlnet",

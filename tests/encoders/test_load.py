@@ -156,7 +156,7 @@ def test_a_damaged_config(tmp_path, content):
     "facts", [{"model_type": "albert"}, {"architectures": ["AlbertModel"]}]
 )
 def test_a_config_of_another_architecture(tmp_path, facts):
-    message = r'type "albert"; supported are bert, roberta, xlm-roberta, mpnet, xlnet'
+    message = r'type "albert"; supported are bert, roberta, .*mpnet, .*xlnet'
     with pytest.raises(ValueError, match=message):
         encoders.read_config(write(tmp_path, facts))
 
