@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 from msajax.data import json_file
 from msajax.data.errors import DataError
 from msajax.encoders.bert import BertConfig
+from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.layers import ACTIVATIONS
-from msajax.encoders.mpnet import MPNetConfig
+from msajax.encoders.mpnet import PADDING, MPNetConfig
 from msajax.encoders.t5 import FEED_FORWARD, T5Config
 from msajax.encoders.xlnet import XLNetConfig
 
@@ -21,7 +22,18 @@ _OPTIONAL = {
     *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
 }
 
-Config = TypeVar("Config", BertConfig, MPNetConfig, T5Config, XLNetConfig)
+# What transformers takes where a config.json of DeBERTa does not say.
+# Source: DebertaV2Config and modeling_deberta_v2.py.
+_DEBERTA = {
+    **{"relative_attention": False, "max_relative_positions": -1},
+    **{"position_buckets": -1, "norm_rel_ebd": "none", "share_att_key": False},
+    **{"position_biased_input": True, "pos_att_type": None},
+    **{"conv_kernel_size": 0, "conv_act": "tanh", "pooler_hidden_act": "gelu"},
+}
+
+Config = TypeVar(
+    "Config", BertConfig, DebertaConfig, MPNetConfig, T5Config, XLNetConfig
+)
 
 
 def bert(facts: Mapping[str, Any]) -> BertConfig:
@@ -30,8 +42,8 @@ def bert(facts: Mapping[str, Any]) -> BertConfig:
     Raises:
       ValueError: a setting is missing or is not supported.
     """
-    padding = None
-    if "roberta" in facts.get("model_type", "bert"):
+    kind, padding = facts.get("model_type", "bert"), None
+    if "roberta" in kind:
         padding = facts.get("pad_token_id", 1)
         if not isinstance(padding, int) or isinstance(padding, bool) or padding < 0:
             raise ValueError(
@@ -46,7 +58,41 @@ def bert(facts: Mapping[str, Any]) -> BertConfig:
             "is_decoder": (False,),
         },
         padding_position=padding,
+        # Source: the default of ElectraConfig; BERT has no such setting.
+        embedding_size=facts.get("embedding_size", 128) if kind == "electra" else None,
     )
+
+
+def deberta(facts: Mapping[str, Any]) -> DebertaConfig:
+    """Our config from config.json's.
+
+    Raises:
+      ValueError: a setting is missing or is not supported.
+    """
+    facts = _DEBERTA | dict(facts)
+    terms = facts["pos_att_type"] or ()
+    if isinstance(terms, str):  # as Microsoft's files have it
+        terms = [term.strip() for term in terms.lower().split("|")]
+    found = _read(
+        DebertaConfig,
+        facts,
+        supported={
+            "hidden_act": tuple(ACTIVATIONS),
+            "conv_act": tuple(ACTIVATIONS),
+            "pooler_hidden_act": tuple(ACTIVATIONS),
+            "norm_rel_ebd": ("none", "layer_norm"),
+            "conv_groups": (1,),
+        },
+        pos_att_type=terms,
+        padding_position=None,
+    )
+    width = found.hidden_size
+    _check_width(facts, "embedding_size", width, "hidden_size")
+    _check_width(facts, "pooler_hidden_size", width, "hidden_size")
+    heads = found.num_attention_heads
+    names = "hidden_size / num_attention_heads"
+    _check_width(facts, "attention_head_size", width // heads, names)
+    return found
 
 
 def mpnet(facts: Mapping[str, Any]) -> MPNetConfig:
@@ -59,7 +105,8 @@ def mpnet(facts: Mapping[str, Any]) -> MPNetConfig:
         "hidden_act": tuple(ACTIVATIONS),
         "relative_attention_num_buckets": (32,),
     }
-    return _read(MPNetConfig, facts, supported=supported)
+    given = dict(type_vocab_size=0, padding_position=PADDING)
+    return _read(MPNetConfig, facts, supported=supported, **given)
 
 
 def t5(facts: Mapping[str, Any]) -> T5Config:
@@ -101,13 +148,17 @@ def xlnet(facts: Mapping[str, Any]) -> XLNetConfig:
             "clamp_len": (-1, 0),
         },
     )
-    width = found.d_model // found.n_head
-    if facts.get("d_head", width) != width:
-        raise ValueError(
-            f"the config says d_head={_shown(facts['d_head'])}, but our encoder has only "
-            f"d_model / n_head = {width}"
-        )
+    _check_width(facts, "d_head", found.d_model // found.n_head, "d_model / n_head")
     return found
+
+
+def _check_width(facts: Mapping[str, Any], name: str, width: int, same: str) -> None:
+    """Refuses a width of its own where our encoder has that of something else."""
+    if facts.get(name, width) != width:
+        raise ValueError(
+            f"the config says {name}={_shown(facts[name])}, but our encoder has only "
+            f"{same} = {width}"
+        )
 
 
 def _read(
@@ -161,5 +212,7 @@ def _shown(value: Any) -> str:
 
 
 def _like(value: Any, default: Any) -> bool:
+    if isinstance(default, bool):
+        return isinstance(value, bool)
     kinds = (int, float) if isinstance(default, float) else type(default)
     return isinstance(value, kinds) and not isinstance(value, bool)

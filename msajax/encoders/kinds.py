@@ -4,8 +4,9 @@ A system that takes one architecture only names that config instead, such as `Be
 """
 
 from msajax.encoders.bert import BertConfig
+from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.t5 import T5Config
 from msajax.encoders.xlnet import XLNetConfig
 
-Encoder = BertConfig | MPNetConfig | T5Config | XLNetConfig
+Encoder = BertConfig | DebertaConfig | MPNetConfig | T5Config | XLNetConfig

@@ -20,13 +20,18 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": lambda x: nn.gelu(x, approximate=False),
     "gelu_new": nn.gelu,
     "relu": nn.relu,
+    "tanh": jnp.tanh,
 }
 
 # Source: initializer_range of the released BERT, RoBERTa and XLNet.
 INIT = nn.initializers.normal(0.02)
 
 Inject = Callable[[jax.Array], jax.Array]
+# One or several.
+Injects = Inject | Sequence[Inject]
+Places = int | Sequence[int]
 Context = tuple[jax.Array | None, ...]
+Join = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def check_heads(dim: int, heads: int) -> None:
@@ -38,9 +43,9 @@ def check_heads(dim: int, heads: int) -> None:
         )
 
 
-def check_length(tokens: int, longest: int) -> None:
-    """Refuses a sequence that is longer than the table of positions."""
-    if tokens > longest:
+def check_length(tokens: int, longest: int | None) -> None:
+    """Refuses a sequence that is longer than the table of positions, where there is one."""
+    if longest is not None and tokens > longest:
         raise ValueError(
             f"{tokens} tokens, but the encoder has positions for {longest}; prepare the "
             "text with that max_length"
@@ -49,8 +54,8 @@ def check_length(tokens: int, longest: int) -> None:
 
 def injections(
     length: int,
-    inject_after: int | Sequence[int] | None,
-    inject: Inject | Sequence[Inject] | None,
+    inject_after: Places | None,
+    inject: Injects | None,
 ) -> dict[int, Inject]:
     """{number of layers before it: the injection} of the arguments of `LayerStack`.
 
@@ -114,8 +119,9 @@ class LayerStack(nn.Module):
         x: jax.Array,
         *context: jax.Array | None,
         train: bool,
-        inject_after: int | Sequence[int] | None = None,
-        inject: Inject | Sequence[Inject] | None = None,
+        inject_after: Places | None = None,
+        inject: Injects | None = None,
+        behind_first: Join | None = None,
     ) -> tuple[jax.Array, ...]:
         """Runs the layers.
 
@@ -127,6 +133,8 @@ class LayerStack(nn.Module):
             each of several, in ascending order.
           inject: maps the hidden states there, [B, L, D], to the next layer's input; or
             as many functions as there are places.
+          behind_first: maps the input and the output of the first layer, [B, L, D], to
+            what is its hidden state instead.
 
         Returns:
           length + 1 hidden states, [B, L, D] each.
@@ -137,11 +145,13 @@ class LayerStack(nn.Module):
         changes = injections(self.length, inject_after, inject)
         layers = [self.make_layer(name=str(i)) for i in range(self.length)]
         run = self._scan if self.scan and not self.is_initializing() else self._loop
+        stops = {*changes, self.length, *((1,) if behind_first else ())}
         hidden, start = [x], 0
-        for after, change in changes.items():
-            hidden += run(layers[start:after], hidden[-1], context, train)
-            hidden[-1], start = change(hidden[-1]), after
-        hidden += run(layers[start:], hidden[-1], context, train)
+        for stop in sorted(stops):
+            hidden += run(layers[start:stop], hidden[-1], context, train)
+            if behind_first is not None and stop == 1:
+                hidden[1] = behind_first(hidden[0], hidden[1])
+            hidden[-1], start = changes.get(stop, lambda x: x)(hidden[-1]), stop
         return tuple(hidden)
 
     def _loop(
@@ -181,3 +191,15 @@ class LayerStack(nn.Module):
         # The last output is the carry's, so that the others are dropped where unused.
         last, outputs = jax.lax.scan(step, x, (stacked, keys))
         return [*(outputs[i] for i in range(len(layers) - 1)), last]
+
+
+def by_key(scores: jax.Array) -> jax.Array:
+    """Scores of queries by distance to scores by key: [B, H, Q, 2 Q] -> [B, H, Q, Q].
+
+    The distances are Q, Q-1, ..., 1-Q from key to query: query q finds key k at index
+    Q - q + k. Read row by row with one element fewer in each, row q begins q elements
+    further left.
+    """
+    b, h, q, p = scores.shape
+    flat = scores.reshape(b, h, q * p)[:, :, q:]
+    return flat.reshape(b, h, q, p - 1)[..., :q]

@@ -11,7 +11,9 @@ from flax import traverse_util
 
 from msajax.data import json_file
 from msajax.encoders import files, hf_config, tokenizer_files
-from msajax.encoders.bert import Bert, BertConfig
+from msajax.encoders.bert import Bert
+from msajax.encoders.body import TextEncoder
+from msajax.encoders.deberta import Deberta
 from msajax.encoders.files import Weights
 from msajax.encoders.kinds import Encoder
 from msajax.encoders.locate import CONFIG
@@ -19,13 +21,15 @@ from msajax.encoders.mpnet import MPNet
 from msajax.encoders.t5 import T5
 from msajax.encoders.t5_writer import T5Writer
 from msajax.encoders.xlnet import XLNet
-from msajax.weights import bert, mpnet, t5, xlnet
+from msajax.weights import bert, deberta, mpnet, t5, xlnet
 
-# By model_type. Electra, ALBERT or DeBERTa differ in more than names.
+# By model_type. ALBERT or the first DeBERTa differ in more than names.
 _ARCHITECTURES = {
     "bert": hf_config.bert,
     "roberta": hf_config.bert,
     "xlm-roberta": hf_config.bert,
+    "electra": hf_config.bert,
+    "deberta-v2": hf_config.deberta,
     "mpnet": hf_config.mpnet,
     "t5": hf_config.t5,
     "mt5": hf_config.t5,
@@ -33,6 +37,7 @@ _ARCHITECTURES = {
 }
 _TABLES = {
     Bert: bert.table,
+    Deberta: deberta.table,
     MPNet: mpnet.table,
     T5: t5.table,
     T5Writer: t5.table,
@@ -192,8 +197,9 @@ def check_ids(
       ValueError: says what is out of range.
     """
     _check_range(ids, "word pieces", config.vocab_size, "words")
-    if segments is not None and isinstance(config, BertConfig):
-        _check_range(segments, "segments", config.type_vocab_size, "segments")
+    kinds = getattr(config, "type_vocab_size", 0)  # 0: the encoder reads none
+    if segments is not None and kinds:
+        _check_range(segments, "segments", kinds, "segments")
 
 
 def _check_range(values: np.ndarray, title: str, count: int, unit: str) -> None:
@@ -208,7 +214,7 @@ def _check_range(values: np.ndarray, title: str, count: int, unit: str) -> None:
 
 
 def load(
-    folder: pathlib.Path, encoder: Bert | MPNet | T5 | T5Writer | XLNet, params: Any
+    folder: pathlib.Path, encoder: TextEncoder | T5Writer, params: Any
 ) -> tuple[Any, Report]:
     """An encoder's parameters with a checkpoint's values.
 

@@ -9,8 +9,7 @@ has those of Hugging Face's T5.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -18,12 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Le
 
+from msajax.encoders.body import TextEncoder
 from msajax.encoders.layers import (
     ACTIVATIONS,
     Count,
-    Encoded,
     Epsilon,
-    Inject,
     Layers,
     LayerStack,
     Rate,
@@ -36,8 +34,6 @@ from msajax.nn.embedding import Embed
 from msajax.nn.pooling import mean_pool
 
 Keys = tuple[jax.Array, jax.Array]
-Injects = Inject | Sequence[Inject]
-Places = int | Sequence[int]
 # Feed-forward blocks by the name in config.json, with the activation of each; half of a
 # gated block's first layer is not activated and multiplies the other half.
 FEED_FORWARD = {
@@ -59,6 +55,8 @@ class T5Config:
         d_model ** -0.5; version 1.1 has a head of its own and no scale.
       pad_token_id, eos_token_id, decoder_start_token_id: of the text that is written.
     """
+
+    max_length: ClassVar[int | None] = None  # positions are relative
 
     vocab_size: Count = 32128
     d_model: Width = 768
@@ -103,58 +101,30 @@ class T5Config:
         return T5(self, **settings)
 
 
-class T5(nn.Module):
-    """The encoder.
+class T5(TextEncoder):
+    """The encoder; padding may be on either side, and the last hidden state is normalised.
 
-    Attributes:
-      config: of the network.
-      pooler: return `pooled`, which here has no parameters.
-      dtype: of the computation; None is the parameters'. Softmax and norms are
-        float32.
-      remat, scan: see `LayerStack`.
+    `pooled` has no parameters: it is the mean over the real tokens. T5 has no vector of a
+    sequence, and of what it has the mean is the best (Ni et al., "Sentence-T5", Findings
+    ACL 2022). What is injected after the last layer is normalised with it.
     """
 
     config: T5Config = T5Config()
-    pooler: bool = True
-    dtype: Any = jnp.float32
-    remat: bool = False
-    scan: bool = False
 
-    @nn.compact
-    def __call__(
-        self,
-        ids: jax.Array,
-        *,
-        mask: jax.Array,
-        segments: jax.Array | None = None,
-        train: bool,
-        inject_after: Places | None = None,
-        inject: Injects | None = None,
-    ) -> Encoded:
-        """Encodes word pieces.
+    def embed(self, ids, mask, segments, *, train):
+        """The vectors of the words, [B, L, D], before dropout."""
+        del mask, segments, train
+        return words(self.config, self.dtype, "word_embedding")(ids)
 
-        Args:
-          ids: [B, L] int32; one beyond the vocabulary makes NaN.
-          mask: [B, L] bool, real tokens; padding may be on either side.
-          segments: not used: T5 has none.
-          train: apply dropout.
-          inject_after, inject: see `LayerStack`; what is injected after the last layer
-            is normalised.
-
-        Returns:
-          Hidden states, [B, L, D] each, that of padding too, the last one normalised, and
-          `pooled`, the mean over the real tokens: T5 has no vector of a sequence, and of
-          what it has the mean is the best (Ni et al., "Sentence-T5", Findings ACL 2022).
-
-        Raises:
-          ValueError: there is no layer `inject_after`.
-        """
+    def run(self, x, mask, segments, *, train, **injection):
+        """All hidden states, that of the embeddings first."""
         del segments
-        x = words(self.config, self.dtype, "word_embedding")(ids)
         stack = Encoder(self.config, x.dtype, self.remat, self.scan, name="encoder")
-        hidden = stack(x, mask, train=train, inject_after=inject_after, inject=inject)
-        pooled = mean_pool(hidden[-1], mask) if self.pooler else None
-        return Encoded(hidden, pooled)
+        return stack(x, mask, train=train, **injection)
+
+    def pool(self, last, mask):
+        """The mean over the real tokens, [B, D]."""
+        return mean_pool(last, mask)
 
 
 def words(config: T5Config, dtype: Any, name: str | None = None) -> Embed:

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from msajax.encoders import t5
-from msajax.encoders.layers import Inject, injections
-from msajax.encoders.t5 import Attention, Injects, Keys, Places, T5Config
+from msajax.encoders.layers import Inject, Injects, Places, injections
+from msajax.encoders.t5 import Attention, Keys, T5Config
 from msajax.nn.dropout import Dropout
 
 # The label of a place that does not count.

@@ -8,24 +8,24 @@ Face's PyTorch XLNet, with Flax's names of leaves.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from msajax.encoders.body import TextEncoder
 from msajax.encoders.layers import (
     ACTIVATIONS,
     INIT,
     Count,
-    Encoded,
     Epsilon,
-    Inject,
     Layers,
     LayerStack,
     Rate,
     Width,
+    by_key,
     check_heads,
 )
 from msajax.nn.attention import masked_softmax
@@ -36,6 +36,8 @@ from msajax.nn.embedding import Embed
 @dataclasses.dataclass(frozen=True)
 class XLNetConfig:
     """The network, by the names in a checkpoint's config.json; the defaults are xlnet-base-cased's."""
+
+    max_length: ClassVar[int | None] = None  # positions are relative
 
     vocab_size: Count = 32000
     d_model: Width = 768
@@ -66,56 +68,26 @@ class XLNetConfig:
         return XLNet(self, **settings)
 
 
-class XLNet(nn.Module):
-    """The encoder.
+class XLNet(TextEncoder):
+    """The encoder; padding may be on either side.
 
-    Attributes:
-      config: of the network.
-      pooler: return `pooled`, which here has no parameters.
-      dtype: of the computation; None is the parameters'. Softmax and norms are
-        float32.
-      remat, scan: see `LayerStack`.
+    `pooled` has no parameters: it is the last hidden state of the last real token, where
+    XLNet has its <cls>.
     """
 
     config: XLNetConfig = XLNetConfig()
-    pooler: bool = True
-    dtype: Any = jnp.float32
-    remat: bool = False
-    scan: bool = False
 
-    @nn.compact
-    def __call__(
-        self,
-        ids: jax.Array,
-        *,
-        mask: jax.Array,
-        segments: jax.Array | None = None,
-        train: bool,
-        inject_after: int | None = None,
-        inject: Inject | None = None,
-    ) -> Encoded:
-        """Encodes word pieces.
+    def embed(self, ids, mask, segments, *, train):
+        """The vectors of the words, [B, L, D], before dropout."""
+        del mask, segments, train
+        table = (self.config.vocab_size, self.config.d_model, self.dtype, INIT)
+        return Embed(*table, name="word_embedding")(ids)
 
-        Args:
-          ids: [B, L] int32; one beyond the vocabulary makes NaN.
-          mask: [B, L] bool, real tokens; padding may be on either side.
-          segments: [B, L] int32, of which only equality matters; without them
-            there is no term of segments.
-          train: apply dropout.
-          inject_after, inject: see `LayerStack`.
-
-        Returns:
-          Hidden states, [B, L, D] each, that of padding too, and `pooled`, the
-          last hidden state of the last real token, where XLNet has its <cls>.
-
-        Raises:
-          ValueError: there is no layer `inject_after`.
-        """
-        config = self.config
+    def run(self, x, mask, segments, *, train, **injection):
+        """All hidden states, that of the embeddings first."""
+        config, length = self.config, x.shape[1]
         dropout = Dropout(config.dropout, deterministic=not train)
-        table = (config.vocab_size, config.d_model, self.dtype, INIT)
-        x = Embed(*table, name="word_embedding")(ids)
-        distances = jnp.asarray(_distance_vectors(ids.shape[1], config.d_model))
+        distances = jnp.asarray(_distance_vectors(length, config.d_model))
 
         def make_layer(**named):
             return _Layer(config, x.dtype, **named)
@@ -127,18 +99,17 @@ class XLNet(nn.Module):
             dropout(x),
             dropout(distances.astype(x.dtype)),
             # A padded query sees itself too.
-            mask[:, None] | jnp.eye(ids.shape[1], dtype=bool)[None],
+            mask[:, None] | jnp.eye(length, dtype=bool)[None],
             None if segments is None else segments[:, :, None] != segments[:, None],
             train=train,
-            inject_after=inject_after,
-            inject=inject,
+            **injection,
         )
-        last = dropout(last)
-        if not self.pooler:
-            return Encoded((*hidden, last), None)
-        end = ids.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
-        pooled = jnp.take_along_axis(last, end[:, None, None], axis=1)[:, 0]
-        return Encoded((*hidden, last), pooled)
+        return (*hidden, dropout(last))
+
+    def pool(self, last, mask):
+        """The last real token's state, [B, D]."""
+        end = last.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+        return jnp.take_along_axis(last, end[:, None, None], axis=1)[:, 0]
 
 
 def _distance_vectors(length: int, dim: int) -> np.ndarray:
@@ -186,7 +157,7 @@ class _RelativeAttention(nn.Module):
             return jnp.einsum(equation, biased, keys, preferred_element_type="float32")
 
         total = scores("bqhe,bkhe->bhqk", w_bias, key)
-        total += _shift(scores("bqhe,phe->bhqp", r_bias, position))
+        total += by_key(scores("bqhe,phe->bhqp", r_bias, position))
         if other_segment is not None:
             same, other = jnp.moveaxis(
                 scores("bqhe,she->bhqs", s_bias, seg_embed)[..., None], 3, 0
@@ -199,17 +170,6 @@ class _RelativeAttention(nn.Module):
         h = jnp.einsum("bhqk,bkhe->bqhe", weights, value)
         h = dropout(jnp.einsum("bqhe,dhe->bqd", h, o))
         return _layer_norm(config, self.dtype)(h + x)
-
-
-def _shift(scores: jax.Array) -> jax.Array:
-    """Scores by distance to scores by key: [B, H, Q, 2 Q] -> [B, H, Q, Q].
-
-    Query q finds key k at index Q - q + k. Read row by row with one element
-    fewer in each, row q begins q elements further left.
-    """
-    b, h, q, p = scores.shape
-    flat = scores.reshape(b, h, q * p)[:, :, q:]
-    return flat.reshape(b, h, q, p - 1)[..., :q]
 
 
 class _FeedForward(nn.Module):

@@ -23,6 +23,7 @@ __all__ = ["load", "read", "reference_form", "table_of", "template"]
 _OTHERS = {
     "bert",
     "blocks",
+    "deberta",
     "files",
     "mag_gate",
     "mpnet",

@@ -1,6 +1,6 @@
-"""BERT and RoBERTa of Hugging Face's transformers."""
+"""BERT, RoBERTa and ELECTRA of Hugging Face's transformers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msajax.weights import blocks
@@ -8,8 +8,6 @@ from msajax.weights.table import Rule, Table, copy
 
 # Buffers that some versions of transformers save.
 BUFFERS = r"(.*\.)?embeddings\.(position_ids|token_type_ids)"
-
-_EMBEDDINGS = ("word_embeddings", "position_embeddings", "token_type_embeddings")
 
 _LINEAR = (
     *(f"attention.self.{name}" for name in ("query", "key", "value")),
@@ -20,25 +18,59 @@ _NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 
 
 def rules(encoder: Any, torch: str = "", ours: str = "") -> Iterator[Rule]:
-    """Rules of a BertModel; prefixes end in a separator or are ''."""
-
-    def names(of: tuple[str, ...], folder: str) -> Iterator[tuple[str, str]]:
-        for name in of:
-            path = f"{folder}.{name}"
-            yield torch + path, ours + path.replace(".", "/")
-
-    for source, leaf in names(_EMBEDDINGS, "embeddings"):
-        yield copy(f"{source}.weight", f"params/{leaf}/embedding")
-    yield from blocks.layer_norm(
-        f"{torch}embeddings.LayerNorm", f"{ours}embeddings/LayerNorm"
+    """Rules of a BertModel or ElectraModel; prefixes end in a separator or are ''."""
+    config, names = encoder.config, ["word", "position"]
+    if config.type_vocab_size:
+        names.append("token_type")
+    narrow = config.embedding_width != config.hidden_size
+    yield from by_name(
+        tables=[f"embeddings.{name}_embeddings" for name in names],
+        linear=[
+            *(["embeddings_project"] if narrow else []),
+            *of_layers(encoder, _LINEAR),
+            *pooler(encoder),
+        ],
+        norms=["embeddings.LayerNorm", *of_layers(encoder, _NORMS)],
+        torch=torch,
+        ours=ours,
     )
+
+
+def by_name(
+    *,
+    tables: Iterable[str],
+    linear: Iterable[str],
+    norms: Iterable[str],
+    torch: str = "",
+    ours: str = "",
+) -> Iterator[Rule]:
+    """Rules of modules with the same names in PyTorch and here.
+
+    Args:
+      tables, linear, norms: paths of vectors, of linear layers and of norms, with dots.
+      torch, ours: prefixes, which end in a separator or are ''.
+    """
+
+    def both(path: str) -> tuple[str, str]:
+        return torch + path, ours + path.replace(".", "/")
+
+    for source, leaf in map(both, tables):
+        yield copy(f"{source}.weight", f"params/{leaf}/embedding")
+    for path in linear:
+        yield from blocks.linear(*both(path))
+    for path in norms:
+        yield from blocks.layer_norm(*both(path))
+
+
+def of_layers(encoder: Any, names: Iterable[str]) -> Iterator[str]:
+    """Names within a layer as those of all layers."""
     for i in range(encoder.config.num_hidden_layers):
-        for source, leaf in names(_LINEAR, f"encoder.layer.{i}"):
-            yield from blocks.linear(source, leaf)
-        for source, leaf in names(_NORMS, f"encoder.layer.{i}"):
-            yield from blocks.layer_norm(source, leaf)
-    if encoder.pooler:
-        yield from blocks.linear(f"{torch}pooler.dense", f"{ours}pooler/dense")
+        yield from (f"encoder.layer.{i}.{name}" for name in names)
+
+
+def pooler(encoder: Any) -> list[str]:
+    """The linear layer behind the layers, where the encoder has it."""
+    return ["pooler.dense"] if encoder.pooler else []
 
 
 def rules_of(model: Any, torch: str) -> Iterator[Rule]:

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from msajax.weights import blocks
-from msajax.weights.bert import BUFFERS
-from msajax.weights.table import Rule, Table, copy
+from msajax.weights import bert
+from msajax.weights.table import Rule, Table
 
-_EMBEDDINGS = (
+_TABLES = (
     *("embeddings.word_embeddings", "embeddings.position_embeddings"),
     "encoder.relative_attention_bias",
 )
@@ -18,25 +17,15 @@ _LINEAR = (
 _NORMS = ("attention.LayerNorm", "output.LayerNorm")
 
 
-def rules(encoder: Any, torch: str = "", ours: str = "") -> Iterator[Rule]:
-    """Rules of an MPNetModel; prefixes end in a separator or are ''."""
-
-    def both(path: str) -> tuple[str, str]:
-        return torch + path, ours + path.replace(".", "/")
-
-    for name in _EMBEDDINGS:
-        source, leaf = both(name)
-        yield copy(f"{source}.weight", f"params/{leaf}/embedding")
-    yield from blocks.layer_norm(*both("embeddings.LayerNorm"))
-    for i in range(encoder.config.num_hidden_layers):
-        for name in _LINEAR:
-            yield from blocks.linear(*both(f"encoder.layer.{i}.{name}"))
-        for name in _NORMS:
-            yield from blocks.layer_norm(*both(f"encoder.layer.{i}.{name}"))
-    if encoder.pooler:
-        yield from blocks.linear(*both("pooler.dense"))
+def rules(encoder: Any) -> Iterator[Rule]:
+    """Rules of an MPNetModel."""
+    return bert.by_name(
+        tables=_TABLES,
+        linear=[*bert.of_layers(encoder, _LINEAR), *bert.pooler(encoder)],
+        norms=["embeddings.LayerNorm", *bert.of_layers(encoder, _NORMS)],
+    )
 
 
 def table(encoder: Any) -> Table:
     """The names in an MPNetModel."""
-    return Table(rules=tuple(rules(encoder)), ignored=(BUFFERS,))
+    return Table(rules=tuple(rules(encoder)), ignored=(bert.BUFFERS,))

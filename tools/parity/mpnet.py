@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import bert, hf_config
+from msajax.encoders import body, hf_config
 from msajax.encoders.relative import buckets
 from msajax.nn.pooling import mean_pool
 from msajax.weights import template
@@ -26,7 +26,7 @@ def reproduce(case: Case) -> dict[str, Any]:
     apply: Callable[..., Any] = encoder.apply
 
     def positions(ids: np.ndarray) -> jax.Array:
-        return bert.positions(jnp.asarray(ids != 1), 1)
+        return body.positions(jnp.asarray(ids != 1), 1)
 
     def last(ids: np.ndarray, mask: np.ndarray) -> jax.Array:
         return apply(variables, ids, mask=mask, train=False).last
