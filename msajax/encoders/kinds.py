@@ -1,10 +1,13 @@
-"""The type of a system's field `encoder` where the system works with every architecture.
+"""The types of a system's fields that take an encoder: of text, `Encoder`; of raw waves, `Voice`.
 
 A system that takes one architecture only names that config instead, such as `BertConfig`.
 """
 
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.mpnet import MPNetConfig
+from msajax.encoders.wav2vec2 import Wav2Vec2Config
+from msajax.encoders.wavlm import WavLMConfig
 from msajax.encoders.xlnet import XLNetConfig
 
 Encoder = BertConfig | MPNetConfig | XLNetConfig
+Voice = Wav2Vec2Config | WavLMConfig

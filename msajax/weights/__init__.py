@@ -28,6 +28,8 @@ _OTHERS = {
     "mpnet",
     "table",
     "torch_file",
+    "wav2vec2",
+    "wavlm",
     "xlnet",
 }
 
