@@ -183,6 +183,8 @@ def _shown(value: Any) -> str:
 def _like(value: Any, default: Any) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_like(x, default[0]) for x in value)
     # None stands for a number that only some networks have.
     kinds = (int, float) if isinstance(default, float) else type(default or 0)
     return isinstance(value, kinds) and not isinstance(value, bool)

@@ -5,8 +5,9 @@ import functools
 import pathlib
 
 from msajax.data import json_file
-from msajax.encoders import hf_config, load
+from msajax.encoders import hf_config
 from msajax.encoders.kinds import Voice
+from msajax.encoders.load import ADVICE, read
 from msajax.encoders.locate import PREPROCESSOR
 from msajax.encoders.wav2vec2 import RATE
 
@@ -37,7 +38,7 @@ def read_voice(folder: pathlib.Path) -> Voice:
     file, prepared = folder / PREPROCESSOR, _Preprocessor()
     if file.is_file():
         prepared = json_file.read(
-            file, _Preprocessor, advice=load.ADVICE, extra="ignore", nan=True
+            file, _Preprocessor, advice=ADVICE, extra="ignore", nan=True
         )
     if prepared.sampling_rate != RATE:
         raise ValueError(
@@ -45,7 +46,7 @@ def read_voice(folder: pathlib.Path) -> Voice:
             f"encoders take waves of {RATE} samples a second; choose another checkpoint"
         )
     known = {
-        kind: functools.partial(read, do_normalize=prepared.do_normalize)
-        for kind, read in _ARCHITECTURES.items()
+        kind: functools.partial(make, do_normalize=prepared.do_normalize)
+        for kind, make in _ARCHITECTURES.items()
     }
-    return load.read(folder, known)
+    return read(folder, known)

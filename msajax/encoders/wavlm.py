@@ -93,8 +93,6 @@ def buckets(distance: np.ndarray, count: int, farthest: int) -> np.ndarray:
     the reference's steps: another logarithm can fall one bucket lower.
     """
     half, near = count // 2, count // 4
-    if half - near < 1 or near < 1:
-        raise ValueError(f"{count} buckets are too few; have 4 at least")
     away = np.abs(distance)
     ratio = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(near))
     ratio = ratio / np.float32(np.log(farthest / near)) * np.float32(half - near)
