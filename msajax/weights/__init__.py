@@ -30,6 +30,8 @@ _OTHERS = {
     "t5",
     "table",
     "torch_file",
+    "wav2vec2",
+    "wavlm",
     "xlnet",
 }
 
