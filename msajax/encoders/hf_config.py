@@ -54,13 +54,11 @@ def bert(facts: Mapping[str, Any]) -> BertConfig:
     Raises:
       ValueError: a setting is missing or is not supported.
     """
-    kind, padding = facts.get("model_type", "bert"), None
+    kind, padding, width = facts.get("model_type", "bert"), None, None
     if "roberta" in kind:
-        padding = facts.get("pad_token_id", 1)
-        if not isinstance(padding, int) or isinstance(padding, bool) or padding < 0:
-            raise ValueError(
-                f"the config has no usable value of pad_token_id ({_shown(padding)})"
-            )
+        padding = _whole(facts, "pad_token_id", 1)
+    if kind == "electra":
+        width = _whole(facts, "embedding_size", 128)
     return _read(
         BertConfig,
         facts,
@@ -70,8 +68,7 @@ def bert(facts: Mapping[str, Any]) -> BertConfig:
             "is_decoder": (False,),
         },
         padding_position=padding,
-        # Source: the default of ElectraConfig; BERT has no such setting.
-        embedding_size=facts.get("embedding_size", 128) if kind == "electra" else None,
+        embedding_size=width,
     )
 
 
@@ -256,6 +253,14 @@ def _read(
         return json_file.check(chosen, cls)
     except DataError as error:
         raise ValueError(f"the config cannot be used: {error}") from error
+
+
+def _whole(facts: Mapping[str, Any], name: str, default: int) -> int:
+    """A setting of one kind of network alone, with transformers' default."""
+    value = facts.get(name, default)
+    if not _like(value, default) or value < 0:
+        raise ValueError(f"the config has no usable value of {name} ({_shown(value)})")
+    return value
 
 
 def _shown(value: Any) -> str:

@@ -19,6 +19,7 @@ BERT = dict(
     attention_probs_dropout_prob=0.1,
     pad_token_id=0,
 )
+DEBERTA = {k: v for k, v in BERT.items() if k != "pad_token_id"}
 XLNET = dict(
     vocab_size=30,
     d_model=12,
@@ -85,6 +86,21 @@ def test_a_roberta_counts_from_its_padding():
                 (9, "max_position_embeddings is 10, .*pad_token_id 9"),
             )
         ),
+        (hf_config.deberta, DEBERTA, {"conv_kernel_size": 2}, "is 2, but only an odd"),
+        (hf_config.deberta, DEBERTA, {"conv_act": "selu"}, "conv_act='selu'"),
+        (hf_config.deberta, DEBERTA, {"conv_groups": 2}, "conv_groups=2"),
+        (hf_config.deberta, DEBERTA, {"pos_att_type": "p2p"}, "pos_att_type.*p2p"),
+        (hf_config.deberta, DEBERTA, {"share_att_key": 1}, r"share_att_key \(1\)"),
+        (hf_config.deberta, DEBERTA, {"embedding_size": 8}, "=8, .*hidden_size = 12"),
+        (hf_config.deberta, DEBERTA, {"attention_head_size": 8}, "=8, .* = 4"),
+        (hf_config.deberta, DEBERTA, {"position_buckets": 30}, "is 30, but from 2 on"),
+        (hf_config.deberta, DEBERTA, {"norm_rel_ebd": "rms"}, "norm_rel_ebd='rms'"),
+        (
+            hf_config.bert,
+            BERT,
+            {"model_type": "electra", "embedding_size": "8"},
+            "embedding_size",
+        ),
         (hf_config.xlnet, XLNET, {"d_model": 9}, "d_model is 9, .*even width"),
         (hf_config.xlnet, XLNET, {"attn_type": "uni"}, "attn_type='uni'"),
         (hf_config.xlnet, XLNET, {"clamp_len": 100}, "clamp_len=100"),
@@ -109,6 +125,28 @@ def test_old_files_lack_what_has_a_default():
     made = hf_config.bert({k: v for k, v in BERT.items() if k not in names})
     assert (made.layer_norm_eps, made.hidden_act) == (1e-12, "gelu")
     assert made.vocab_size == BERT["vocab_size"]
+
+
+def test_a_deberta_by_the_defaults_of_transformers():
+    config = hf_config.deberta(DEBERTA)
+    assert not config.has_distances and config.position_biased_input
+    assert (config.max_length, config.conv_kernel_size) == (10, 0)
+    # As the file of deberta-v3-base says it.
+    facts = {
+        **{"relative_attention": True, "position_buckets": 4, "share_att_key": True},
+        **{"norm_rel_ebd": "layer_norm", "pos_att_type": "p2c|c2p"},
+        **{"max_relative_positions": -1, "position_biased_input": False},
+    }
+    config = hf_config.deberta(DEBERTA | facts)
+    assert config.pos_att_type == ("p2c", "c2p") and config.has_distances
+    assert (config.span, config.farthest, config.max_length) == (4, 10, None)
+
+
+def test_an_electra():
+    assert hf_config.bert(BERT | {"embedding_size": 8}).embedding_width == 12
+    config = hf_config.bert(BERT | {"model_type": "electra", "embedding_size": 8})
+    assert (config.embedding_width, config.hidden_size) == (8, 12)
+    assert config.least_parameters < hf_config.bert(BERT).least_parameters
 
 
 def test_a_changed_weight_shows(shared):
