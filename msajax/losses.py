@@ -41,6 +41,26 @@ def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     )
 
 
+def token_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy in nats of each token of a text; 0 where a label is negative, which does not count.
+
+    PyTorch's loss is the mean over those that count, of all texts together.
+
+    Args:
+      logits: [B, L, V].
+      labels: [B, L] int32.
+
+    Returns:
+      [B, L] float32.
+    """
+    chex.assert_rank(logits, 3)
+    chex.assert_shape(labels, logits.shape[:2])
+    values = optax.softmax_cross_entropy_with_integer_labels(
+        logits.astype(jnp.float32), jnp.maximum(labels, 0)
+    )
+    return jnp.where(labels < 0, 0, values)
+
+
 def softmax_kl(p: jax.Array, q: jax.Array) -> jax.Array:
     """KL(softmax(p) || softmax(q)) in nats over the last axis: [B, D], [B, D] -> [B]."""
     chex.assert_equal_shape([p, q])

@@ -11,6 +11,15 @@ from msajax import losses
 rng = np.random.default_rng(0)
 
 
+def test_tokens_that_do_not_count():
+    logits = rng.normal(0, 2, (2, 3, 5)).astype(np.float32)
+    labels = np.array([[4, 0, -100], [-100, 1, -1]])
+    found = losses.token_cross_entropy(logits, labels)
+    logs = scipy.special.log_softmax(logits.astype(np.float64), axis=-1)
+    wanted = [[-logs[0, 0, 4], -logs[0, 1, 0], 0], [0, -logs[1, 1, 1], 0]]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
 def test_softmax_kl():
     p, q = rng.normal(0, 2, (2, 5, 7)).astype(np.float32)
     softmaxes = (scipy.special.softmax(x.astype(np.float64), axis=1) for x in (p, q))

@@ -15,6 +15,7 @@ from msajax.data.spec import DATASETS, Corpus, Spec, Split
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.body import BodyConfig
 from msajax.encoders.deberta import DebertaConfig
+from msajax.encoders.t5 import T5Config
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
 from msajax.train import checkpoint, feed, fit, step
@@ -39,6 +40,9 @@ DEBERTA = DebertaConfig(
 )
 XLNET = XLNetConfig(
     vocab_size=2, d_model=6, n_layer=2, n_head=2, d_inner=9, dropout=0.0
+)
+T5 = T5Config(
+    vocab_size=2, d_model=6, d_kv=4, d_ff=9, num_layers=2, num_heads=2, dropout_rate=0.0
 )
 
 

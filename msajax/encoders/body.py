@@ -22,10 +22,11 @@ from msajax.encoders.layers import (
     Count,
     Encoded,
     Epsilon,
-    Inject,
+    Injects,
     Join,
     Layers,
     LayerStack,
+    Places,
     Rate,
     Width,
     check_heads,
@@ -112,8 +113,8 @@ class TextEncoder(nn.Module):
         mask: jax.Array,
         segments: jax.Array | None = None,
         train: bool,
-        inject_after: int | None = None,
-        inject: Inject | None = None,
+        inject_after: Places | None = None,
+        inject: Injects | None = None,
     ) -> Encoded:
         """Encodes word pieces.
 

@@ -10,7 +10,7 @@ from flax import traverse_util
 from msajax.data import prepared
 from msajax.data.errors import DataError, decoding
 from msajax.data.formats import kinds
-from msajax.encoders.locate import CONFIG, WEIGHTS, parts
+from msajax.encoders.locate import CONFIG, PREPROCESSOR, WEIGHTS, parts
 from msajax.weights import files
 
 
@@ -42,12 +42,13 @@ def read(folder: pathlib.Path) -> Weights:
 
 
 def fingerprint(folder: pathlib.Path) -> str:
-    """The sha256 of what a folder's network computes: its config and its weights.
+    """The sha256 of what a folder's network computes: its configs and its weights.
 
     Raises:
       ValueError: there are no weights, or not all.
     """
-    return prepared.fingerprint([folder / CONFIG, *_files(folder)])
+    prepares = [folder / PREPROCESSOR] if (folder / PREPROCESSOR).is_file() else []
+    return prepared.fingerprint([folder / CONFIG, *prepares, *_files(folder)])
 
 
 def size(folder: pathlib.Path) -> int:

@@ -10,12 +10,21 @@ from msajax.encoders.bert import BertConfig
 from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.layers import ACTIVATIONS
 from msajax.encoders.mpnet import PADDING, MPNetConfig
+from msajax.encoders.t5 import FEED_FORWARD, T5Config
+from msajax.encoders.wav2vec2 import Wav2Vec2Config
+from msajax.encoders.wavlm import WavLMConfig
 from msajax.encoders.xlnet import XLNetConfig
 
 # Absent from old files; transformers takes the same defaults.
 _OPTIONAL = {
     *("layer_norm_eps", "type_vocab_size", "hidden_act", "ff_activation", "dropout"),
     *("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    *("conv_bias", "feat_extract_activation", "feat_proj_layer_norm", "layerdrop"),
+    *("do_stable_layer_norm", "hidden_dropout", "activation_dropout"),
+    *("attention_dropout", "feat_proj_dropout"),
+    *("relative_attention_num_buckets", "relative_attention_max_distance"),
+    *("layer_norm_epsilon", "dropout_rate"),
+    *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
 }
 
 # What transformers takes where a config.json of DeBERTa does not say.
@@ -27,7 +36,16 @@ _DEBERTA = {
     **{"conv_kernel_size": 0, "conv_act": "tanh", "pooler_hidden_act": "gelu"},
 }
 
-Config = TypeVar("Config", BertConfig, DebertaConfig, MPNetConfig, XLNetConfig)
+Config = TypeVar(
+    "Config",
+    BertConfig,
+    DebertaConfig,
+    MPNetConfig,
+    T5Config,
+    Wav2Vec2Config,
+    WavLMConfig,
+    XLNetConfig,
+)
 
 
 def bert(facts: Mapping[str, Any]) -> BertConfig:
@@ -98,6 +116,69 @@ def mpnet(facts: Mapping[str, Any]) -> MPNetConfig:
     }
     given = dict(type_vocab_size=0, padding_position=PADDING)
     return _read(MPNetConfig, facts, supported=supported, **given)
+
+
+def t5(facts: Mapping[str, Any]) -> T5Config:
+    """Our config from config.json's, of T5 and mT5.
+
+    Raises:
+      ValueError: a setting is missing or is not supported.
+    """
+    multilingual = facts.get("model_type") == "mt5"
+    # From version 5 on, transformers says that all are tied, and in another setting
+    # what the released file said; to mT5, whose head is never tied, in none.
+    tied = not multilingual and facts.get(
+        "scale_decoder_outputs", facts.get("tie_word_embeddings", True)
+    )
+    if not isinstance(tied, bool):
+        raise ValueError(
+            f"the config has no usable value of tie_word_embeddings ({_shown(tied)})"
+        )
+    found = {"feed_forward_proj": "gated-gelu" if multilingual else "relu", **facts}
+    if found.get("num_decoder_layers") is None:
+        found["num_decoder_layers"] = found.get("num_layers")
+    supported = {"feed_forward_proj": tuple(FEED_FORWARD), "is_decoder": (False,)}
+    return _read(T5Config, found, supported=supported, tie_word_embeddings=tied)
+
+
+def wav2vec2(facts: Mapping[str, Any], *, do_normalize: bool) -> Wav2Vec2Config:
+    """Our config of wav2vec 2.0, HuBERT or data2vec-audio from config.json's.
+
+    Args:
+      facts: the settings.
+      do_normalize: of preprocessor_config.json.
+
+    Raises:
+      ValueError: a setting is missing or is not supported.
+    """
+    kind, given = facts.get("model_type"), {}
+    if kind != "hubert":
+        given["feat_proj_layer_norm"] = True
+    if kind == "data2vec-audio":  # whatever its config says
+        given |= dict(feat_extract_norm="layer", do_stable_layer_norm=False)
+    else:
+        given["conv_pos_kernel_size"] = None
+    return _voice(Wav2Vec2Config, facts, do_normalize=do_normalize, **given)
+
+
+def wavlm(facts: Mapping[str, Any], *, do_normalize: bool) -> WavLMConfig:
+    """As `wav2vec2`, of WavLM."""
+    given = dict(feat_proj_layer_norm=True, conv_pos_kernel_size=None)
+    return _voice(WavLMConfig, facts, do_normalize=do_normalize, **given)
+
+
+def _voice(cls: type[Config], facts: Mapping[str, Any], **given: Any) -> Config:
+    supported = {
+        **{
+            key: tuple(ACTIVATIONS) for key in ("hidden_act", "feat_extract_activation")
+        },
+        # Further networks, some on top and some inside of the layers.
+        "add_adapter": (False,),
+        "adapter_attn_dim": (None,),
+        "conv_pos_batch_norm": (False,),
+    }
+    facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
+    return _read(cls, facts, supported=supported, **given)
 
 
 def xlnet(facts: Mapping[str, Any]) -> XLNetConfig:
@@ -190,5 +271,8 @@ def _shown(value: Any) -> str:
 def _like(value: Any, default: Any) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
-    kinds = (int, float) if isinstance(default, float) else type(default)
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_like(x, default[0]) for x in value)
+    # None stands for a number that only some networks have.
+    kinds = (int, float) if isinstance(default, float) else type(default or 0)
     return isinstance(value, kinds) and not isinstance(value, bool)

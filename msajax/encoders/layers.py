@@ -1,6 +1,6 @@
 """What the encoders share: the stack of layers, the place to inject, the outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
@@ -27,6 +27,9 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 INIT = nn.initializers.normal(0.02)
 
 Inject = Callable[[jax.Array], jax.Array]
+# One or several.
+Injects = Inject | Sequence[Inject]
+Places = int | Sequence[int]
 Context = tuple[jax.Array | None, ...]
 Join = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -47,6 +50,32 @@ def check_length(tokens: int, longest: int | None) -> None:
             f"{tokens} tokens, but the encoder has positions for {longest}; prepare the "
             "text with that max_length"
         )
+
+
+def injections(
+    length: int,
+    inject_after: Places | None,
+    inject: Injects | None,
+) -> dict[int, Inject]:
+    """{number of layers before it: the injection} of the arguments of `LayerStack`.
+
+    Raises:
+      ValueError: as `LayerStack`.
+    """
+    if inject_after is None and inject is None:
+        return {}
+    places = (inject_after,) if isinstance(inject_after, int) else inject_after
+    changes = (inject,) if callable(inject) else inject
+    if places is None or changes is None or len(places) != len(changes):
+        raise ValueError(
+            "inject and inject_after go together; got one of them, or not as many of each"
+        )
+    if list(places) != sorted({*places} & {*range(length + 1)}):
+        raise ValueError(
+            f"inject_after={inject_after}, but the encoder has {length} layers: 0 is after "
+            f"the embeddings, {length} after the last layer, and several go up"
+        )
+    return dict(zip(places, changes, strict=True))
 
 
 class Encoded(NamedTuple):
@@ -90,8 +119,8 @@ class LayerStack(nn.Module):
         x: jax.Array,
         *context: jax.Array | None,
         train: bool,
-        inject_after: int | None = None,
-        inject: Inject | None = None,
+        inject_after: Places | None = None,
+        inject: Injects | None = None,
         behind_first: Join | None = None,
     ) -> tuple[jax.Array, ...]:
         """Runs the layers.
@@ -100,8 +129,10 @@ class LayerStack(nn.Module):
           x: [B, L, D], the embeddings.
           context: further inputs of every layer: masks, positions.
           train: apply dropout.
-          inject_after: number of layers before the injection, 0 to length.
-          inject: maps the hidden states there, [B, L, D], to the next layer's input.
+          inject_after: number of layers before the injection, 0 to length; or before
+            each of several, in ascending order.
+          inject: maps the hidden states there, [B, L, D], to the next layer's input; or
+            as many functions as there are places.
           behind_first: maps the input and the output of the first layer, [B, L, D], to
             what is its hidden state instead.
 
@@ -109,26 +140,18 @@ class LayerStack(nn.Module):
           length + 1 hidden states, [B, L, D] each.
 
         Raises:
-          ValueError: there is no such layer, or only one of the two was given.
+          ValueError: there is no such layer, or the two do not fit each other.
         """
-        if (inject_after is None) != (inject is None):
-            raise ValueError("inject and inject_after go together; got one of them")
-        if inject_after is not None and not 0 <= inject_after <= self.length:
-            raise ValueError(
-                f"inject_after={inject_after}, but the encoder has {self.length} "
-                f"layers: 0 is after the embeddings, {self.length} after the last layer"
-            )
+        changes = injections(self.length, inject_after, inject)
         layers = [self.make_layer(name=str(i)) for i in range(self.length)]
         run = self._scan if self.scan and not self.is_initializing() else self._loop
-        stops = {self.length, inject_after, 1 if behind_first else None} - {None}
+        stops = {*changes, self.length, *((1,) if behind_first else ())}
         hidden, start = [x], 0
         for stop in sorted(stops):
             hidden += run(layers[start:stop], hidden[-1], context, train)
             if behind_first is not None and stop == 1:
                 hidden[1] = behind_first(hidden[0], hidden[1])
-            if inject is not None and stop == inject_after:
-                hidden[-1] = inject(hidden[-1])
-            start = stop
+            hidden[-1], start = changes.get(stop, lambda x: x)(hidden[-1]), stop
         return tuple(hidden)
 
     def _loop(

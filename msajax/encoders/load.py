@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from flax import traverse_util
@@ -15,11 +15,17 @@ from msajax.encoders.bert import Bert
 from msajax.encoders.body import TextEncoder
 from msajax.encoders.deberta import Deberta
 from msajax.encoders.files import Weights
-from msajax.encoders.kinds import Encoder
+from msajax.encoders.kinds import Encoder, Voice
 from msajax.encoders.locate import CONFIG
 from msajax.encoders.mpnet import MPNet
+from msajax.encoders.t5 import T5
+from msajax.encoders.t5_writer import T5Writer
+from msajax.encoders.wav2vec2 import Wav2Vec2
+from msajax.encoders.wavlm import WavLM
 from msajax.encoders.xlnet import XLNet
-from msajax.weights import bert, deberta, mpnet, xlnet
+from msajax.weights import bert, deberta, mpnet, t5, wav2vec2, wavlm, xlnet
+
+_Config = TypeVar("_Config", Encoder, Voice)
 
 # By model_type. ALBERT or the first DeBERTa differ in more than names.
 _ARCHITECTURES = {
@@ -29,12 +35,18 @@ _ARCHITECTURES = {
     "electra": hf_config.bert,
     "deberta-v2": hf_config.deberta,
     "mpnet": hf_config.mpnet,
+    "t5": hf_config.t5,
+    "mt5": hf_config.t5,
     "xlnet": hf_config.xlnet,
 }
 _TABLES = {
     Bert: bert.table,
     Deberta: deberta.table,
     MPNet: mpnet.table,
+    T5: t5.table,
+    T5Writer: t5.table,
+    Wav2Vec2: wav2vec2.table,
+    WavLM: wavlm.table,
     XLNet: xlnet.table,
 }
 
@@ -49,12 +61,16 @@ _CAUSES = (
     (r"word_embeddings?/", 0, "another vocabulary (vocab_size)"),
     (r"position_embeddings/", 0, "another longest length (max_position_embeddings)"),
     (r"token_type_embeddings/", 0, "another number of segments (type_vocab_size)"),
-    (r"(intermediate|layer_1)/", -1, "another width of the feed-forward blocks"),
+    (
+        r"(intermediate(_dense)?|layer_1|feed_forward)/",
+        -1,
+        "another width of the feed-forward blocks",
+    ),
     (r"", -1, "another width (hidden_size, d_model), so another model"),
 )
 
 
-_ADVICE = "copy it again from where the weights come from"
+ADVICE = "copy it again from where the weights come from"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +114,18 @@ def read_config(folder: pathlib.Path) -> Encoder:
       ValueError: config.json is missing, damaged, or of a network that we do not
         have.
     """
-    facts, _, kind = _read_facts(folder)
+    return read(folder, _ARCHITECTURES)
+
+
+def read(folder: pathlib.Path, known: Mapping[str, Callable[..., _Config]]) -> _Config:
+    """The config in a folder, as one of the known types of networks reads it.
+
+    Raises:
+      ValueError: as `read_config`.
+    """
+    facts, _, kind = _read_facts(folder, known)
     try:
-        found = _ARCHITECTURES[kind]({**facts, "model_type": kind})
+        found = known[kind]({**facts, "model_type": kind})
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG}: {error}") from error
     _check_size(folder, found)
@@ -113,28 +138,30 @@ def tokenizer_facts(folder: pathlib.Path) -> dict[str, str]:
     Raises:
       ValueError: as `read_config`, or the class is none of a tokenizer.
     """
-    _, named, kind = _read_facts(folder)
+    _, named, kind = _read_facts(folder, _ARCHITECTURES)
     if named.tokenizer_class is None:
         return {"model_type": kind}
     tokenizer_files.check_class(named.tokenizer_class, folder / CONFIG)
     return {"model_type": kind, "tokenizer_class": named.tokenizer_class}
 
 
-def _read_facts(folder: pathlib.Path) -> tuple[dict[str, Any], _Names, str]:
-    """All of config.json, its names, and the type of the network, which we have."""
+def _read_facts(
+    folder: pathlib.Path, known: Mapping[str, Any]
+) -> tuple[dict[str, Any], _Names, str]:
+    """All of config.json, its names, and the type of the network, which is a known one."""
     file = folder / CONFIG
     if not file.is_file():
         raise ValueError(
             f"{folder} has no {CONFIG}; copy it from where the weights come from: it "
             "says what network they belong to"
         )
-    facts = json_file.read(file, dict[str, Any], advice=_ADVICE, nan=True)
-    named = json_file.read(file, _Names, advice=_ADVICE, extra="ignore", nan=True)
+    facts = json_file.read(file, dict[str, Any], advice=ADVICE, nan=True)
+    named = json_file.read(file, _Names, advice=ADVICE, extra="ignore", nan=True)
     kind = named.model_type or _by_class(facts, named)
-    if kind not in _ARCHITECTURES:
+    if kind not in known:
         raise ValueError(
             f'{file} describes a network of type "{_plain(kind)}"; supported are '
-            f"{', '.join(_ARCHITECTURES)}. Choose a checkpoint of one of these"
+            f"{', '.join(known)}. Choose a checkpoint of one of these"
         )
     if facts.get("auto_map"):
         raise ValueError(
@@ -145,7 +172,7 @@ def _read_facts(folder: pathlib.Path) -> tuple[dict[str, Any], _Names, str]:
     return facts, named, kind
 
 
-def _check_size(folder: pathlib.Path, config: Encoder) -> None:
+def _check_size(folder: pathlib.Path, config: Encoder | Voice) -> None:
     """Refuses a config of more parameters than the weights beside it can hold.
 
     Building such a network would take minutes and more memory than there is.
@@ -172,38 +199,11 @@ def _by_class(facts: dict[str, Any], named: _Names) -> str:
     return re.sub(r"(Model|For\w+|LMHeadModel)$", "", name).lower()
 
 
-def check_ids(
-    config: Encoder,
-    ids: np.ndarray,
-    segments: np.ndarray | None = None,
-) -> None:
-    """Refuses word pieces that an encoder has no vector for.
-
-    Args:
-      config: of the encoder.
-      ids, segments: any shape, integers.
-
-    Raises:
-      ValueError: says what is out of range.
-    """
-    _check_range(ids, "word pieces", config.vocab_size, "words")
-    kinds = getattr(config, "type_vocab_size", 0)  # 0: the encoder reads none
-    if segments is not None and kinds:
-        _check_range(segments, "segments", kinds, "segments")
-
-
-def _check_range(values: np.ndarray, title: str, count: int, unit: str) -> None:
-    low, high = int(np.min(values, initial=0)), int(np.max(values, initial=0))
-    if low < 0 or high >= count:
-        raise ValueError(
-            f"the {title} hold the id {low if low < 0 else high}, but the encoder has "
-            f"{count} {unit} (0 to {count - 1}): they were made by the tokenizer of "
-            "another model. Prepare the text with the encoder's own, or choose the "
-            "encoder that they were made for"
-        )
-
-
-def load(folder: pathlib.Path, encoder: TextEncoder, params: Any) -> tuple[Any, Report]:
+def load(
+    folder: pathlib.Path,
+    encoder: TextEncoder | T5Writer | Wav2Vec2 | WavLM,
+    params: Any,
+) -> tuple[Any, Report]:
     """An encoder's parameters with a checkpoint's values.
 
     Args:
@@ -221,7 +221,10 @@ def load(folder: pathlib.Path, encoder: TextEncoder, params: Any) -> tuple[Any, 
     found = files.read(folder)
     table = _TABLES[type(encoder)](encoder)
     rules = {rule.leaf.removeprefix("params/"): rule for rule in table.rules}
-    names = {leaf: leaf if found.flax else rules[leaf].names[0] for leaf in rules}
+    names = {
+        leaf: table.flax.get(rule.leaf, leaf) if found.flax else rule.names[0]
+        for leaf, rule in rules.items()
+    }
     sources = _encoder_names(found, anchor=next(iter(names.values())))
     leaves: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
     values = {}
@@ -275,7 +278,11 @@ def _encoder_names(found: Weights, anchor: str) -> dict[str, str]:
 
 
 def _modern(name: str) -> str:
-    """The names of LayerNorm's parameters before 2019 to those since."""
+    """The names of LayerNorm's parameters before 2019, and of weight norm's before 2023, to those since."""
+    for i, letter in enumerate("gv"):
+        name = name.replace(
+            f".weight_{letter}", f".parametrizations.weight.original{i}"
+        )
     return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
 
 

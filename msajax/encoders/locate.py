@@ -17,6 +17,8 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 CONFIG = "config.json"
+# Of a voice encoder: how waves are prepared.
+PREPROCESSOR = "preprocessor_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _from_hub(name: str) -> pathlib.Path:
     try:
         folder = pathlib.Path(
             huggingface_hub.snapshot_download(
-                name, allow_patterns=[CONFIG, *tokenizer_files.FILES]
+                name, allow_patterns=[CONFIG, PREPROCESSOR, *tokenizer_files.FILES]
             )
         )
         _fetch_weights(name, folder)

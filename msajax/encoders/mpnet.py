@@ -22,10 +22,9 @@ from msajax.encoders.body import (
     layer_norm,
 )
 from msajax.encoders.layers import INIT, Count, Epsilon
+from msajax.encoders.relative import buckets
 from msajax.nn.dropout import Dropout
 
-# Source: defaults of MPNetEncoder.relative_position_bucket, which no config changes.
-_BUCKETS, _FARTHEST = 32, 128
 # Source: MPNetEmbeddings, whatever the config says.
 PADDING = 1
 
@@ -43,21 +42,6 @@ class MPNetConfig(BodyConfig):
     def encoder(self, **settings: Any) -> "MPNet":
         """An `MPNet` of this config."""
         return MPNet(self, **settings)
-
-
-def buckets(distance: np.ndarray) -> np.ndarray:
-    """Rows of the table of relative positions, 0 to 31, for distances key - query.
-
-    Half of them are for keys behind the query; of each half, the first are a distance
-    each, the others grow with its logarithm up to the farthest. In numpy: at exact
-    powers of two another logarithm falls one bucket lower.
-    """
-    half, near = _BUCKETS // 2, _BUCKETS // 4
-    away = np.abs(distance)
-    ratio = np.log(np.maximum(away, 1) / near) / np.log(_FARTHEST / near)
-    far = near + (ratio * (half - near)).astype(np.int32)
-    row = np.where(away < near, away, np.minimum(far, half - 1))
-    return (row + half * (distance > 0)).astype(np.int32)
 
 
 class _SelfAttention(SelfAttention):
@@ -85,7 +69,8 @@ class _Layers(LayersOf):
 
     def shared(self, length):
         """The bias of relative positions, [1, H, L, L]."""
-        shape = (_BUCKETS, self.config.num_attention_heads)
+        # Of 32, distances up to 128: the defaults, which no config of MPNet changes.
+        shape = (32, self.config.num_attention_heads)
         table = nn.Embed(*shape, embedding_init=INIT, name="relative_attention_bias")
         steps = np.arange(length)
         rows = table(jnp.asarray(buckets(steps[None] - steps[:, None])))

@@ -37,6 +37,7 @@ def attend(
     *,
     mask: jax.Array,
     bias: jax.Array | None = None,
+    scale: float | None = None,
     dropout: Dropout | None = None,
     see: Callable[[jax.Array], object] | None = None,
 ) -> jax.Array:
@@ -50,6 +51,7 @@ def attend(
       k, v: [B, K, H, E].
       mask: [B, 1, Q or 1, K] bool, True on visible keys.
       bias: [B or 1, H, Q, K] float32, added to the scores: of relative positions.
+      scale: of the scores before the bias, E ** -0.5 without it.
       dropout: of attention weights, of a rate below 1.
       see: is given the weights, [B, H, Q, K] float32, before dropout.
 
@@ -58,14 +60,15 @@ def attend(
     """
     _assert_visible(q, k, mask)
     chex.assert_equal_shape([k, v])
-    if see is None and bias is None and q.shape[1] * k.shape[1] > LONG:
+    plain = see is None and bias is None and scale is None
+    if plain and q.shape[1] * k.shape[1] > LONG:
         rate, words = 0.0, jnp.zeros(2, jnp.uint32)
         if dropout is not None and not dropout.deterministic:
             rate, words = dropout.rate, dropout.words()
         by_head = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
         return jnp.swapaxes(attend_long(*by_head, mask, words, rate), 1, 2)
     scores = jnp.einsum("bqhe,bkhe->bhqk", q, k, preferred_element_type=jnp.float32)
-    scores *= q.shape[-1] ** -0.5
+    scores *= q.shape[-1] ** -0.5 if scale is None else scale
     weights = masked_softmax(scores if bias is None else scores + bias, mask)
     if see is not None:
         see(weights)

@@ -27,8 +27,11 @@ _OTHERS = {
     "files",
     "mag_gate",
     "mpnet",
+    "t5",
     "table",
     "torch_file",
+    "wav2vec2",
+    "wavlm",
     "xlnet",
 }
 

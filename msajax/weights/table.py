@@ -42,6 +42,7 @@ class Table:
       constants: arrays of the reference that are settings of ours: name to the
         value that it must have.
       ignored: regexes of names without a counterpart.
+      flax: our leaf to its path in a Flax file of the reference, where it is another.
     """
 
     rules: tuple[Rule, ...]
@@ -49,6 +50,7 @@ class Table:
         default_factory=dict
     )
     ignored: tuple[str, ...] = ()
+    flax: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def variables(self, state: State, template: Any) -> dict[str, Any]:
         """Our variables from a state dict.

@@ -9,7 +9,7 @@ import safetensors.numpy
 from flax import serialization, traverse_util
 
 from msajax.encoders import hf_config
-from msajax.weights import bert, deberta, mpnet, xlnet
+from msajax.weights import bert, deberta, mpnet, t5, xlnet
 
 _BERT = {
     **{"vocab_size": 30, "hidden_size": 12, "num_hidden_layers": 2},
@@ -17,6 +17,10 @@ _BERT = {
     **{"max_position_embeddings": 10, "type_vocab_size": 2, "layer_norm_eps": 1e-12},
     **{"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
     **{"pad_token_id": 0},
+}
+_T5 = {
+    **{"vocab_size": 30, "d_model": 12, "d_kv": 5, "d_ff": 20, "num_layers": 2},
+    **{"num_heads": 3, "feed_forward_proj": "relu", "dropout_rate": 0.1},
 }
 _XLNET = {
     **{"vocab_size": 30, "d_model": 12, "n_layer": 2, "n_head": 3, "d_inner": 20},
@@ -45,6 +49,7 @@ class Checkpoint:
             "deberta-v2": (hf_config.deberta, deberta.table, _DEBERTA),
             "electra": (hf_config.bert, bert.table, _BERT | {"embedding_size": 8}),
             "mpnet": (hf_config.mpnet, mpnet.table, _BERT | {"pad_token_id": 1}),
+            "t5": (hf_config.t5, t5.table, _T5),
             "xlnet": (hf_config.xlnet, xlnet.table, _XLNET),
         }.get(kind, (hf_config.bert, bert.table, _BERT))
         self.facts = {"model_type": kind, **facts, **changes}

@@ -127,6 +127,25 @@ def test_the_parameters_are_the_same(variables, remat, scan):
     jax.tree.map(np.testing.assert_array_equal, variables, other)
 
 
+@pytest.mark.parametrize("scan", [False, True])
+def test_several_injections(variables, scan):
+    places, changes = (0, 2, 3), (jnp.sin, jnp.cos, lambda x: 2 * x)
+    hidden = stack(scan=scan).apply(
+        variables, X, CONTEXT, train=False, inject_after=places, inject=changes
+    )
+    assert len(hidden) == 4
+    for i in places:
+        expected = X
+        for k in range(i + 1):
+            if k:
+                dense = variables["params"][str(k - 1)]["dense"]
+                expected = np.tanh(expected @ dense["kernel"] + CONTEXT)
+            expected = dict(zip(places, changes, strict=True)).get(k, np.asarray)(
+                expected
+            )
+        np.testing.assert_allclose(hidden[i], expected, atol=1e-5)
+
+
 def test_injection_after_a_layer_that_is_not_there(variables):
     for after in (-1, 4):
         with pytest.raises(ValueError, match=f"inject_after={after}.* 3 layers"):
@@ -138,6 +157,12 @@ def test_injection_after_a_layer_that_is_not_there(variables):
 def test_half_an_injection(variables):
     with pytest.raises(ValueError, match="go together"):
         stack().apply(variables, X, CONTEXT, train=False, inject=jnp.sin)
+    two = dict(inject_after=(0, 1), inject=jnp.sin)
+    with pytest.raises(ValueError, match="not as many of each"):
+        stack().apply(variables, X, CONTEXT, train=False, **two)
+    with pytest.raises(ValueError, match=r"\(2, 1\).* several go up"):
+        two = dict(inject_after=(2, 1), inject=(jnp.sin, jnp.cos))
+        stack().apply(variables, X, CONTEXT, train=False, **two)
 
 
 def test_heads_that_do_not_divide_the_width():

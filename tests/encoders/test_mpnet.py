@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from msajax.encoders.mpnet import MPNet, MPNetConfig, buckets
+from msajax.encoders.mpnet import MPNet, MPNetConfig
 from tests.encoders.checkpoints import SIZES, larger
 
 CONFIG = MPNetConfig(**SIZES)
@@ -15,14 +15,6 @@ VARIABLES = larger(MPNet(CONFIG), IDS, MASK)
 @jax.jit
 def last(ids, mask):
     return MPNet(CONFIG).apply(VARIABLES, ids, mask=mask, train=False).last
-
-
-def test_buckets_of_distances():
-    near = np.arange(-8, 9)
-    assert buckets(near).tolist() == [8, 7, 6, 5, 4, 3, 2, 1, 0, *range(17, 25)]
-    # Where the logarithm is a whole number: 8, 16, 32, 64, 128.
-    assert buckets(-(2 ** np.arange(3, 9))).tolist() == [8, 10, 12, 14, 15, 15]
-    assert buckets(np.array([15, 16, 4000])).tolist() == [25, 26, 31]
 
 
 def test_padding_on_either_side_does_not_matter():

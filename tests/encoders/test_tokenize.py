@@ -12,6 +12,7 @@ import transformers
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 from msajax.encoders import tokenize
+from tests import small_encoders
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ENGLISH = [*SPECIAL, "a", "lot", "of", "fun", "##ny", "##s", "not", "!"]
@@ -73,6 +74,24 @@ def test_upper_case_is_the_tokenizers_matter(tmp_path):
     ]
     cased = tokenizer(tmp_path / "cased", do_lower_case=False)
     assert pieces(["A lot"], cased)[0] == [words("[UNK]", "lot")]
+
+
+@pytest.mark.parametrize("kind", ["t5", "mt5"])
+def test_a_text_of_t5_ends_with_its_token(tmp_path, kind):
+    small_encoders.t5(tmp_path)
+    given = corpus(["a lot of funny", "", "not  fun !", "a " * 20])
+    found = tokenize.word_pieces(
+        given, tmp_path, network={"model_type": kind}, max_length=7
+    )
+    arrays = found.splits["train"].arrays
+    a, lot, of, fun, ny, no, mark = 4, 5, 6, 7, 8, 10, 11
+    expected = [[a, lot, of, fun, ny, 1], [1], [no, fun, 3, mark, 1], [*[a] * 6, 1]]
+    for ids, mask, wanted in zip(
+        arrays["text_ids"], arrays["text_mask"], expected, strict=True
+    ):
+        assert ids.tolist() == [*wanted, *[0] * (7 - len(wanted))]
+        assert mask.sum() == len(wanted)
+    assert "1 of 4 texts cut to 7 word pieces" in found.notes[-1]
 
 
 def test_texts_without_a_word_and_other_scripts(tmp_path):

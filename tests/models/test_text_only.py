@@ -6,7 +6,7 @@ import pytest
 
 from msajax.data.spec import Spec
 from msajax.models.text_only import TextOnly
-from tests.toys import BERT, DEBERTA, ELECTRA, XLNET
+from tests.toys import BERT, DEBERTA, ELECTRA, T5, XLNET
 
 SPEC = Spec((6, 1, 1), (5, 1, 1), 4, fields=(*Spec.fields, "text_ids", "text_type"))
 
@@ -18,8 +18,8 @@ def run(batch, **fields):
 
 
 def encoded(config, batch, params):
-    is_xlnet = config is XLNET  # its pooler has no parameters
-    network = config.encoder(pooler=is_xlnet or "pooler" in params["encoder"])
+    without = config in (T5, XLNET)  # parameters of a pooler
+    network = config.encoder(pooler=without or "pooler" in params["encoder"])
     return network.apply(
         {"params": params["encoder"]},
         batch["text_ids"],
@@ -52,7 +52,7 @@ def test_the_mean_is_over_the_utterance_itself_where_it_has_neighbours():
     assert np.abs(again["text"] - out["text"])[0].max() > 1e-4
 
 
-@pytest.mark.parametrize("config", [BERT, DEBERTA, ELECTRA, XLNET])
+@pytest.mark.parametrize("config", [BERT, DEBERTA, ELECTRA, T5, XLNET])
 def test_the_vector_of_the_sequence(config):
     batch = SPEC.example(4)
     out, variables = run(batch, encoder=config, pooling="cls")
@@ -62,6 +62,9 @@ def test_the_vector_of_the_sequence(config):
         last = encoded(config, batch, variables["params"]).last
         ends = batch["text_mask"].sum(axis=1) - 1
         np.testing.assert_allclose(pooled, last[np.arange(4), ends], atol=1e-6)
+    if config is T5:
+        mean, _ = run(batch, encoder=config)
+        np.testing.assert_allclose(pooled, mean["text"], atol=1e-6)
 
 
 def test_features_stand_for_a_frozen_encoder():

@@ -91,6 +91,16 @@ def test_few_queries_are_as_many(queries):
     np.testing.assert_allclose(without, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("long", [0, 2**14])
+def test_a_scale_of_the_scores(monkeypatch, long):
+    monkeypatch.setattr("msajax.nn.attention.LONG", long)
+    q, k, v = rng.normal(size=(3, 1, 5, 2, 4)).astype(np.float32)
+    mask = np.ones((1, 1, 1, 5), bool)
+    expected = attend(2 * q, k, v, mask=mask)  # divided by the root of 4
+    found = attend(q, k, v, mask=mask, scale=1.0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_self_attention_is_attention_to_itself():
     mask = MASK[..., :3]
     attention, params = random_params(2, QUERY, mask=mask)

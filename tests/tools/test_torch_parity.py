@@ -12,7 +12,10 @@ from tools import parity, torch_parity
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 # They compile several networks, or parts that other cases have too.
-SLOW = {"almt", "bbfn", "cormult", "imr", "kan", "mag_bert", "mmlatch", "mult", "xlnet"}
+SLOW = {
+    *("almt", "bbfn", "cormult", "hubert", "imr", "kan", "mag_bert", "mmlatch"),
+    *("mult", "xlnet"),
+}
 MODELS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in parity.names()

@@ -72,7 +72,7 @@ def test_parts_in_packages(archive, tmp_path, monkeypatch, capsys):
     [
         (1, '"mine-part" is neither the first part'),
         (2, "of the parts 1 to 3 .* number 2 is missing; install or copy it too"),
-        (3, "table of contents .* missing.*; is the last part missing"),
+        (3, "table of contents .* missing.*; 2 parts were joined, the last one .*002"),
     ],
 )
 def test_a_part_that_is_missing(archive, tmp_path, capsys, lost, message):
@@ -84,6 +84,53 @@ def test_a_part_that_is_missing(archive, tmp_path, capsys, lost, message):
     assert unpack_encoder.main([source, str(tmp_path / "to")]) == 1
     assert capsys.readouterr().err.startswith("error: ")
     assert not list(tmp_path.glob("*to")) and not list(tmp_path.glob(".unpack*"))
+
+
+@pytest.mark.parametrize(
+    "cut,message",
+    [
+        (1, r"zip.001 is truncated: it has 9 bytes, but another part \d+; install"),
+        (2, r"zip.002 is truncated: it has 9 bytes, but another part \d+; install"),
+        (3, "damaged zip file.*; 3 parts were joined.* otherwise all of them again"),
+    ],
+)
+def test_a_part_that_is_truncated(archive, tmp_path, cut, message):
+    first, part = split(archive, tmp_path), tmp_path / f"mine.zip.00{cut}"
+    part.write_bytes(part.read_bytes()[:9])
+    with pytest.raises(ValueError, match=message):
+        unpack_encoder.unpack(unpack_encoder.find_parts(first), tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_part_with_other_content(archive, tmp_path):
+    first, part = split(archive, tmp_path), tmp_path / "mine.zip.002"
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 255
+    part.write_bytes(content)
+    with pytest.raises(ValueError, match="checksum; 3 parts were joined"):
+        unpack_encoder.unpack(unpack_encoder.find_parts(first), tmp_path / "to")
+
+
+def test_a_network_that_is_not_read_here(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "x.zip.001", "w") as made:
+        made.writestr("config.json", '{"model_type": "albert"}')
+        made.writestr("model.safetensors", "")
+    assert unpack_encoder.main([str(tmp_path / "x.zip.001"), str(tmp_path / "to")]) == 1
+    assert 'of type "albert"; supported are' in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_wrong_source(tmp_path, capsys):
+    assert unpack_encoder.main([str(tmp_path), str(tmp_path / "to")]) == 1
+    assert f"{tmp_path} is a folder; give the path of the first part" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_folder_under_a_file(archive, tmp_path, capsys):
+    first = split(archive, tmp_path)
+    assert unpack_encoder.main([first, f"{first}/a/b"]) == 1
+    assert "mine.zip.001 is no folder; give the path" in capsys.readouterr().err
 
 
 def test_a_folder_that_exists(archive, tmp_path, capsys):

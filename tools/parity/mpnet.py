@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import body, hf_config, mpnet
+from msajax.encoders import body, hf_config
+from msajax.encoders.relative import buckets
 from msajax.nn.pooling import mean_pool
 from msajax.weights import template
 from msajax.weights.mpnet import table
@@ -45,10 +46,8 @@ def reproduce(case: Case) -> dict[str, Any]:
         },
         "out/pooler_output": encoded.pooled,
         "out/mean_pooled": mean_pool(encoded.last, jnp.asarray(mask)),
-        "out/buckets": mpnet.buckets(inputs["bucket_distances"]),
-        "out/position_bias": np.moveaxis(
-            np.asarray(bias)[mpnet.buckets(distances)], 2, 0
-        ),
+        "out/buckets": buckets(inputs["bucket_distances"]),
+        "out/position_bias": np.moveaxis(np.asarray(bias)[buckets(distances)], 2, 0),
         "out/position_ids": positions(ids),
         "out/inner_pad/position_ids": positions(inputs["inner_pad/input_ids"]),
         "out/inner_pad/last_hidden_state": last(inputs["inner_pad/input_ids"], mask),

@@ -1,0 +1,119 @@
+"""WavLM as an encoder of raw 16 kHz waves: wav2vec 2.0's layers, with gated relative positions.
+
+Chen et al., "WavLM: Large-Scale Self-Supervised Pre-Training for Full Stack Speech
+Processing", JSTSP 2022. One table of relative positions serves all layers; a layer
+weighs it by a gate of its own, made of each head's part of its input. The table is
+that of layer 0 in Hugging Face's PyTorch WavLM, and stands beside the layers here.
+"""
+
+import dataclasses
+from typing import Annotated, Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from annotated_types import Ge, Le
+
+from msajax.encoders.layers import INIT, Count, Inject
+from msajax.encoders.wav2vec2 import (
+    EncodedWaves,
+    Wav2Vec2Config,
+    check_samples,
+    encode,
+)
+from msajax.encoders.wave_layers import dense, self_attention
+
+
+@dataclasses.dataclass(frozen=True)
+class WavLMConfig(Wav2Vec2Config):
+    """The network, by the names in a checkpoint's config.json; the defaults are wavlm-base's."""
+
+    # At least one distance of each direction that is not rounded.
+    num_buckets: Annotated[int, Ge(4), Le(2**24)] = 320
+    max_bucket_distance: Count = 800
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.max_bucket_distance <= self.num_buckets // 4:
+            raise ValueError(
+                f"max_bucket_distance is {self.max_bucket_distance}, but {self.num_buckets} "
+                f"buckets (num_buckets) reach to {self.num_buckets // 4} at least"
+            )
+
+    def encoder(self, **settings: Any) -> "WavLM":
+        """A `WavLM` of this config."""
+        return WavLM(self, **settings)
+
+
+class WavLM(nn.Module):
+    """The encoder.
+
+    Attributes:
+      config: of the network.
+      dtype, padded, remat, scan: see `Wav2Vec2`.
+    """
+
+    config: WavLMConfig = WavLMConfig()
+    dtype: Any = jnp.float32
+    padded: bool = False
+    remat: bool = False
+    scan: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        waves: jax.Array,
+        *,
+        mask: jax.Array,
+        train: bool,
+        inject_after: int | None = None,
+        inject: Inject | None = None,
+    ) -> EncodedWaves:
+        """Encodes waves; see `Wav2Vec2`."""
+        config = self.config
+        check_samples(config, waves.shape[1])
+        shape = config.num_buckets, config.num_attention_heads
+        table = nn.Embed(*shape, embedding_init=INIT, name="rel_attn_embed")
+        steps = np.arange(config.frames(waves.shape[1]))
+        distances = steps[None] - steps[:, None]
+        rows = buckets(distances, config.num_buckets, config.max_bucket_distance)
+        bias = jnp.moveaxis(table(jnp.asarray(rows)), 2, 0)[None]  # [1, H, F, F]
+        injection = dict(inject_after=inject_after, inject=inject)
+        return encode(
+            *(self, waves, mask, bias), attention=_Attention, train=train, **injection
+        )
+
+
+def buckets(distance: np.ndarray, count: int, farthest: int) -> np.ndarray:
+    """Rows of the table of relative positions for distances key - query.
+
+    Half of them are for keys behind the query; of each half, the first are a distance
+    each, the others grow with its logarithm up to the farthest. In numpy and float32, by
+    the reference's steps: another logarithm can fall one bucket lower.
+    """
+    half, near = count // 2, count // 4
+    away = np.abs(distance)
+    ratio = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(near))
+    ratio = ratio / np.float32(np.log(farthest / near)) * np.float32(half - near)
+    far = np.minimum((np.float32(near) + ratio).astype(np.int32), half - 1)
+    return (np.where(away < near, away, far) + half * (distance > 0)).astype(np.int32)
+
+
+class _Attention(nn.Module):
+    """Self-attention of the frames with the gated bias."""
+
+    config: WavLMConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, frames, bias, *, train):
+        heads = self.config.num_attention_heads
+        parts = x.reshape(*x.shape[:2], heads, -1)  # [B, F, H, D/H]
+        h = dense(8, self.dtype, "gru_rel_pos_linear")(parts).astype(jnp.float32)
+        gates = jax.nn.sigmoid(jnp.sum(h.reshape(*h.shape[:3], 2, 4), axis=-1))
+        ones = nn.initializers.ones
+        constant = self.param("gru_rel_pos_const", ones, (1, heads, 1, 1))
+        update = gates[..., 1] * constant.reshape(1, 1, heads) - 1
+        gate = jnp.moveaxis(gates[..., 0] * update + 2, 2, 1)[..., None]
+        return self_attention(self, x, frames, gate * bias, train=train)

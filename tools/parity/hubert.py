@@ -1,0 +1,5 @@
+"""HuBERT of Hugging Face's transformers."""
+
+from tools.parity.wav2vec2 import reproduce
+
+__all__ = ["reproduce"]
