@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from msajax.encoders import hf_config
+from msajax.encoders.bert import BertConfig
+from msajax.encoders.xlnet import XLNetConfig
 from tools import torch_parity
 from tools.parity.case import read_case
 
@@ -32,50 +33,55 @@ XLNET = dict(
 
 
 def test_a_bert():
-    config = hf_config.bert({**BERT, "transformers_version": "4.0"})
+    config = BertConfig.read({**BERT, "transformers_version": "4.0"})
     assert (config.hidden_size, config.padding_position) == (12, None)
 
 
 @pytest.mark.parametrize(
-    "config,facts", [(hf_config.bert, BERT), (hf_config.xlnet, XLNET)]
+    "config,facts", [(BertConfig.read, BERT), (XLNetConfig.read, XLNET)]
 )
 def test_messages_are_short(config, facts):
-    name = "hidden_act" if config is hf_config.bert else "d_head"
+    name = "hidden_act" if config == BertConfig.read else "d_head"
     with pytest.raises(ValueError, match=name) as error:
         config(facts | {name: "x\x1b" * 9999})
     assert len(str(error.value)) < 300 and str(error.value).isprintable()
 
 
 def test_a_roberta_counts_from_its_padding():
-    config = hf_config.bert({**BERT, "model_type": "roberta", "pad_token_id": 0})
+    config = BertConfig.read({**BERT, "model_type": "roberta", "pad_token_id": 0})
     assert (config.padding_position, config.max_length) == (0, 9)
-    config = hf_config.bert({**BERT, "model_type": "roberta", "pad_token_id": 1})
+    config = BertConfig.read({**BERT, "model_type": "roberta", "pad_token_id": 1})
     assert (config.padding_position, config.max_length) == (1, 8)
-    assert hf_config.bert({**BERT, "model_type": "bert"}).max_length == 10
+    assert BertConfig.read({**BERT, "model_type": "bert"}).max_length == 10
 
 
 @pytest.mark.parametrize(
     "config,facts,changes,message",
     [
         (
-            hf_config.bert,
+            BertConfig.read,
             BERT,
             {"hidden_act": "swish"},
             r"hidden_act='swish'.*gelu_new",
         ),
-        (hf_config.bert, BERT, {"position_embedding_type": "relative_key"}, "absolute"),
-        (hf_config.bert, BERT, {"is_decoder": True}, "is_decoder=True"),
-        (hf_config.bert, BERT, {"hidden_size": "12"}, r"hidden_size \('12'\)"),
-        (hf_config.bert, BERT, {"num_attention_heads": 5}, "5 attention heads"),
         (
-            hf_config.bert,
+            BertConfig.read,
+            BERT,
+            {"position_embedding_type": "relative_key"},
+            "absolute",
+        ),
+        (BertConfig.read, BERT, {"is_decoder": True}, "is_decoder=True"),
+        (BertConfig.read, BERT, {"hidden_size": "12"}, r"hidden_size \('12'\)"),
+        (BertConfig.read, BERT, {"num_attention_heads": 5}, "5 attention heads"),
+        (
+            BertConfig.read,
             BERT,
             {"model_type": "roberta", "pad_token_id": None},
             r"pad_token_id \(None\)",
         ),
         *(
             (
-                hf_config.bert,
+                BertConfig.read,
                 BERT,
                 {"model_type": "roberta", "pad_token_id": pad},
                 words,
@@ -85,10 +91,10 @@ def test_a_roberta_counts_from_its_padding():
                 (9, "max_position_embeddings is 10, .*pad_token_id 9"),
             )
         ),
-        (hf_config.xlnet, XLNET, {"d_model": 9}, "d_model is 9, .*even width"),
-        (hf_config.xlnet, XLNET, {"attn_type": "uni"}, "attn_type='uni'"),
-        (hf_config.xlnet, XLNET, {"clamp_len": 100}, "clamp_len=100"),
-        (hf_config.xlnet, XLNET, {"d_head": 5}, "d_head=5"),
+        (XLNetConfig.read, XLNET, {"d_model": 9}, "d_model is 9, .*even width"),
+        (XLNetConfig.read, XLNET, {"attn_type": "uni"}, "attn_type='uni'"),
+        (XLNetConfig.read, XLNET, {"clamp_len": 100}, "clamp_len=100"),
+        (XLNetConfig.read, XLNET, {"d_head": 5}, "d_head=5"),
     ],
 )
 def test_settings_that_are_not_supported(config, facts, changes, message):
@@ -97,7 +103,7 @@ def test_settings_that_are_not_supported(config, facts, changes, message):
 
 
 @pytest.mark.parametrize(
-    "config,facts", [(hf_config.bert, BERT), (hf_config.xlnet, XLNET)]
+    "config,facts", [(BertConfig.read, BERT), (XLNetConfig.read, XLNET)]
 )
 def test_a_setting_that_is_missing(config, facts):
     with pytest.raises(ValueError, match=r"vocab_size \('missing'\)"):
@@ -106,7 +112,7 @@ def test_a_setting_that_is_missing(config, facts):
 
 def test_old_files_lack_what_has_a_default():
     names = ("layer_norm_eps", "hidden_act", "attention_probs_dropout_prob")
-    made = hf_config.bert({k: v for k, v in BERT.items() if k not in names})
+    made = BertConfig.read({k: v for k, v in BERT.items() if k not in names})
     assert (made.layer_norm_eps, made.hidden_act) == (1e-12, "gelu")
     assert made.vocab_size == BERT["vocab_size"]
 
