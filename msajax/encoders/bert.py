@@ -52,15 +52,11 @@ class BertConfig(BodyConfig):
         Raises:
           ValueError: a setting is missing or is not supported.
         """
-        kind, padding = facts.get("model_type", "bert"), None
-        # Source: the default of ElectraConfig; BERT has no such setting.
-        embedding_size = facts.get("embedding_size", 128) if kind == "electra" else None
+        kind, padding, width = facts.get("model_type", "bert"), None, None
         if "roberta" in kind:
-            padding = facts.get("pad_token_id", 1)
-            if not isinstance(padding, int) or isinstance(padding, bool) or padding < 0:
-                raise ValueError(
-                    f"the config has no usable value of pad_token_id ({hf_config.shown(padding)})"
-                )
+            padding = hf_config.whole(facts, "pad_token_id", 1)
+        if kind == "electra":
+            width = hf_config.whole(facts, "embedding_size", 128)
         return hf_config.read(
             cls,
             facts,
@@ -70,7 +66,7 @@ class BertConfig(BodyConfig):
                 "is_decoder": (False,),
             },
             padding_position=padding,
-            embedding_size=embedding_size,
+            embedding_size=width,
         )
 
     def encoder(self, **settings: Any) -> "Bert":

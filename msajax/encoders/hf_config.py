@@ -75,6 +75,14 @@ def read(
         raise ValueError(f"the config cannot be used: {error}") from error
 
 
+def whole(facts: Mapping[str, Any], name: str, default: int) -> int:
+    """A setting of one kind of network alone, with transformers' default."""
+    value = facts.get(name, default)
+    if not _like(value, default) or value < 0:
+        raise ValueError(f"the config has no usable value of {name} ({shown(value)})")
+    return value
+
+
 def shown(value: Any) -> str:
     """The start of a value of a file, harmless to a terminal."""
     return ascii(value)[:60]

@@ -246,7 +246,9 @@ def _encoder_names(found: Weights, anchor: str) -> dict[str, str]:
             f"encoder. It has {len(found.arrays)} arrays: {some}, ..."
         )
     prefix = min(prefixes, key=len)
-    return {
+    # DeBERTa's heads have the pooler beside the encoder, not in it.
+    beside = {name: name for name in found.arrays if re.match(r"pooler[./]", name)}
+    return beside | {
         _modern(name.removeprefix(prefix)): name
         for name in found.arrays
         if name.startswith(prefix)

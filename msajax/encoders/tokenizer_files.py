@@ -16,10 +16,13 @@ from msajax.data.errors import DataError
 from msajax.data.formats import kinds
 
 # Of a model of sentencepiece, which takes its package to read.
-_SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model")
+_SENTENCEPIECE = ("spiece.model", "sentencepiece.bpe.model", "spm.model")
 # Without one of these, transformers makes a tokenizer that knows no word.
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", *_SENTENCEPIECE)
 _SETTINGS = "tokenizer_config.json"
+# Whose class in transformers takes only the vocabulary from tokenizer.json, and drops
+# its normalizer: these have the class that runs the file as it is.
+_WHOLE = {"deberta-v2": {"tokenizer_class": "PreTrainedTokenizerFast"}}
 # The files that may make up a tokenizer.
 FILES = (
     *(*_VOCABULARIES, "merges.txt", "added_tokens.json"),
@@ -71,6 +74,7 @@ class _Settings:
     do_lower_case: _Flag = None
     keep_accents: _Flag = None
     remove_space: _Flag = None
+    split_by_punct: _Flag = None
     split_special_tokens: _Flag = None
     strip_accents: _Flag = None
     tokenize_chinese_chars: _Flag = None
@@ -134,12 +138,14 @@ def copy(
       DataError: a file has another shape, or asks for code of its own.
     """
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(dict(network)), "utf-8")
+    whole = any(file.name == "tokenizer.json" for file in files)
+    changes = _WHOLE.get(network["model_type"], {}) if whole else {}
+    (folder / "config.json").write_text(json.dumps({**network, **changes}), "utf-8")
     for file in files:
         if what := kinds.placeholder(file):
             raise DataError(f"{file} {what}")
         if file.name == _SETTINGS:
-            settings = json.dumps(_settings(file))
+            settings = json.dumps(_settings(file) | changes)
             (folder / file.name).write_text(settings, "utf-8")
             continue
         if kind := _KINDS.get(file.name):

@@ -160,9 +160,10 @@ def fine_tune(
       learning_rate: of the encoder.
       head: learning rate of all else.
       weight_decay: of both.
-      frozen_layers: first layers that stay as they are, and the embeddings with
-        them; 0 trains all, None nothing of the encoder. Their dropout stays on in
-        training, as in PyTorch's `model.train()`.
+      frozen_layers: first layers that stay as they are, and with them the embeddings
+        and the table of distances that all layers of MPNet and DeBERTa read; 0 trains
+        all, None nothing of the encoder. Their dropout stays on in training, as in
+        PyTorch's `model.train()`.
 
     Returns:
       The values of the section 'optimizer'.
@@ -176,7 +177,9 @@ def fine_tune(
         encoder = [(r"encoder/.*", None)]
     elif frozen_layers:
         layers = "|".join(map(str, range(frozen_layers)))
-        first = rf"((embeddings|word_embedding)|(encoder/)?layer/({layers}))"
+        shared = "relative_attention_bias|rel_embeddings|LayerNorm|conv"
+        first = rf"embeddings(_project)?|word_embedding|encoder/({shared})"
+        first = rf"({first}|(encoder/)?layer/({layers}))"
         encoder.insert(0, (rf"encoder/{first}/.*", None))
     groups = (*encoder, (r".*(bias|[nN]orm(_\d+)?/scale)", no_decay), (r".*", {}))
     return dict(

@@ -15,6 +15,8 @@ from flax import traverse_util
 
 from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.encoders.bert import BertConfig
+from msajax.encoders.deberta import DebertaConfig
+from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.run import init_from, model_options, recipe
 from msajax.run.options import build
@@ -309,6 +311,24 @@ def test_fine_tuning(encoder, layers, frozen):
         small = re.search("bias$|[nN]orm/scale$", path) is not None
         assert (settings.get("weight_decay", 0.01) == 0) == small
         assert settings.get("learning_rate", 1e-3) == (5e-5 if path in paths else 1e-3)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        BertConfig(num_hidden_layers=3, embedding_size=128),
+        DebertaConfig(num_hidden_layers=3, conv_kernel_size=3),
+        MPNetConfig(num_hidden_layers=3),
+    ],
+)
+def test_all_that_the_frozen_layers_read_is_frozen(encoder):
+    """Their output is then a constant: the table of distances, the convolution."""
+    made = recipe.fine_tune(learning_rate=5e-5, head=1e-3, frozen_layers=2)
+    paths = [f"encoder/{path}" for path in encoder_paths(encoder)]
+    groups = assign(Optimizer(**made), [*paths, "head/kernel", "head/bias"])
+    trained = {k for k in paths if groups[k] is not None}
+    assert all(re.match(r"encoder/(pooler|encoder/layer/2)/", k) for k in trained)
+    assert len(trained) > 10
 
 
 @functools.cache

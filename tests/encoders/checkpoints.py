@@ -9,10 +9,11 @@ import safetensors.numpy
 from flax import serialization, traverse_util
 
 from msajax.encoders.bert import BertConfig
+from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.t5 import T5Config
 from msajax.encoders.xlnet import XLNetConfig
-from msajax.weights import bert, mpnet, t5, xlnet
+from msajax.weights import bert, deberta, mpnet, t5, xlnet
 
 _BERT = {
     **{"vocab_size": 30, "hidden_size": 12, "num_hidden_layers": 2},
@@ -29,6 +30,12 @@ _XLNET = {
     **{"vocab_size": 30, "d_model": 12, "n_layer": 2, "n_head": 3, "d_inner": 20},
     **{"ff_activation": "gelu", "layer_norm_eps": 1e-12, "dropout": 0.1},
 }
+# With all that a checkpoint may have: of version 2, and of its heads.
+_DEBERTA = _BERT | {
+    **{"relative_attention": True, "max_relative_positions": -1, "conv_kernel_size": 3},
+    **{"position_buckets": 6, "norm_rel_ebd": "layer_norm", "share_att_key": False},
+    **{"pos_att_type": "p2c|c2p", "position_biased_input": True, "conv_act": "gelu"},
+}
 
 
 class Checkpoint:
@@ -43,6 +50,8 @@ class Checkpoint:
 
     def __init__(self, kind, **changes):
         read, table, facts = {
+            "deberta-v2": (DebertaConfig.read, deberta.table, _DEBERTA),
+            "electra": (BertConfig.read, bert.table, _BERT | {"embedding_size": 8}),
             "mpnet": (MPNetConfig.read, mpnet.table, _BERT | {"pad_token_id": 1}),
             "t5": (T5Config.read, t5.table, _T5),
             "xlnet": (XLNetConfig.read, xlnet.table, _XLNET),

@@ -160,6 +160,20 @@ def test_more_tokens_than_positions():
         apply(ids, ids > 0)
 
 
+def test_an_electra_has_narrower_words():
+    encoder = Bert(dataclasses.replace(CONFIG, embedding_size=5))
+    params = initial(encoder)["params"]
+    widths = {
+        name: x["embedding"].shape[1]
+        for name, x in params["embeddings"].items()
+        if "embedding" in x
+    }
+    assert len(widths) == 3 and set(widths.values()) == {5}
+    assert params["embeddings_project"]["kernel"].shape == (5, 12)
+    encoded = apply(encoder=encoder, variables={"params": params})
+    assert {h.shape for h in encoded.hidden} == {(3, 6, 12)}
+
+
 def test_heads_are_checked():
     with pytest.raises(ValueError, match="12 attention heads"):
         BertConfig(hidden_size=100)

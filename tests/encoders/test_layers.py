@@ -61,6 +61,27 @@ def test_all_hidden_states_with_and_without_injection(variables, remat, scan, af
 
 
 @modes
+@pytest.mark.parametrize("after", [None, 0, 1, 2])
+def test_what_is_joined_behind_the_first_layer(variables, remat, scan, after):
+    inject = None if after is None else lambda x: 2 * x + 1
+    hidden = stack(remat=remat, scan=scan).apply(
+        *(variables, X, CONTEXT),
+        train=False,
+        inject_after=after,
+        inject=inject,
+        behind_first=lambda x, h: x - h,
+    )
+    x = inject(X) if after == 0 else X
+    first = x - np.tanh(x @ variables["params"]["0"]["dense"]["kernel"] + CONTEXT)
+    np.testing.assert_allclose(hidden[0], x, atol=1e-5)
+    expected = inject(first) if after == 1 else first
+    np.testing.assert_allclose(hidden[1], expected, atol=1e-5)
+    second = np.tanh(expected @ variables["params"]["1"]["dense"]["kernel"] + CONTEXT)
+    expected = inject(second) if after == 2 else second
+    np.testing.assert_allclose(hidden[2], expected, atol=1e-5)
+
+
+@modes
 def test_gradients_do_not_depend_on_how_it_runs(variables, remat, scan):
     def gradient(**kwargs):
         def loss(v):

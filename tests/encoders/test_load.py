@@ -10,8 +10,10 @@ import pytest
 from msajax import encoders
 from tests.encoders.checkpoints import Checkpoint, empty, flat, write
 
-BERT, MPNET, ROBERTA, XLNET = (
+BERT, DEBERTA, ELECTRA, MPNET, ROBERTA, XLNET = (
     Checkpoint("bert"),
+    Checkpoint("deberta-v2"),
+    Checkpoint("electra"),
     Checkpoint("mpnet"),
     Checkpoint("roberta", pad_token_id=1, type_vocab_size=1),
     Checkpoint("xlnet"),
@@ -34,7 +36,7 @@ def check(folder, checkpoint):
     return report
 
 
-@pytest.mark.parametrize("checkpoint", [BERT, MPNET, ROBERTA, XLNET])
+@pytest.mark.parametrize("checkpoint", [BERT, DEBERTA, ELECTRA, MPNET, ROBERTA, XLNET])
 def test_all_formats(checkpoint, tmp_path, torch_save):
     facts, state = checkpoint.facts, checkpoint.state
     check(write(tmp_path / "a", facts, state=state), checkpoint)
@@ -46,7 +48,7 @@ def test_all_formats(checkpoint, tmp_path, torch_save):
 @pytest.mark.parametrize(
     "checkpoint,prefix",
     [(BERT, "bert."), (BERT, "module.bert."), (ROBERTA, "roberta.")]
-    + [(XLNET, "transformer.")],
+    + [(XLNET, "transformer."), (DEBERTA, "deberta."), (ELECTRA, "electra.")],
 )
 def test_a_checkpoint_with_a_head(checkpoint, prefix, tmp_path):
     head = {"cls.decoder.weight": np.zeros((30, 12), np.float32)}
@@ -91,6 +93,27 @@ def test_a_checkpoint_without_a_pooler(tmp_path):
     np.testing.assert_array_equal(params["pooler"]["dense"]["kernel"], 5)
     encoder = encoders.read_config(folder).encoder(pooler=False)
     assert encoders.load(folder, encoder, empty(encoder))[1].missing == ()
+
+
+@pytest.mark.parametrize("as_flax", [False, True])
+def test_a_pooler_beside_the_encoder(as_flax, tmp_path):
+    """As the heads of classification of DeBERTa have it."""
+    params, state = DEBERTA.params, DEBERTA.state
+    if as_flax:
+        tree = {"deberta": {k: v for k, v in params.items() if k != "pooler"}}
+        tree["pooler"] = params["pooler"]
+        folder = write(tmp_path, DEBERTA.facts, params=tree)
+    else:
+        names = {k: k if k.startswith("pooler") else f"deberta.{k}" for k in state}
+        moved = {names[k]: v for k, v in state.items()}
+        folder = write(tmp_path, DEBERTA.facts, state=moved)
+    assert check(folder, DEBERTA).unused == ()
+
+
+def test_positions_that_a_deberta_does_not_read(tmp_path):
+    facts = DEBERTA.facts | {"position_biased_input": False}
+    report = load(write(tmp_path, facts, state=DEBERTA.state))[1]
+    assert (report.missing, report.unused) == ((), ())
 
 
 def test_an_encoder_without_the_pooler_of_the_checkpoint(tmp_path):
@@ -157,7 +180,7 @@ def test_a_damaged_config(tmp_path, content):
     "facts", [{"model_type": "albert"}, {"architectures": ["AlbertModel"]}]
 )
 def test_a_config_of_another_architecture(tmp_path, facts):
-    message = r'type "albert"; supported are bert, roberta, .*mpnet, .*xlnet'
+    message = r'type "albert"; supported are bert, roberta, xlm-roberta, electra, '
     with pytest.raises(ValueError, match=message):
         encoders.read_config(write(tmp_path, facts))
 
@@ -206,6 +229,9 @@ def test_ids_of_another_vocabulary():
     with pytest.raises(ValueError, match=r"segments hold the id 1, .*1 segments"):
         encoders.check_ids(ROBERTA.encoder.config, np.array([[3]]), np.array([[1]]))
     encoders.check_ids(XLNET.encoder.config, np.array([[3]]), np.array([[3]]))
+    encoders.check_ids(MPNET.encoder.config, np.array([[3]]), np.array([[3]]))
+    with pytest.raises(ValueError, match=r"segments hold the id 3, .*2 segments"):
+        encoders.check_ids(DEBERTA.encoder.config, np.array([[3]]), np.array([[3]]))
 
 
 def test_real_weights(minilm):

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import tokenizers
 import transformers
 
 from msajax.data.errors import DataError
@@ -105,6 +106,36 @@ def test_texts_without_a_word_and_other_scripts(tmp_path):
 def test_chinese_characters_are_words(tmp_path):
     found, _ = pieces(["我很高兴。", "good"], tokenizer(tmp_path / "t", CHINESE))
     assert found == [words(*"我很高兴。", of=CHINESE), words("[UNK]", of=CHINESE)]
+
+
+@pytest.mark.parametrize("settings", [None, {"do_lower_case": False}])
+def test_a_deberta_has_the_normalizer_of_its_file(settings, tmp_path):
+    """Its class in transformers would make one of its own."""
+    names = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"▁a ▁lot ▁film ... s [MASK]".split()]
+    made = tokenizers.Tokenizer(
+        tokenizers.models.Unigram([(name, -1.0) for name in names], unk_id=3)
+    )
+    made.add_special_tokens([*names[:4], names[-1]])
+    made.normalizer = tokenizers.normalizers.NFKC()
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    made.save(str(tmp_path / "tokenizer.json"))
+    if settings is not None:
+        facts = {"tokenizer_class": "DebertaV2Tokenizer", **settings}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(facts))
+    found = tokenize.word_pieces(
+        corpus(["ﬁlms…", "a lot of", ""]),
+        tmp_path,
+        network={"model_type": "deberta-v2"},
+        max_length=5,
+    )
+    ids = found.splits["train"].arrays["text_ids"]
+    film = names.index("▁film")
+    expected = [[1, film, names.index("s"), film + 1, 2], [1, 4, 5, 3, 2], [1, 2]]
+    for row, some in zip(ids.tolist(), expected, strict=True):
+        assert row == some + [0] * (5 - len(some))
 
 
 def test_long_texts_are_cut_and_counted(tmp_path):

@@ -74,7 +74,9 @@ def test_bfloat16_is_close(minilm, transcripts, expected):
     assert np.abs(expected).max() > 2
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "xlnet"])
+@pytest.mark.parametrize(
+    "kind", ["bert", "deberta-v2", "electra", "roberta", "xlm-roberta", "xlnet"]
+)
 def test_every_architecture_is_that_of_pytorch(kind, tmp_path):
     from transformers import AutoModel
 

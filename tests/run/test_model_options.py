@@ -9,6 +9,7 @@ from msajax.encoders.xlnet import XLNetConfig
 from msajax.run import model_options
 
 BERT, XLNET, NONE = BertConfig, XLNetConfig, type(None)
+# Another encoder changes no system, and these are read from the one list of them.
 ANY = (*typing.get_args(Encoder), NONE)
 
 # The encoders that the systems take.

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from msajax.encoders.bert import BertConfig
+from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.xlnet import XLNetConfig
 from tools import torch_parity
 from tools.parity.case import read_case
@@ -20,6 +21,7 @@ BERT = dict(
     attention_probs_dropout_prob=0.1,
     pad_token_id=0,
 )
+DEBERTA = {k: v for k, v in BERT.items() if k != "pad_token_id"}
 XLNET = dict(
     vocab_size=30,
     d_model=12,
@@ -91,6 +93,21 @@ def test_a_roberta_counts_from_its_padding():
                 (9, "max_position_embeddings is 10, .*pad_token_id 9"),
             )
         ),
+        (DebertaConfig.read, DEBERTA, {"conv_kernel_size": 2}, "is 2, but only an odd"),
+        (DebertaConfig.read, DEBERTA, {"conv_act": "selu"}, "conv_act='selu'"),
+        (DebertaConfig.read, DEBERTA, {"conv_groups": 2}, "conv_groups=2"),
+        (DebertaConfig.read, DEBERTA, {"pos_att_type": "p2p"}, "pos_att_type.*p2p"),
+        (DebertaConfig.read, DEBERTA, {"share_att_key": 1}, r"share_att_key \(1\)"),
+        (DebertaConfig.read, DEBERTA, {"embedding_size": 8}, "=8, .*hidden_size = 12"),
+        (DebertaConfig.read, DEBERTA, {"attention_head_size": 8}, "=8, .* = 4"),
+        (DebertaConfig.read, DEBERTA, {"position_buckets": 30}, "is 30, but from 2 on"),
+        (DebertaConfig.read, DEBERTA, {"norm_rel_ebd": "rms"}, "norm_rel_ebd='rms'"),
+        (
+            BertConfig.read,
+            BERT,
+            {"model_type": "electra", "embedding_size": "8"},
+            "embedding_size",
+        ),
         (XLNetConfig.read, XLNET, {"d_model": 9}, "d_model is 9, .*even width"),
         (XLNetConfig.read, XLNET, {"attn_type": "uni"}, "attn_type='uni'"),
         (XLNetConfig.read, XLNET, {"clamp_len": 100}, "clamp_len=100"),
@@ -115,6 +132,28 @@ def test_old_files_lack_what_has_a_default():
     made = BertConfig.read({k: v for k, v in BERT.items() if k not in names})
     assert (made.layer_norm_eps, made.hidden_act) == (1e-12, "gelu")
     assert made.vocab_size == BERT["vocab_size"]
+
+
+def test_a_deberta_by_the_defaults_of_transformers():
+    config = DebertaConfig.read(DEBERTA)
+    assert not config.has_distances and config.position_biased_input
+    assert (config.max_length, config.conv_kernel_size) == (10, 0)
+    # As the file of deberta-v3-base says it.
+    facts = {
+        **{"relative_attention": True, "position_buckets": 4, "share_att_key": True},
+        **{"norm_rel_ebd": "layer_norm", "pos_att_type": "p2c|c2p"},
+        **{"max_relative_positions": -1, "position_biased_input": False},
+    }
+    config = DebertaConfig.read(DEBERTA | facts)
+    assert config.pos_att_type == ("p2c", "c2p") and config.has_distances
+    assert (config.span, config.farthest, config.max_length) == (4, 10, None)
+
+
+def test_an_electra():
+    assert BertConfig.read(BERT | {"embedding_size": 8}).embedding_width == 12
+    config = BertConfig.read(BERT | {"model_type": "electra", "embedding_size": 8})
+    assert (config.embedding_width, config.hidden_size) == (8, 12)
+    assert config.least_parameters < BertConfig.read(BERT).least_parameters
 
 
 def test_a_changed_weight_shows(shared):
