@@ -1,5 +1,6 @@
 """Systems and data small enough to train in a test."""
 
+import dataclasses
 import functools
 import math
 
@@ -12,6 +13,8 @@ from msajax import parallel
 from msajax.data import loader
 from msajax.data.spec import DATASETS, Corpus, Spec, Split
 from msajax.encoders.bert import BertConfig
+from msajax.encoders.body import BodyConfig
+from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.t5 import T5Config
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
@@ -28,6 +31,12 @@ BERT = BertConfig(
     max_position_embeddings=10,
     hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0,
+)
+ELECTRA = dataclasses.replace(BERT, embedding_size=5)
+DEBERTA = DebertaConfig(
+    **{f.name: getattr(BERT, f.name) for f in dataclasses.fields(BodyConfig)},
+    position_buckets=4,
+    conv_kernel_size=3,
 )
 XLNET = XLNetConfig(
     vocab_size=2, d_model=6, n_layer=2, n_head=2, d_inner=9, dropout=0.0

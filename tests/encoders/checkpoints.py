@@ -67,6 +67,30 @@ class Checkpoint:
         self.state = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
 
 
+SIZES = {
+    **{"vocab_size": 30, "hidden_size": 12, "num_hidden_layers": 2},
+    **{"num_attention_heads": 3, "intermediate_size": 20},
+    **{"max_position_embeddings": 12},
+}
+
+
+def larger(encoder, ids, mask):
+    """Variables that are larger than the initial values, so that every term shows."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32),
+        encoder.init(jax.random.key(0), ids, mask=mask, train=False),
+    )
+
+
+def check_dropout(apply):
+    """Draws of `apply(train=True, rngs=...)` repeat by their key alone."""
+    rngs = [{"dropout": jax.random.key(i)} for i in (0, 0, 1)]
+    a, b, c = (apply(train=True, rngs=r).last for r in rngs)
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - c).max() > 0.1
+
+
 def empty(encoder):
     """Shapes of an encoder's parameters, as zeros."""
     ids = jnp.zeros((1, 2), int)

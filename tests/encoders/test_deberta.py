@@ -6,14 +6,10 @@ import numpy as np
 import pytest
 
 from msajax.encoders.deberta import Deberta, DebertaConfig, buckets
+from tests.encoders.checkpoints import SIZES, check_dropout, larger
 
 CONFIG = DebertaConfig(
-    vocab_size=30,
-    hidden_size=12,
-    num_hidden_layers=2,
-    num_attention_heads=3,
-    intermediate_size=20,
-    max_position_embeddings=12,
+    **SIZES,
     type_vocab_size=2,
     position_buckets=6,
     share_att_key=False,
@@ -23,14 +19,8 @@ CONFIG = DebertaConfig(
 rng = np.random.default_rng(0)
 IDS = rng.integers(1, 30, (3, 6))
 MASK = np.arange(6) < np.array([6, 4, 2])[:, None]
-VARIABLES = jax.tree.map(
-    # Larger than the initial values, so that every term shows.
-    lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32),
-    Deberta(CONFIG).init(jax.random.key(0), IDS, mask=MASK, train=False),
-)
-
-
 ENCODER = Deberta(CONFIG)
+VARIABLES = larger(ENCODER, IDS, MASK)
 
 
 def apply(ids=IDS, mask=MASK, *, encoder=ENCODER, **kwargs):
@@ -116,10 +106,7 @@ def test_bfloat16_stays_near():
 
 
 def test_training_draws_dropout():
-    rngs = [{"dropout": jax.random.key(i)} for i in (0, 0, 1)]
-    a, b, c = (apply(train=True, rngs=r).last for r in rngs)
-    np.testing.assert_array_equal(a, b)
-    assert np.abs(a - c).max() > 0.1
+    check_dropout(apply)
 
 
 def test_a_sequence_longer_than_the_positions_needs_distances_alone():

@@ -3,23 +3,13 @@ import numpy as np
 import pytest
 
 from msajax.encoders.mpnet import MPNet, MPNetConfig
+from tests.encoders.checkpoints import SIZES, larger
 
-CONFIG = MPNetConfig(
-    vocab_size=30,
-    hidden_size=12,
-    num_hidden_layers=2,
-    num_attention_heads=3,
-    intermediate_size=20,
-    max_position_embeddings=12,
-)
+CONFIG = MPNetConfig(**SIZES)
 rng = np.random.default_rng(0)
 IDS = rng.integers(2, 30, (3, 6))
 MASK = np.arange(6) < np.array([6, 4, 2])[:, None]
-VARIABLES = jax.tree.map(
-    # Larger than the initial values, so that every term shows.
-    lambda x: x + 0.3 * rng.normal(size=x.shape).astype(np.float32),
-    MPNet(CONFIG).init(jax.random.key(0), IDS, mask=MASK, train=False),
-)
+VARIABLES = larger(MPNet(CONFIG), IDS, MASK)
 
 
 @jax.jit

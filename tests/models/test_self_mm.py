@@ -270,7 +270,11 @@ def test_classes_have_the_task_of_all_alone():
     assert shapes()[0].notes == ()
 
 
-@pytest.mark.parametrize("encoder", [toys.BERT, toys.XLNET], ids=["bert", "xlnet"])
+@pytest.mark.parametrize(
+    "encoder",
+    [toys.BERT, toys.DEBERTA, toys.ELECTRA, toys.XLNET],
+    ids=["bert", "deberta", "electra", "xlnet"],
+)
 def test_the_text_is_the_step_of_the_encoders_cls(encoder, monkeypatch):
     """XLNet's ends the sequence."""
     steps = np.random.default_rng(0).normal(size=(3, 4, 6)).astype(np.float32)

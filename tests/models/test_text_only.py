@@ -6,7 +6,7 @@ import pytest
 
 from msajax.data.spec import Spec
 from msajax.models.text_only import TextOnly
-from tests.toys import BERT, T5, XLNET
+from tests.toys import BERT, DEBERTA, ELECTRA, T5, XLNET
 
 SPEC = Spec((6, 1, 1), (5, 1, 1), 4, fields=(*Spec.fields, "text_ids", "text_type"))
 
@@ -39,7 +39,7 @@ def test_the_mean_of_real_tokens(config):
         np.testing.assert_allclose(text, row[mask].mean(axis=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("config", [BERT, T5, XLNET])
+@pytest.mark.parametrize("config", [BERT, DEBERTA, ELECTRA, T5, XLNET])
 def test_the_vector_of_the_sequence(config):
     batch = SPEC.example(4)
     out, variables = run(batch, encoder=config, pooling="cls")

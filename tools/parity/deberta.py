@@ -13,6 +13,7 @@ from msajax.encoders.deberta import Deberta, DebertaConfig, buckets
 from msajax.weights import template
 from msajax.weights.deberta import table
 from tools.parity.case import Arrays, Case
+from tools.parity.replay import COMPILER
 
 
 def reproduce(case: Case) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def _results(
         return loss, (encoded.hidden, state["intermediates"]["encoder"]["layer"])
 
     run = jax.value_and_grad(loss_of, has_aux=True)
+    run = jax.jit(run, compiler_options=COMPILER)
     (loss, (hidden, layers)), gradients = run(variables)
     everything = apply(variables, ids, mask=np.ones_like(mask), train=False)
     own = variables["params"]["encoder"]
