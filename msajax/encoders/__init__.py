@@ -6,7 +6,9 @@ encoder = config.encoder(dtype=jnp.bfloat16)
 params = encoder.init(key, ids, mask=mask, train=False)["params"]
 params, report = encoders.load(folder, encoder, params)
 
-Of a voice: encoders.read_voice(folder), encoder.init(key, waves, mask=mask, train=False).
+voice = encoders.read_voice(folder).encoder()  # of raw 16 kHz waves
+params = voice.init(key, waves, mask=mask, train=False)["params"]
+params, report = encoders.load(folder, voice, params)
 """
 
 from msajax.encoders.files import fingerprint
