@@ -8,10 +8,12 @@ vectors of words and without a pooler, so that the pooler here starts untrained.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 
+from msajax.encoders import hf_config
 from msajax.encoders.body import (
     Attention,
     BodyConfig,
@@ -20,7 +22,9 @@ from msajax.encoders.body import (
     TextEncoder,
     dense,
 )
-from msajax.encoders.layers import Width
+from msajax.encoders.layers import ACTIVATIONS, Width
+from msajax.weights.bert import table
+from msajax.weights.table import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +36,38 @@ class BertConfig(BodyConfig):
         hidden_size.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("bert", "roberta", "xlm-roberta", "electra")
+
     embedding_size: Width | None = None
 
     @property
     def embedding_width(self) -> int:
         """Width of the vectors of words."""
         return self.embedding_size or self.hidden_size
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> "BertConfig":
+        """The config by config.json's settings.
+
+        Raises:
+          ValueError: a setting is missing or is not supported.
+        """
+        kind, padding, width = facts.get("model_type", "bert"), None, None
+        if "roberta" in kind:
+            padding = hf_config.whole(facts, "pad_token_id", 1)
+        if kind == "electra":
+            width = hf_config.whole(facts, "embedding_size", 128)
+        return hf_config.read(
+            cls,
+            facts,
+            supported={
+                "hidden_act": tuple(ACTIVATIONS),
+                "position_embedding_type": ("absolute",),
+                "is_decoder": (False,),
+            },
+            padding_position=padding,
+            embedding_size=width,
+        )
 
     def encoder(self, **settings: Any) -> "Bert":
         """A `Bert` of this config."""
@@ -65,6 +95,10 @@ class Bert(TextEncoder):
     config: BertConfig = BertConfig()
 
     layers = _Layers
+
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
 
     def embed(self, ids, mask, segments, *, train):
         """The input of the layers, [B, L, D]."""

@@ -11,7 +11,8 @@ PyTorch DeBERTa-v2, with Flax's names of leaves.
 
 import dataclasses
 import functools
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Le
 
+from msajax.encoders import hf_config
 from msajax.encoders.body import (
     Attention,
     BodyConfig,
@@ -31,6 +33,17 @@ from msajax.encoders.body import (
 from msajax.encoders.layers import ACTIVATIONS, INIT, Count, Epsilon, by_key
 from msajax.nn.dropout import Dropout
 from msajax.nn.embedding import Embed
+from msajax.weights.deberta import table
+from msajax.weights.table import Table
+
+# What transformers takes where a config.json of DeBERTa does not say.
+# Source: DebertaV2Config and modeling_deberta_v2.py.
+_DEFAULTS = {
+    **{"relative_attention": False, "max_relative_positions": -1},
+    **{"position_buckets": -1, "norm_rel_ebd": "none", "share_att_key": False},
+    **{"position_biased_input": True, "pos_att_type": None},
+    **{"conv_kernel_size": 0, "conv_act": "tanh", "pooler_hidden_act": "gelu"},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +65,8 @@ class DebertaConfig(BodyConfig):
         the first layer's output; 0 is none.
       conv_act, pooler_hidden_act: its activation, and that of the pooler.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("deberta-v2",)
 
     vocab_size: Count = 128100
     type_vocab_size: Annotated[int, Ge(0), Le(2**24)] = 0
@@ -109,6 +124,38 @@ class DebertaConfig(BodyConfig):
         if self.position_buckets > 0:
             distances = buckets(distances, self.position_buckets, self.farthest)
         return np.clip(distances + self.span, 0, 2 * self.span - 1)
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> "DebertaConfig":
+        """The config by config.json's settings.
+
+        Raises:
+          ValueError: a setting is missing or is not supported.
+        """
+        facts = _DEFAULTS | dict(facts)
+        terms = facts["pos_att_type"] or ()
+        if isinstance(terms, str):  # as Microsoft's files have it
+            terms = [term.strip() for term in terms.lower().split("|")]
+        found = hf_config.read(
+            cls,
+            facts,
+            supported={
+                "hidden_act": tuple(ACTIVATIONS),
+                "conv_act": tuple(ACTIVATIONS),
+                "pooler_hidden_act": tuple(ACTIVATIONS),
+                "norm_rel_ebd": ("none", "layer_norm"),
+                "conv_groups": (1,),
+            },
+            pos_att_type=terms,
+            padding_position=None,
+        )
+        width = found.hidden_size
+        hf_config.check_width(facts, "embedding_size", width, "hidden_size")
+        hf_config.check_width(facts, "pooler_hidden_size", width, "hidden_size")
+        heads = found.num_attention_heads
+        same = "hidden_size / num_attention_heads"
+        hf_config.check_width(facts, "attention_head_size", width // heads, same)
+        return found
 
     def encoder(self, **settings: Any) -> "Deberta":
         """A `Deberta` of this config."""
@@ -221,6 +268,10 @@ class Deberta(TextEncoder):
     config: DebertaConfig = DebertaConfig()
 
     layers = _Layers
+
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
 
     def embed(self, ids, mask, segments, *, train):
         """The input of the layers, [B, L, D], zero on padding."""

@@ -1,6 +1,8 @@
 """The types of a system's fields that take an encoder: of text, `Encoder`; of raw waves, `Voice`.
 
 A system that takes one architecture only names that config instead, such as `BertConfig`.
+These are the only lists of the encoders: a config says which types of networks in a
+config.json it is of and how it is read, an encoder its parameters' names in PyTorch's files.
 """
 
 from msajax.encoders.bert import BertConfig

@@ -3,51 +3,25 @@
 import dataclasses
 import pathlib
 import re
+import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from flax import traverse_util
 
 from msajax.data import json_file
-from msajax.encoders import files, hf_config, tokenizer_files
-from msajax.encoders.bert import Bert
-from msajax.encoders.body import TextEncoder
-from msajax.encoders.deberta import Deberta
+from msajax.encoders import files, tokenizer_files
 from msajax.encoders.files import Weights
 from msajax.encoders.kinds import Encoder, Voice
 from msajax.encoders.locate import CONFIG
-from msajax.encoders.mpnet import MPNet
-from msajax.encoders.t5 import T5
-from msajax.encoders.t5_writer import T5Writer
-from msajax.encoders.wav2vec2 import Wav2Vec2
-from msajax.encoders.wavlm import WavLM
-from msajax.encoders.xlnet import XLNet
-from msajax.weights import bert, deberta, mpnet, t5, wav2vec2, wavlm, xlnet
+from msajax.weights.table import Table
 
 _Config = TypeVar("_Config", Encoder, Voice)
 
 # By model_type. ALBERT or the first DeBERTa differ in more than names.
 _ARCHITECTURES = {
-    "bert": hf_config.bert,
-    "roberta": hf_config.bert,
-    "xlm-roberta": hf_config.bert,
-    "electra": hf_config.bert,
-    "deberta-v2": hf_config.deberta,
-    "mpnet": hf_config.mpnet,
-    "t5": hf_config.t5,
-    "mt5": hf_config.t5,
-    "xlnet": hf_config.xlnet,
-}
-_TABLES = {
-    Bert: bert.table,
-    Deberta: deberta.table,
-    MPNet: mpnet.table,
-    T5: t5.table,
-    T5Writer: t5.table,
-    Wav2Vec2: wav2vec2.table,
-    WavLM: wavlm.table,
-    XLNet: xlnet.table,
+    kind: config.read for config in typing.get_args(Encoder) for kind in config.kinds
 }
 
 # Names of a report that are listed.
@@ -80,6 +54,14 @@ class _Names:
     model_type: str | None = None
     architectures: tuple[str, ...] | None = None
     tokenizer_class: str | None = None
+
+
+class Named(Protocol):
+    """An encoder that says its parameters' names in PyTorch's files."""
+
+    def names(self) -> Table:
+        """Its parameters by their names."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,11 +181,7 @@ def _by_class(facts: dict[str, Any], named: _Names) -> str:
     return re.sub(r"(Model|For\w+|LMHeadModel)$", "", name).lower()
 
 
-def load(
-    folder: pathlib.Path,
-    encoder: TextEncoder | T5Writer | Wav2Vec2 | WavLM,
-    params: Any,
-) -> tuple[Any, Report]:
+def load(folder: pathlib.Path, encoder: Named, params: Any) -> tuple[Any, Report]:
     """An encoder's parameters with a checkpoint's values.
 
     Args:
@@ -219,7 +197,7 @@ def load(
         differ, or parameters other than the pooler's are missing.
     """
     found = files.read(folder)
-    table = _TABLES[type(encoder)](encoder)
+    table = encoder.names()
     rules = {rule.leaf.removeprefix("params/"): rule for rule in table.rules}
     names = {
         leaf: table.flax.get(rule.leaf, leaf) if found.flax else rule.names[0]

@@ -7,12 +7,14 @@ PyTorch MPNet, with Flax's names of leaves.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from msajax.encoders import hf_config
 from msajax.encoders.body import (
     BodyConfig,
     LayersOf,
@@ -21,9 +23,11 @@ from msajax.encoders.body import (
     dense,
     layer_norm,
 )
-from msajax.encoders.layers import INIT, Count, Epsilon
+from msajax.encoders.layers import ACTIVATIONS, INIT, Count, Epsilon
 from msajax.encoders.relative import buckets
 from msajax.nn.dropout import Dropout
+from msajax.weights.mpnet import table
+from msajax.weights.table import Table
 
 # Source: MPNetEmbeddings, whatever the config says.
 PADDING = 1
@@ -33,11 +37,32 @@ PADDING = 1
 class MPNetConfig(BodyConfig):
     """The network, by the names in a checkpoint's config.json; the defaults are mpnet-base's."""
 
+    kinds: ClassVar[tuple[str, ...]] = ("mpnet",)
+
     vocab_size: Count = 30527
     max_position_embeddings: Count = 514
     type_vocab_size: int = 0
     layer_norm_eps: Epsilon = 1e-5
     padding_position: int | None = PADDING
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> "MPNetConfig":
+        """The config by config.json's settings.
+
+        Raises:
+          ValueError: a setting is missing or is not supported.
+        """
+        supported = {
+            "hidden_act": tuple(ACTIVATIONS),
+            "relative_attention_num_buckets": (32,),
+        }
+        return hf_config.read(
+            cls,
+            facts,
+            supported=supported,
+            type_vocab_size=0,
+            padding_position=PADDING,
+        )
 
     def encoder(self, **settings: Any) -> "MPNet":
         """An `MPNet` of this config."""
@@ -83,6 +108,10 @@ class MPNet(TextEncoder):
     config: MPNetConfig = MPNetConfig()
 
     layers = _Layers
+
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
 
     def embed(self, ids, mask, segments, *, train):
         """The input of the layers, [B, L, D]; the padding id takes no position."""

@@ -9,6 +9,7 @@ has those of Hugging Face's T5.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Le
 
+from msajax.encoders import hf_config
 from msajax.encoders.body import TextEncoder
 from msajax.encoders.layers import (
     ACTIVATIONS,
@@ -32,6 +34,8 @@ from msajax.nn.attention import attend
 from msajax.nn.dropout import Dropout
 from msajax.nn.embedding import Embed
 from msajax.nn.pooling import mean_pool
+from msajax.weights.t5 import table
+from msajax.weights.table import Table
 
 Keys = tuple[jax.Array, jax.Array]
 # Feed-forward blocks by the name in config.json, with the activation of each; half of a
@@ -41,6 +45,13 @@ FEED_FORWARD = {
     **{f"gated-{name}": name for name in ACTIVATIONS},
     "gated-gelu": "gelu_new",
 }
+
+# Absent from many files; transformers takes the same defaults.
+_OPTIONAL = (
+    *("relative_attention_num_buckets", "relative_attention_max_distance"),
+    *("layer_norm_epsilon", "dropout_rate"),
+    *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
+)
 
 Id = Annotated[int, Ge(0), Le(2**24)]
 
@@ -56,6 +67,7 @@ class T5Config:
       pad_token_id, eos_token_id, decoder_start_token_id: of the text that is written.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("t5", "mt5")
     max_length: ClassVar[int | None] = None  # positions are relative
 
     vocab_size: Count = 32128
@@ -96,6 +108,35 @@ class T5Config:
         layer = self.d_model * (4 * heads + 2 * self.d_ff)
         return self.vocab_size * self.d_model + self.num_layers * layer
 
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> "T5Config":
+        """The config by config.json's settings.
+
+        Raises:
+          ValueError: a setting is missing or is not supported.
+        """
+        multilingual = facts.get("model_type") == "mt5"
+        # From version 5 on, transformers says that all are tied, and in another setting
+        # what the released file said; to mT5, whose head is never tied, in none.
+        tied = not multilingual and facts.get(
+            "scale_decoder_outputs", facts.get("tie_word_embeddings", True)
+        )
+        if not isinstance(tied, bool):
+            raise ValueError(
+                f"the config has no usable value of tie_word_embeddings ({hf_config.shown(tied)})"
+            )
+        found = {"feed_forward_proj": "gated-gelu" if multilingual else "relu", **facts}
+        if found.get("num_decoder_layers") is None:
+            found["num_decoder_layers"] = found.get("num_layers")
+        supported = {"feed_forward_proj": tuple(FEED_FORWARD), "is_decoder": (False,)}
+        return hf_config.read(
+            cls,
+            found,
+            supported=supported,
+            optional=_OPTIONAL,
+            tie_word_embeddings=tied,
+        )
+
     def encoder(self, **settings: Any) -> "T5":
         """A `T5` of this config, without its decoder."""
         return T5(self, **settings)
@@ -110,6 +151,10 @@ class T5(TextEncoder):
     """
 
     config: T5Config = T5Config()
+
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
 
     def embed(self, ids, mask, segments, *, train):
         """The vectors of the words, [B, L, D], before dropout."""

@@ -15,6 +15,8 @@ from msajax.encoders import t5
 from msajax.encoders.layers import Inject, Injects, Places, injections
 from msajax.encoders.t5 import Attention, Keys, T5Config
 from msajax.nn.dropout import Dropout
+from msajax.weights.t5 import table
+from msajax.weights.table import Table
 
 # The label of a place that does not count.
 IGNORED = -100
@@ -58,6 +60,10 @@ class T5Writer(nn.Module):
     dtype: Any = jnp.float32
     remat: bool = False
     scan: bool = False
+
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
 
     def setup(self):
         """Makes the parts; a head where it is not the table of words."""

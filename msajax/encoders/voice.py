@@ -3,20 +3,16 @@
 import dataclasses
 import functools
 import pathlib
+import typing
 
 from msajax.data import json_file
-from msajax.encoders import hf_config
 from msajax.encoders.kinds import Voice
 from msajax.encoders.load import ADVICE, read
 from msajax.encoders.locate import PREPROCESSOR
 from msajax.encoders.wav2vec2 import RATE
 
-# By model_type.
 _ARCHITECTURES = {
-    "wav2vec2": hf_config.wav2vec2,
-    "hubert": hf_config.wav2vec2,
-    "data2vec-audio": hf_config.wav2vec2,
-    "wavlm": hf_config.wavlm,
+    kind: config.read for config in typing.get_args(Voice) for kind in config.kinds
 }
 
 

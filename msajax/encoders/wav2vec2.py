@@ -11,8 +11,8 @@ says. Parameter names are those of Hugging Face's Flax Wav2Vec2.
 
 import dataclasses
 import itertools
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import chex
 import flax.linen as nn
@@ -20,7 +20,9 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Len
 
+from msajax.encoders import hf_config
 from msajax.encoders.layers import (
+    ACTIVATIONS,
     Epsilon,
     Inject,
     Layers,
@@ -38,12 +40,37 @@ from msajax.encoders.wave_front import (
 )
 from msajax.encoders.wave_layers import Attention, Layer
 from msajax.nn.dropout import Dropout
+from msajax.weights.table import Table
+from msajax.weights.wav2vec2 import table
 
 # Samples in a second of every wave.
 RATE = 16_000
 
 _Widths = Annotated[tuple[Width, ...], Len(1, 100)]
 _Size = TypeVar("_Size", int, jax.Array)
+
+
+# Absent from old files; transformers takes the same defaults.
+_OPTIONAL = (
+    *("conv_bias", "feat_extract_activation", "feat_proj_layer_norm", "layerdrop"),
+    *("do_stable_layer_norm", "hidden_dropout", "activation_dropout"),
+    *("attention_dropout", "feat_proj_dropout"),
+)
+
+
+def voice_config(cls: type[Any], facts: Mapping[str, Any], **given: Any) -> Any:
+    """A config of wav2vec 2.0's kind by config.json's settings."""
+    supported = {
+        **{
+            key: tuple(ACTIVATIONS) for key in ("hidden_act", "feat_extract_activation")
+        },
+        # Further networks, some on top and some inside of the layers.
+        "add_adapter": (False,),
+        "adapter_attn_dim": (None,),
+        "conv_pos_batch_norm": (False,),
+    }
+    facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
+    return hf_config.read(cls, facts, supported=supported, optional=_OPTIONAL, **given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +83,8 @@ class Wav2Vec2Config:
       do_normalize: of preprocessor_config.json: the encoder gives each wave mean 0 and
         variance 1 first.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "data2vec-audio")
 
     hidden_size: Width = 768
     num_hidden_layers: Layers = 12
@@ -122,6 +151,22 @@ class Wav2Vec2Config:
             samples = (samples - kernel) // stride + 1
         return samples
 
+    @classmethod
+    def read(cls, facts: Mapping[str, Any], *, do_normalize: bool) -> "Wav2Vec2Config":
+        """The config by config.json's settings, and what preprocessor_config.json says.
+
+        Raises:
+          ValueError: a setting is missing or is not supported.
+        """
+        kind, given = facts.get("model_type"), {}
+        if kind != "hubert":
+            given["feat_proj_layer_norm"] = True
+        if kind == "data2vec-audio":  # whatever its config says
+            given |= dict(feat_extract_norm="layer", do_stable_layer_norm=False)
+        else:
+            given["conv_pos_kernel_size"] = None
+        return voice_config(cls, facts, do_normalize=do_normalize, **given)
+
     def encoder(self, **settings: Any) -> "Wav2Vec2":
         """A `Wav2Vec2` of this config."""
         return Wav2Vec2(self, **settings)
@@ -163,6 +208,10 @@ class Wav2Vec2(nn.Module):
     padded: bool = False
     remat: bool = False
     scan: bool = False
+
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
 
     @nn.compact
     def __call__(

@@ -7,7 +7,8 @@ that of layer 0 in Hugging Face's PyTorch WavLM, and stands beside the layers he
 """
 
 import dataclasses
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -21,13 +22,18 @@ from msajax.encoders.wav2vec2 import (
     Wav2Vec2Config,
     check_samples,
     encode,
+    voice_config,
 )
 from msajax.encoders.wave_layers import dense, self_attention
+from msajax.weights.table import Table
+from msajax.weights.wavlm import table
 
 
 @dataclasses.dataclass(frozen=True)
 class WavLMConfig(Wav2Vec2Config):
     """The network, by the names in a checkpoint's config.json; the defaults are wavlm-base's."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("wavlm",)
 
     # At least one distance of each direction that is not rounded.
     num_buckets: Annotated[int, Ge(4), Le(2**24)] = 320
@@ -40,6 +46,12 @@ class WavLMConfig(Wav2Vec2Config):
                 f"max_bucket_distance is {self.max_bucket_distance}, but {self.num_buckets} "
                 f"buckets (num_buckets) reach to {self.num_buckets // 4} at least"
             )
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any], *, do_normalize: bool) -> "WavLMConfig":
+        """As `Wav2Vec2Config.read`."""
+        given = dict(feat_proj_layer_norm=True, conv_pos_kernel_size=None)
+        return voice_config(cls, facts, do_normalize=do_normalize, **given)
 
     def encoder(self, **settings: Any) -> "WavLM":
         """A `WavLM` of this config."""
@@ -59,6 +71,10 @@ class WavLM(nn.Module):
     padded: bool = False
     remat: bool = False
     scan: bool = False
+
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
 
     @nn.compact
     def __call__(

@@ -8,6 +8,7 @@ Face's PyTorch XLNet, with Flax's names of leaves.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from msajax.encoders import hf_config
 from msajax.encoders.body import TextEncoder
 from msajax.encoders.layers import (
     ACTIVATIONS,
@@ -31,11 +33,15 @@ from msajax.encoders.layers import (
 from msajax.nn.attention import masked_softmax
 from msajax.nn.dropout import Dropout
 from msajax.nn.embedding import Embed
+from msajax.weights.table import Table
+from msajax.weights.xlnet import table
 
 
 @dataclasses.dataclass(frozen=True)
 class XLNetConfig:
     """The network, by the names in a checkpoint's config.json; the defaults are xlnet-base-cased's."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("xlnet",)
 
     max_length: ClassVar[int | None] = None  # positions are relative
 
@@ -63,6 +69,28 @@ class XLNetConfig:
         layer = width * (4 * width + 2 * wide)
         return self.vocab_size * width + self.n_layer * layer
 
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> "XLNetConfig":
+        """The config by config.json's settings.
+
+        Raises:
+          ValueError: a setting is missing or is not supported.
+        """
+        found = hf_config.read(
+            cls,
+            facts,
+            supported={
+                "ff_activation": tuple(ACTIVATIONS),
+                "attn_type": ("bi",),
+                "bi_data": (False,),
+                "clamp_len": (-1, 0),
+            },
+        )
+        hf_config.check_width(
+            facts, "d_head", found.d_model // found.n_head, "d_model / n_head"
+        )
+        return found
+
     def encoder(self, **settings: Any) -> "XLNet":
         """An `XLNet` of this config."""
         return XLNet(self, **settings)
@@ -76,6 +104,10 @@ class XLNet(TextEncoder):
     """
 
     config: XLNetConfig = XLNetConfig()
+
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
 
     def embed(self, ids, mask, segments, *, train):
         """The vectors of the words, [B, L, D], before dropout."""

@@ -8,7 +8,11 @@ import numpy as np
 import safetensors.numpy
 from flax import serialization, traverse_util
 
-from msajax.encoders import hf_config
+from msajax.encoders.bert import BertConfig
+from msajax.encoders.deberta import DebertaConfig
+from msajax.encoders.mpnet import MPNetConfig
+from msajax.encoders.t5 import T5Config
+from msajax.encoders.xlnet import XLNetConfig
 from msajax.weights import bert, deberta, mpnet, t5, xlnet
 
 _BERT = {
@@ -46,12 +50,12 @@ class Checkpoint:
 
     def __init__(self, kind, **changes):
         read, table, facts = {
-            "deberta-v2": (hf_config.deberta, deberta.table, _DEBERTA),
-            "electra": (hf_config.bert, bert.table, _BERT | {"embedding_size": 8}),
-            "mpnet": (hf_config.mpnet, mpnet.table, _BERT | {"pad_token_id": 1}),
-            "t5": (hf_config.t5, t5.table, _T5),
-            "xlnet": (hf_config.xlnet, xlnet.table, _XLNET),
-        }.get(kind, (hf_config.bert, bert.table, _BERT))
+            "deberta-v2": (DebertaConfig.read, deberta.table, _DEBERTA),
+            "electra": (BertConfig.read, bert.table, _BERT | {"embedding_size": 8}),
+            "mpnet": (MPNetConfig.read, mpnet.table, _BERT | {"pad_token_id": 1}),
+            "t5": (T5Config.read, t5.table, _T5),
+            "xlnet": (XLNetConfig.read, xlnet.table, _XLNET),
+        }.get(kind, (BertConfig.read, bert.table, _BERT))
         self.facts = {"model_type": kind, **facts, **changes}
         self.encoder = read(self.facts).encoder()
         rng = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 import json
 import time
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -182,6 +183,14 @@ def test_a_config_of_another_architecture(tmp_path, facts):
     message = r'type "albert"; supported are bert, roberta, xlm-roberta, electra, '
     with pytest.raises(ValueError, match=message):
         encoders.read_config(write(tmp_path, facts))
+
+
+def test_each_type_of_network_has_one_config():
+    configs = (*typing.get_args(encoders.Encoder), *typing.get_args(encoders.Voice))
+    found = [kind for config in configs for kind in config.kinds]
+    assert len(found) == len({*found}) >= 13
+    for config in configs:
+        assert config().encoder().names().rules
 
 
 def test_a_config_of_nothing(tmp_path):

@@ -8,7 +8,6 @@ import pytest
 from flax import traverse_util
 
 from msajax import encoders
-from msajax.encoders import hf_config
 from msajax.encoders.t5 import T5Config
 from msajax.encoders.t5_writer import IGNORED, T5Writer, greedy, shift
 from msajax.weights.t5 import table
@@ -226,7 +225,7 @@ def test_gradients_reach_every_parameter():
     ],
 )
 def test_config(changes, expected):
-    config = hf_config.t5(FACTS | changes)
+    config = T5Config.read(FACTS | changes)
     assert {name: getattr(config, name) for name in expected} == expected
 
 
@@ -243,7 +242,7 @@ def test_config(changes, expected):
 )
 def test_settings_that_are_not_supported(changes, message):
     with pytest.raises(ValueError, match=message):
-        hf_config.t5(FACTS | changes)
+        T5Config.read(FACTS | changes)
 
 
 @pytest.fixture(scope="module", params=["relu", "gated-gelu"])
@@ -251,7 +250,7 @@ def whole(request):
     """A random T5ForConditionalGeneration: its config.json, ours, parameters, PyTorch's."""
     tied = request.param == "relu"
     facts = FACTS | {"feed_forward_proj": request.param, "tie_word_embeddings": tied}
-    writer = T5Writer(hf_config.t5(facts))
+    writer = T5Writer(T5Config.read(facts))
     made = jax.eval_shape(
         lambda key: writer.init(key, IDS, LABELS, mask=MASK, train=False),
         jax.random.key(0),

@@ -9,8 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import hf_config
-from msajax.encoders.bert import Bert
+from msajax.encoders.bert import Bert, BertConfig
 from msajax.models.almt import ALMT
 from msajax.models.base import Batch
 from msajax.nn.ahl import AHL, AHLLayer
@@ -98,7 +97,7 @@ def _model(case: Case, batch: Batch) -> ALMT:
     outputs = len(case.arrays["param/regression_layer.0.bias"])
     return ALMT(
         spec_of(batch, outputs),
-        encoder=hf_config.bert(case.setting("bert")),
+        encoder=BertConfig.read(case.setting("bert")),
         dim=case.setting("token_dim"),
         tokens=case.setting("token_len"),
         embedding_layers=case.setting("proj_depth"),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msajax.data.spec import MODALITIES, Spec
-from msajax.encoders import hf_config
+from msajax.encoders.bert import BertConfig
 from msajax.models.av_mc import AVMC
 from msajax.models.base import Batch
 from msajax.nn.mixup import Mixup
@@ -111,7 +111,7 @@ def _batch(case: Case) -> Batch:
     """The inputs, of the text the features that the frozen BERT makes of it."""
     inputs = case.group("in/")
     ids, mask, segments = np.moveaxis(inputs["text_bert"], 1, 0).astype(np.int32)
-    encoder = hf_config.bert(case.setting("bert")).encoder(pooler=False)
+    encoder = BertConfig.read(case.setting("bert")).encoder(pooler=False)
     arguments: Any = dict(ids=ids, mask=mask > 0, segments=segments, train=False)
     variables = Table(
         rules=tuple(bert.rules(encoder)), ignored=(r"pooler\..*", bert.BUFFERS)

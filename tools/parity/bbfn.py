@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msajax.data.spec import Spec
-from msajax.encoders import hf_config
+from msajax.encoders.bert import BertConfig
 from msajax.models.base import Batch
 from msajax.models.bbfn import BBFN, OTHERS
 from msajax.nn.attention import masked_softmax
@@ -131,7 +131,7 @@ def _model(case: Case, name: str, batch: Batch) -> BBFN:
     kernels = case.setting("cnn kernels l,a,v")
     return BBFN(
         spec,
-        encoder=None if len(words) else hf_config.bert(case.setting("bert")),
+        encoder=None if len(words) else BertConfig.read(case.setting("bert")),
         dim=case.setting("attn_dim"),
         heads=case.setting("num_heads"),
         layers=case.setting("layers"),

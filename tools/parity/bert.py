@@ -6,8 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from msajax.encoders import hf_config
-from msajax.encoders.bert import Bert
+from msajax.encoders.bert import Bert, BertConfig
 from msajax.weights import template
 from msajax.weights.bert import table
 from tools.parity.case import Arrays, Case
@@ -16,7 +15,7 @@ from tools.parity.case import Arrays, Case
 def reproduce(case: Case) -> dict[str, Any]:
     """The case's results as our module gives them."""
     inputs = case.group("in/")
-    encoder = Bert(hf_config.bert(case.settings))
+    encoder = Bert(BertConfig.read(case.settings))
     variables = table(encoder).variables(
         case.group("param/"), template(encoder, **arguments(inputs))
     )

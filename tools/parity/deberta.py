@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import body, hf_config
-from msajax.encoders.deberta import Deberta, buckets
+from msajax.encoders import body
+from msajax.encoders.deberta import Deberta, DebertaConfig, buckets
 from msajax.weights import template
 from msajax.weights.deberta import table
 from tools.parity.case import Arrays, Case
@@ -21,7 +21,7 @@ def reproduce(case: Case) -> dict[str, Any]:
     inputs = case.group("in/")
     # "tanh (variant conv)": the variant is no part of the setting.
     activation = case.setting("conv_act").split(" (")[0]
-    config = hf_config.deberta(
+    config = DebertaConfig.read(
         case.settings | dict(conv_act=activation, conv_kernel_size=0)
     )
     steps = np.arange(inputs["input_ids"].shape[1])

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from msajax.data.spec import Spec
-from msajax.encoders import hf_config
+from msajax.encoders.bert import BertConfig
 from msajax.models.mag_bert import MAGBert
 from msajax.weights import template
 from msajax.weights.mag_bert import table
@@ -20,7 +20,7 @@ def reproduce(case: Case) -> dict[str, Any]:
     dims = (1, batch["audio"].shape[2], batch["vision"].shape[2])
     model = MAGBert(
         Spec(dims, (length, length, length), len(labels)),
-        encoder=hf_config.bert(case.setting("bert")),
+        encoder=BertConfig.read(case.setting("bert")),
         beta=case.setting("beta_shift"),
     )
     rules = table(model)

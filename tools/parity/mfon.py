@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import hf_config
+from msajax.encoders.bert import BertConfig
 from msajax.models.base import Batch
 from msajax.models.mfon import MFON
 from msajax.nn.transformer import CrossmodalEncoder
@@ -172,7 +172,7 @@ def _model(case: Case) -> MFON:
 
     return MFON(
         spec_of(_batch(case)),
-        encoder=hf_config.bert(case.setting("bert")),
+        encoder=BertConfig.read(case.setting("bert")),
         dim=case.setting("encoder_fea_dim"),
         heads=case.setting("nhead"),
         layers=layers("vision_text_tf_num_layers, audio_text_tf_num_layers"),

@@ -5,8 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import hf_config
-from msajax.encoders.bert import Bert
+from msajax.encoders.bert import Bert, BertConfig
 from msajax.models.base import Batch
 from msajax.models.misa import MISA, ORDER
 from msajax.weights import reference_form, template
@@ -90,7 +89,7 @@ def _model(case: Case, batch: Batch) -> MISA:
     outputs = len(case.arrays["param/fusion.fusion_layer_3.bias"])
     return MISA(
         spec_of(batch, outputs),
-        encoder=hf_config.bert(case.setting("bert")),
+        encoder=BertConfig.read(case.setting("bert")),
         dim=case.setting("hidden_size"),
         cell=case.setting("rnncell"),
         hidden=len(case.arrays["param/transformer_encoder.layers.0.linear1.bias"]),

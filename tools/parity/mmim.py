@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msajax.data.spec import MODALITIES, Spec
-from msajax.encoders import hf_config
+from msajax.encoders.bert import BertConfig
 from msajax.models.base import Batch
 from msajax.models.mmim import MMIM, _Estimator, moments
 from msajax.weights import template
@@ -79,7 +79,7 @@ def _model(case: Case, batch: Batch) -> MMIM:
     (lt, dt), (la, da), (lv, dv) = (batch[m].shape[1:] for m in MODALITIES)
     return MMIM(
         Spec((dt, da, dv), (lt, la, lv), num_train=len(batch["label"])),
-        encoder=hf_config.bert(case.setting("bert")),
+        encoder=BertConfig.read(case.setting("bert")),
         hidden_dims=(case.setting("d_ah"), case.setting("d_vh")),
         out_dims=(case.setting("d_aout"), case.setting("d_vout")),
         bidirectional=case.setting("bidirectional"),

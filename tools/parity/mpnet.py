@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import body, hf_config
+from msajax.encoders import body
+from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.relative import buckets
 from msajax.nn.pooling import mean_pool
 from msajax.weights import template
@@ -18,7 +19,7 @@ from tools.parity.case import Case
 def reproduce(case: Case) -> dict[str, Any]:
     """The case's results as our module gives them."""
     inputs = case.group("in/")
-    encoder = hf_config.mpnet(case.settings).encoder()
+    encoder = MPNetConfig.read(case.settings).encoder()
     ids, mask = inputs["input_ids"], inputs["attention_mask"] > 0
     variables = table(encoder).variables(
         case.group("param/"), template(encoder, ids, mask=mask, train=False)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msajax.data.spec import MODALITIES, Spec
-from msajax.encoders import hf_config
+from msajax.encoders.bert import BertConfig
 from msajax.models.base import Batch
 from msajax.models.self_mm import SelfMM
 from msajax.weights import template
@@ -135,7 +135,7 @@ def _model(case: Case, batch: Batch) -> SelfMM:
 
     return SelfMM(
         Spec((dt, da, dv), (lt, la, lv), num_train=case.setting("train_samples")),
-        encoder=hf_config.bert(case.setting("bert")),
+        encoder=BertConfig.read(case.setting("bert")),
         hidden_dims=settings("a_lstm_hidden_size v_lstm_hidden_size"),
         out_dims=settings("audio_out video_out"),
         post_dims=settings("post_text_dim post_audio_dim post_video_dim"),

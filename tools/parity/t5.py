@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from msajax.encoders import hf_config, t5, t5_writer
+from msajax.encoders import t5, t5_writer
 from msajax.encoders.relative import buckets
+from msajax.encoders.t5 import T5Config
 from msajax.losses import token_cross_entropy
 from msajax.weights import template
 from msajax.weights.t5 import table
@@ -18,7 +19,7 @@ from tools.parity.replay import COMPILER
 def reproduce(case: Case) -> dict[str, Any]:
     """The case's results as our module gives them."""
     inputs = case.group("in/")
-    config = hf_config.t5(case.settings)
+    config = T5Config.read(case.settings)
     writer = t5_writer.T5Writer(config)
     ids, labels = (jnp.asarray(inputs[name]) for name in ("input_ids", "labels"))
     mask = jnp.asarray(inputs["attention_mask"] > 0)
@@ -64,7 +65,7 @@ def reproduce(case: Case) -> dict[str, Any]:
 def _positions(case: Case, params: Any) -> dict[str, Any]:
     """Buckets of distances, and the biases of the two tables."""
     distances = case.arrays["in/bucket_distances"]
-    config = hf_config.t5(case.settings)
+    config = T5Config.read(case.settings)
     found = {}
     for name, causal in (("bidirectional", False), ("causal", True)):
         found[f"{name}_32_128"] = buckets(distances, causal=causal)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import hf_config, wave_front
+from msajax.encoders import wave_front
+from msajax.encoders.wav2vec2 import Wav2Vec2Config
 from msajax.weights import template
 from msajax.weights.table import Table
 from msajax.weights.wav2vec2 import table
@@ -28,7 +29,7 @@ _TYPES = {
 
 def reproduce(case: Case) -> dict[str, Any]:
     """The case's results as our module gives them."""
-    return variants(case, hf_config.wav2vec2, table)
+    return variants(case, Wav2Vec2Config.read, table)
 
 
 def variants(
@@ -38,7 +39,7 @@ def variants(
 
     Args:
       case: of a voice encoder.
-      read: a function of `hf_config`.
+      read: of the config.
       table: of the encoder's names.
     """
     inputs, results = case.group("in/"), {}

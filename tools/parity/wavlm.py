@@ -5,8 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import hf_config
-from msajax.encoders.wavlm import buckets
+from msajax.encoders.wavlm import WavLMConfig, buckets
 from msajax.weights.wavlm import table
 from tools.parity.case import Case
 from tools.parity.wav2vec2 import variants
@@ -14,7 +13,7 @@ from tools.parity.wav2vec2 import variants
 
 def reproduce(case: Case) -> dict[str, Any]:
     """The case's results as our module gives them."""
-    results = variants(case, hf_config.wavlm, table)
+    results = variants(case, WavLMConfig.read, table)
     for name in ("out/base/attentions/0", "out/large/attentions/0"):
         # PyTorch's attention returns the mean over heads.
         results[name] = jnp.mean(results[name], axis=1)

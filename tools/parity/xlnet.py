@@ -6,8 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from msajax.encoders import hf_config
-from msajax.encoders.xlnet import XLNet
+from msajax.encoders.xlnet import XLNet, XLNetConfig
 from msajax.weights import template
 from msajax.weights.xlnet import table
 from tools.parity.bert import arguments
@@ -21,7 +20,7 @@ def reproduce(case: Case) -> dict[str, Any]:
         for name in case.group("in/")
         if name.endswith("input_ids")
     }
-    encoder = XLNet(hf_config.xlnet(case.settings))
+    encoder = XLNet(XLNetConfig.read(case.settings))
     example = arguments(next(iter(variants.values())))
     variables = table(encoder).variables(
         case.group("param/"), template(encoder, **example)
