@@ -85,6 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, common = _parse(argv)
     try:
         entries = read_list(args.recipes, args.list, common, every=args.all)
+        paths = {entry.options.data.path for entry in entries}
+        if len(paths) == 1 and paths != {""}:
+            store.find(
+                *paths
+            )  # else each recipe would start, and fail for the same file
         home = pathlib.Path(args.workdir)
         home.mkdir(parents=True, exist_ok=True)
         return _run(entries, home)
@@ -153,8 +158,7 @@ def read_list(
         that cannot run as they are. One that the others name stands in its place.
 
     Raises:
-      ValueError: no recipe, one that is wrong or there twice, several datasets, or
-        nothing where all of them have their data.
+      ValueError: no recipe, one that is wrong or there twice, or several datasets.
     """
     if file and not pathlib.Path(file).is_file():
         raise ValueError(f"--list {file}: no such file")
@@ -238,9 +242,6 @@ def _check(entries: Sequence[Entry]) -> None:
         raise ValueError(
             f"a table is of one dataset, but the recipes are of {', '.join(datasets)}"
         )
-    paths = {entry.options.data.path for entry in entries}
-    if len(paths) == 1 and paths != {""}:
-        store.find(*paths)  # else each recipe would start, and fail for the same file
 
 
 def train(entry: Entry, home: pathlib.Path) -> int:
