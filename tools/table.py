@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 # Also runs from a checkout that is not installed.
@@ -85,17 +85,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, common = _parse(argv)
     try:
         entries = read_list(args.recipes, args.list, common, every=args.all)
-        paths = {entry.options.data.path for entry in entries}
-        if len(paths) == 1 and paths != {""}:
-            store.find(
-                *paths
-            )  # else each recipe would start, and fail for the same file
         home = pathlib.Path(args.workdir)
         home.mkdir(parents=True, exist_ok=True)
+        _find_data(entry for entry in entries if not finished(entry, home))
         return _run(entries, home)
     except (ValueError, OSError) as error:
         print(f"error: {program.told(error)}", file=sys.stderr)
         return 1
+
+
+def _find_data(entries: Iterable[Entry]) -> None:
+    """Refuses data that are not there, where all have the same: else each would start, and fail."""
+    paths = {entry.options.data.path for entry in entries}
+    if len(paths) == 1 and paths != {""}:
+        store.find(*paths)
 
 
 def _run(entries: Sequence[Entry], home: pathlib.Path) -> int:

@@ -322,12 +322,17 @@ BLOCKS = {
     ),
     "losses.l1": (losses.l1, PAIR),
     "losses.mse": (losses.mse, PAIR),
+    "losses.smooth_l1": (losses.smooth_l1, PAIR),
     "losses.triplet": (call(losses.triplet, margin=1.0), PAIR),
     "losses.gaussian_kl": (losses.gaussian_kl, PAIR),
     "losses.softmax_kl": (losses.softmax_kl, ((ROWS, ROWS), (ROWS, of(1, D)))),
     "losses.cross_entropy": (
         losses.cross_entropy,
         ((of(B, 3), ids(B)), (of(B, 3), ids(B, 1)), (of(B, 3), ids(1))),
+    ),
+    "losses.token_cross_entropy": (
+        losses.token_cross_entropy,
+        ((of(B, L, 3), ids(B, L)), (of(B, L, 3), ids(B)), (of(B, 3), ids(B, 3))),
     ),
     "losses.info_nce": (
         call(losses.info_nce, "where"),

@@ -376,7 +376,7 @@ def test_folders_that_cannot_be_used(place, tmp_path, capsys):
         path.write_bytes(path.read_bytes()[:2000])
 
     def another(folder):
-        (folder / "config.json").write_text('{"model_type": "electra"}')
+        (folder / "config.json").write_text('{"model_type": "albert"}')
 
     refused(truncate, "truncated")
     refused(another, "supported are bert, roberta")

@@ -217,6 +217,10 @@ def test_a_run_on_another_file_is_not_finished(tmp_path, trained):
     assert trained == ["ef_lstm"]
     text = (tmp_path / "runs" / "table.md").read_text()
     assert "- other data than that of lf_dnn: ef_lstm" in text
+    (tmp_path / "moved.npz").unlink()
+    table._fingerprint.cache_clear()
+    assert run(tmp_path / "runs", moved) == 0  # what is finished needs no data
+    assert trained == ["ef_lstm"]
     arrays["label"] = -arrays["label"]
     np.savez(tmp_path / "moved.npz", id=np.arange(60), split=split, **arrays)
     table._fingerprint.cache_clear()
