@@ -25,7 +25,8 @@ ALLOWED = {
     "models": {"models", "nn", "encoders", "losses", "parallel", "data.spec"},
     "report": {"report", "metrics", "data.spec"},
     "train": {
-        *("train", "models.base", "parallel", "processes", "metrics", "data"),
+        *("train", "models.base", "encoders.lora", "parallel", "processes", "metrics"),
+        "data",
     },
     "run": {
         *("run", "train", "models", "encoders", "weights", "data", "parallel"),

@@ -2,7 +2,8 @@
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022. Every other
 parameter of the encoder is fixed too, so that neither gradients nor moments of the
-optimizer are as large as the encoder. The adapters are parameters of the layers that they
+optimizer are as large as the encoder; but for its pooler, which starts from random
+values where a checkpoint lacks it. The adapters are parameters of the layers that they
 belong to (query/lora_a, query/lora_b), and no module knows of them: linen's interceptors
 add what they compute. That needs no matrix of the size of W, which the sum W + scale · A B
 would, once in the forward pass and once as its gradient (README.md has the numbers).
@@ -26,8 +27,11 @@ DEFAULT = (
     *("query_proj", "value_proj", "q_proj", "v_proj"),  # DeBERTa; wave encoders
 )
 _A, _B = "lora_a", "lora_b"
-# The submodule of a system that is a pretrained encoder.
-_ENCODER = "encoder"
+# The submodule of a system that is a pretrained encoder, and in it the layer that makes
+# one vector of a sequence.
+_ENCODER, _POOLER = "encoder", "pooler"
+# Kernels of XLNet's attention, which has no dense layers; `project` applies them.
+_PROJECTED = "qkvr"
 # Source: kaiming_uniform_(a=sqrt(5)) of the authors' code, U(±1/sqrt(fan-in)).
 _INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -51,8 +55,8 @@ class Lora:
         return nn.intercept_methods(self._enter)
 
     def trains(self, path: str) -> bool:
-        """Whether a parameter of a system may be trained: all but the encoder's own."""
-        return is_adapter(path) or not path.startswith(f"{_ENCODER}/")
+        """Whether a parameter of a system may be trained: all but those of the encoder's layers and below."""
+        return is_adapter(path) or not _within(path)
 
     def check(self, paths: Iterable[str]) -> None:
         """Refuses targets that name no layer of the encoder.
@@ -63,9 +67,9 @@ class Lora:
         Raises:
           ValueError: names the nearest layer.
         """
-        own = [k.split("/") for k in paths if k.startswith(f"{_ENCODER}/")]
-        adapted = {_layer("/".join(k)) for k in own if is_adapter(k[-1])}
-        known = {k[-2] for k in own if k[-1] == "kernel"} | adapted
+        own = [k for k in paths if _within(k)]
+        adapted = {_layer(k) for k in own if is_adapter(k)}
+        known = adapted | {name for k in own if (name := _adaptable(k))}
         for name in self.targets or (() if adapted else DEFAULT[:1]):
             if name not in adapted:
                 raise ValueError(
@@ -100,7 +104,8 @@ class Lora:
         y, module = call(*args, **kwargs), context.module
         names = self.targets or DEFAULT
         if isinstance(module, nn.Dense):
-            if context.method_name == "__call__" and module.name in names:
+            inside = _POOLER not in module.path
+            if context.method_name == "__call__" and inside and module.name in names:
                 return y + self._change(module, "", args[0], y)
         elif context.method_name == "project" and args[0] in names:  # XLNet's
             return y + self._change(module, f"{args[0]}_", args[1], y)
@@ -119,6 +124,20 @@ class Lora:
 def is_adapter(path: str) -> bool:
     """Whether a parameter is one of an adapter."""
     return path.endswith((_A, _B))
+
+
+def _within(path: str) -> bool:
+    """Whether a parameter of a system is of its encoder, the pooler left out."""
+    first, _, rest = path.partition("/")
+    return first == _ENCODER and not rest.startswith(f"{_POOLER}/")
+
+
+def _adaptable(path: str) -> str:
+    """The target whose kernel a parameter is; '' for none."""
+    *_, module, name = path.split("/")
+    if module == "rel_attn":
+        return name if name in _PROJECTED else ""
+    return module if name == "kernel" else ""
 
 
 def _layer(path: str) -> str:

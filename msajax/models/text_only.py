@@ -5,9 +5,12 @@ Language Understanding", NAACL 2019, section 4, which takes the first token;
 the mean over the real tokens is the default here.
 """
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 
 from msajax import losses, parallel
 from msajax.encoders import Encoder
@@ -42,7 +45,7 @@ class TextOnly(Model):
     encoder: Encoder | None = None
     pooling: str = "mean"
     dropout: float = 0.1
-    r_drop: float = 0.0
+    r_drop: Annotated[float, Ge(0)] = 0.0
     remat: bool = False
     scan: bool = False
 

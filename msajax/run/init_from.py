@@ -51,7 +51,8 @@ def arrays(run: Run, seed: int) -> dict[str, np.ndarray]:
     shapes = step.shapes(run.model)
     ours = shapes.params | shapes.collections
     regex = options.init_parameters
-    taken = {k: v for k, v in theirs.items() if k in ours and re.fullmatch(regex, k)}
+    wanted = ours.keys() - text.drawn_anew(options, ours)
+    taken = {k: v for k, v in theirs.items() if k in wanted and re.fullmatch(regex, k)}
     wrong = [
         f"{path} is {taken[path].shape} there, {ours[path].shape} here"
         for path in taken

@@ -25,7 +25,7 @@ def fields(system: str) -> dict[str, tuple[Any, Any]]:
       ValueError: no such system; names the nearest one.
     """
     kind = models.get(system)
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     return {
         f.name: (hints[f.name], f.default)
         for f in dataclasses.fields(kind)

@@ -270,15 +270,23 @@ class Options(typed.Checked):
                 "layers are not trained (config.text.frozen, config.optimizer.lora_rank) and "
                 "would stay random; set it to 0"
             )
-        for key, off in (("lora_rank", 0), ("layer_decay", 1.0)):
-            value = getattr(self.optimizer, key)
-            if value != off and (self.text.frozen or not self.text.encoder):
-                raise ValueError(
-                    f"config.optimizer.{key} is {value}, but no encoder is trained; name "
-                    "one by config.text.encoder, with config.text.frozen=False, or set "
-                    f"{key} to {off:g}"
-                )
+        if self.text.frozen or not self.text.encoder:
+            self._check_no_encoder()
         _ = self.plan
+
+    def _check_no_encoder(self) -> None:
+        """Refuses settings of the training of an encoder that is not there."""
+        rules = {"config.optimizer": self.optimizer}
+        for i, phase in enumerate(self.plan):
+            rules[f"config.phases[{i}].optimizer"] = phase.optimizer
+        for where, rule in rules.items():
+            for key, off in (("lora_rank", 0), ("layer_decay", 1.0)):
+                if (value := getattr(rule, key)) != off:
+                    raise ValueError(
+                        f"{where}.{key} is {value}, but no encoder is trained; name one by "
+                        "config.text.encoder, with config.text.frozen=False, or set "
+                        f"{key} to {off:g}"
+                    )
 
     @functools.cached_property
     def lora(self) -> Lora | None:

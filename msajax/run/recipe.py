@@ -151,10 +151,7 @@ def fine_tune(
     head: float,
     weight_decay: float = 0.01,
     frozen_layers: int | None = 0,
-    lora_rank: int = 0,
-    lora_alpha: float = 16.0,
-    lora_targets: tuple[str, ...] = (),
-    layer_decay: float = 1.0,
+    **others: Any,
 ) -> dict[str, Any]:
     """AdamW with a rate of its own for the encoder, warmed up over a tenth of the updates.
 
@@ -167,9 +164,7 @@ def fine_tune(
       frozen_layers: first layers that stay as they are, with the embeddings and a table
         of distances that all layers read; 0 trains all, None nothing of the encoder.
         Their dropout stays on in training, as in PyTorch's `model.train()`.
-      lora_rank: rank of adapters, which are trained instead of the encoder's own
-        parameters; 0 trains these.
-      lora_alpha, lora_targets, layer_decay: as in `train.optim.Optimizer`.
+      others: of `train.optim.Optimizer`, as lora_rank or layer_decay.
 
     Returns:
       The values of the section 'optimizer'.
@@ -195,10 +190,7 @@ def fine_tune(
         schedule="warmup_linear",
         warmup=0.1,
         groups=groups,
-        lora_rank=lora_rank,
-        lora_alpha=lora_alpha,
-        lora_targets=lora_targets,
-        layer_decay=layer_decay,
+        **others,
     )
 
 

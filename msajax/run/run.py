@@ -129,25 +129,6 @@ class Run:
         """Rows of a batch in evaluation: the last phase's, or all where there are fewer."""
         return min(self.options.plan[-1].batch_size, max(source.sizes))
 
-    def seeds_at_once(self) -> int:
-        """How many seeds one program trains.
-
-        A GPU waits for launches: five seeds cost hardly more than one, as long as
-        parameters, gradients and Adam's moments fit in half of its memory. On a CPU,
-        where the products are what costs, one after the other is as fast or faster
-        (tools/bench/bench.py --seeds 5).
-        """
-        at_once, seeds = self.options.train.seeds_at_once, self.options.train.seeds
-        if isinstance(at_once, int):
-            return at_once
-        if parallel.on_cpu(self.devices):
-            return 1
-        shapes = step.shapes(self.model)
-        size = 4 * sum(4 * leaf.size for leaf in jax.tree.leaves(shapes))
-        fitting = parallel.memory(self.devices) // 2 // size
-        # Machines with less memory than others decide for all.
-        return processes.least(max(1, min(len(seeds), fitting)))
-
     def initial(self) -> dict[str, np.ndarray]:
         """The pretrained values among the system's initial parameters; says what was read."""
         values, report = text.weights(self.options, self.model)

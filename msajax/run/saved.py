@@ -20,12 +20,16 @@ _FREE = (
 # Options that name a folder, which may be spelled in several ways.
 _PATHS = ("init_from", "text.encoder")
 
-# Options that texts of older versions lack; their defaults are what those did.
+# Options that texts of older versions lack; their defaults are what those did. The hash
+# of a run leaves them out at their defaults, and so stays what it was.
 _LATER = (
-    *("data.weak", "data.encoding", "data.unlabelled", "data.split", "data.fraction"),
     *("text.context", "text.context_behind", "text.context_mark", "text.reinit_layers"),
-    *("optimizer.layer_decay", "train.ema"),
-    *("optimizer.lora_rank", "optimizer.lora_alpha", "optimizer.lora_targets"),
+    *("optimizer.layer_decay", "optimizer.lora_rank", "optimizer.lora_rate"),
+    *("optimizer.lora_alpha", "optimizer.lora_targets", "train.ema"),
+)
+# Others, which are part of every hash since they are there.
+_HASHED = (
+    *("data.weak", "data.encoding", "data.unlabelled", "data.split", "data.fraction"),
     *("text.vocabulary", "epochs_scale", "init_from", "init_parameters"),
 )
 
@@ -74,7 +78,7 @@ def _check_keys(values: Mapping[str, Any]) -> None:
         if isinstance(found, Mapping):
             paths |= {f"{key}.{name}": name in found for name in needed}
         for path, present in paths.items():
-            if not present and path not in _LATER:
+            if not present and path not in (*_LATER, *_HASHED):
                 raise ValueError(f'"{path}" is missing')
 
 
@@ -109,7 +113,9 @@ def _same_file(new: str, old: str) -> bool:
 
 def sha256(options: Options) -> str:
     """Hash of everything in the options that changes what a run computes."""
-    text = json.dumps(_identity(options), sort_keys=True)
+    usual, found = _identity(Options(system="lf_dnn")), _identity(options)
+    same = {k for k in _LATER if found[k] == usual[k]}
+    text = json.dumps({k: v for k, v in found.items() if k not in same}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -5,8 +5,8 @@ reads new text without the folder that the weights came from.
 """
 
 import pathlib
-import re
 import shutil
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
 from msajax.run import model_options
 from msajax.run.options import Options, TextOptions
-from msajax.train import step
+from msajax.train import optim, step
 
 _PIECES = ("text_ids", "text_type", "text_own")
 # In the workdir, beside the config and the tokenizer of a frozen encoder.
@@ -192,22 +192,27 @@ def weights(
     loaded, report = encoders.load(
         encoders.locate(options.text.encoder), network, params
     )
-    flat: dict[str, Any] = traverse_util.flatten_dict(loaded, sep="/")
-    drawn = {*report.missing, *_last_layers(list(flat), options.text.reinit_layers)}
-    return {f"encoder/{k}": v for k, v in flat.items() if k not in drawn}, report
+    flat: dict[str, Any] = traverse_util.flatten_dict({"encoder": loaded}, sep="/")
+    drawn = drawn_anew(options, own) | {f"encoder/{k}" for k in report.missing}
+    return {k: v for k, v in flat.items() if k not in drawn}, report
 
 
-def _last_layers(paths: list[str], count: int) -> list[str]:
-    """The parameters of an encoder's last layers.
+def drawn_anew(options: Options, paths: Iterable[str]) -> set[str]:
+    """The parameters of the encoder's last layers that start from random values (config.text.reinit_layers).
+
+    Args:
+      options: of the run.
+      paths: of its system's parameters.
 
     Raises:
-      ValueError: it has fewer.
+      ValueError: the encoder has fewer layers.
     """
-    found = {k: re.match(r"(?:.*/)?layer/(\d+)/", k) for k in paths}
-    layers = {k: int(place[1]) for k, place in found.items() if place}
+    count = options.text.reinit_layers
+    found = {k: optim.layer_of(k) for k in paths}
+    layers = {k: layer for k, layer in found.items() if layer is not None}
     total = max(layers.values(), default=-1) + 1
     if count > total:
         raise ValueError(
             f"config.text.reinit_layers is {count}, but the encoder has {total} layers"
         )
-    return [k for k, layer in layers.items() if layer >= total - count]
+    return {k for k, layer in layers.items() if layer >= total - count}

@@ -4,19 +4,20 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.console import Console
 
 import msajax
-from msajax import processes
+from msajax import parallel, processes
 from msajax.data.spec import Corpus
+from msajax.encoders.lora import is_adapter
 from msajax.report.results import Results
 from msajax.run import corpora, devices, init_from, saved, text, workdir
 from msajax.run.options import Options
 from msajax.run.run import Run, make
-from msajax.train import fit, log
+from msajax.train import fit, log, step
 from msajax.train.plan import Book
 
 
@@ -112,12 +113,14 @@ class _Trainer:
 
     def __init__(self, run: Run, data: fit.Data):
         self._run, self._data = run, data
-        self._at_once, seeds = run.seeds_at_once(), run.options.train.seeds
+        self._at_once, seeds = seeds_at_once(run), run.options.train.seeds
         self._programs = functools.cache(self._make_programs)
-        self._programs(min(self._at_once, len(seeds)))
+        programs = self._programs(min(self._at_once, len(seeds)))
         self._pretrained = run.initial()
         self._taken = functools.cache(functools.partial(init_from.arrays, run))
-        _ = [self._taken(seed) for seed in seeds]
+        trained = {path for program in programs for path in program.paths}
+        for seed in seeds:
+            self._check_drawn(seed, trained)
 
     def train(
         self, seeds: Sequence[int], stop: Callable[[], bool]
@@ -131,6 +134,26 @@ class _Trainer:
             if any(processes.agree(stop())):
                 return None
         return {seed: books[seed] for seed in seeds}
+
+    def _check_drawn(self, seed: int, trained: Collection[str]) -> None:
+        """Refuses parameters of the encoder that a seed would draw at random and not train."""
+        run, given = self._run, self._pretrained.keys() | self._taken(seed).keys()
+        if not self._pretrained or run.checkpoints(seed).numbers():
+            return
+        left = [
+            k
+            for k in step.shapes(run.model).params
+            if k.startswith("encoder/") and not is_adapter(k)
+            if k not in given and k not in trained
+        ]
+        if left:
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            raise ValueError(
+                f"{left[0]}{more} would stay random: neither the weights of the encoder nor "
+                "another run gives a value, and no phase trains it; change "
+                "config.optimizer.groups or config.phases so that one does, or set "
+                "config.text.reinit_layers to 0 where it is not"
+            )
 
     def _make_programs(self, seeds: int) -> list[fit.Program]:
         """The phases of the recipe, for so many seeds at once."""
@@ -178,6 +201,34 @@ class _Trainer:
             if all(book.finished for book in books):
                 lines.end(books)
         return books
+
+
+def seeds_at_once(run: Run) -> int:
+    """How many seeds one program trains.
+
+    A GPU waits for launches: five seeds cost hardly more than one, as long as what
+    training keeps fits in half of its memory. On a CPU, where the products are what
+    costs, one after the other is as fast or faster (tools/bench/bench.py --seeds 5).
+    """
+    at_once, seeds = run.options.train.seeds_at_once, run.options.train.seeds
+    if isinstance(at_once, int):
+        return at_once
+    if parallel.on_cpu(run.devices):
+        return 1
+    fitting = parallel.memory(run.devices) // 2 // _memory(run)
+    # Machines with less memory than others decide for all.
+    return processes.least(max(1, min(len(seeds), fitting)))
+
+
+def _memory(run: Run) -> int:
+    """Bytes that training keeps for a seed: parameters, gradients, Adam's moments, averages."""
+    lora, shapes = run.model.lora, step.shapes(run.model)
+    copies = 4 + any(phase.ema for phase in run.options.plan)
+    size = 4 * sum(leaf.size for leaf in shapes.collections.values())
+    for path, leaf in shapes.params.items():
+        trained = lora is None or lora.trains(path)
+        size += 4 * leaf.size * (copies if trained else 1)
+    return size
 
 
 def _log(run: Run, seeds: Sequence[int]) -> log.Log | log.Silent:

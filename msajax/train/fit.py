@@ -195,7 +195,7 @@ class _Group:
         ended = [i for i in self.standing() if not self.books[i].finished]
         if not ended:
             return []
-        shown = self._programs[here[1]].shown(self._state)
+        shown = self._shown(here[1])
         figures = self._validate(here, shown)
         phases = [program.phase for program in self._programs]
         improved, moved = np.zeros((2, len(self.books)), bool)
@@ -215,6 +215,16 @@ class _Group:
             fresh = _fresh_seeds(self._programs, self._best)
             self._state = self._put(_choose(masks[1], fresh, self._state))
         return ended
+
+    def _shown(self, phase: int) -> State:
+        """The state to evaluate and keep: with averages in place of parameters, where there are any.
+
+        Phases that alternate count all: what several train is as the last of them has it.
+        """
+        programs, params = (self._programs[phase],), self._state.params
+        for program in self._programs if self._cycles > 1 else programs:
+            params = params | program.shown(self._state)
+        return self._state._replace(params=params)
 
     def _validate(self, here: Place, shown: State) -> list[dict[str, float]]:
         """Loss and metrics of the validation split for each seed, after an epoch."""

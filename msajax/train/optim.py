@@ -11,6 +11,10 @@ import optax
 
 from msajax.data import typed
 from msajax.data.typed import Count, NotNegative, Positive, PositiveShare, ShareBelowOne
+from msajax.encoders.lora import is_adapter
+
+# What reads the last of an encoder's layers: the pooler, and T5's norm.
+_ABOVE = r"encoder/(pooler|encoder/final_layer_norm)/"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,8 @@ class Optimizer(typed.Checked):
       layer_decay: factor of the learning rate from each layer of the pretrained encoder to
         the one below; the last layer has the whole rate, the embeddings the lowest.
       lora_rank: rank of adapters of the pretrained encoder, which are trained instead of
-        its own parameters; 0 trains these. The same in all phases.
+        the parameters of its layers and embeddings; 0 trains these. The same in all phases.
+      lora_rate: peak learning rate of the adapters, in place of their group's.
       lora_alpha: what the adapters add has the factor lora_alpha / lora_rank.
       lora_targets: names of the encoder's dense layers that have an adapter; () is
         those of queries and values.
@@ -63,6 +68,7 @@ class Optimizer(typed.Checked):
     groups: tuple[tuple[str, Mapping[str, NotNegative] | None], ...] = ()
     layer_decay: PositiveShare = 1.0
     lora_rank: Count = 0
+    lora_rate: NotNegative = 3e-4
     lora_alpha: Positive = 16.0
     lora_targets: tuple[str, ...] = ()
 
@@ -73,6 +79,13 @@ class Optimizer(typed.Checked):
                 f'{where}.warmup is {self.warmup}, but the schedule "{self.schedule}" '
                 'has none; set schedule to "warmup_linear" or "warmup_cosine"'
             )
+        for key in ("lora_rate", "lora_alpha", "lora_targets"):
+            value = getattr(self, key)
+            if not self.lora_rank and value != getattr(type(self), key):
+                raise ValueError(
+                    f"{where}.{key} is {value}, but {where}.lora_rank is 0, so that there are "
+                    "no adapters; set lora_rank, for example to 8"
+                )
         for regex, settings in self.groups:
             check_regex(f"the regex of a group of {where}.groups", regex)
             unknown = {*(settings or ())} - {"learning_rate", "weight_decay"}
@@ -104,7 +117,7 @@ def assign(
       optimizer: has the groups.
       paths: of the parameters that a phase trains.
       has_encoder: False passes over groups of a text encoder ("encoder/..."): a recipe
-        that fine-tunes also trains on features, or adapters.
+        that fine-tunes also trains on features.
 
     Raises:
       ValueError: a parameter that no regex covers, or a regex that covers nothing.
@@ -150,16 +163,21 @@ def build(
     Returns:
       A transform whose updates are to be added to the parameters.
     """
-    rules = {}
-    for i in set(groups.values()):
-        own = (optimizer.groups[i][1] if optimizer.groups else None) or {}
-        rules[i] = _rule(dataclasses.replace(optimizer, groups=(), **own), updates)
+    # The adapters of a group are one of their own.
+    labels = {k: -1 - i if is_adapter(k) else i for k, i in groups.items()}
+    settings = {}
+    for path, i in groups.items():
+        own = dict((optimizer.groups[i][1] if optimizer.groups else None) or {})
+        if is_adapter(path):
+            own["learning_rate"] = optimizer.lora_rate
+        settings[labels[path]] = dataclasses.replace(optimizer, groups=(), **own)
+    rules = {label: _rule(o, updates) for label, o in settings.items()}
     clips = []
     if optimizer.clip_value:
         clips.append(optax.clip(optimizer.clip_value))
     if optimizer.clip_norm:
         clips.append(optax.clip_by_global_norm(optimizer.clip_norm))
-    transform = optax.chain(*clips, optax.partition(rules, dict(groups)))
+    transform = optax.chain(*clips, optax.partition(rules, labels))
     if optimizer.layer_decay < 1:
         # A rule's learning rate is the last factor of its updates, weight decay included.
         factors = _layer_factors(groups, optimizer.layer_decay)
@@ -175,19 +193,25 @@ def build(
     return transform
 
 
+def layer_of(path: str) -> int | None:
+    """Which of the encoder's layers a parameter belongs to, from 0; None: to none."""
+    found = re.match(r"encoder/(?:.*/)?layer/(\d+)/", path)
+    return int(found[1]) if found else None
+
+
 def _layer_factors(paths: Iterable[str], decay: float) -> dict[str, float]:
     """The factor of each parameter's learning rate: decay^(layers above it), 1 outside of an encoder.
 
     What is in none of the encoder's layers is below them (embeddings, a shared table of
-    positions), but for the pooler, which is above.
+    positions), but for the pooler and T5's last norm, which are above.
     """
-    depths = {k: re.match(r"encoder/(?:.*/)?layer/(\d+)/", k) for k in paths}
-    layers = {k: int(found[1]) + 1 for k, found in depths.items() if found}
-    top = max(layers.values(), default=0)
+    layers = {k: layer_of(k) for k in paths}
+    top = max((i for i in layers.values() if i is not None), default=-1)
     factors = {}
-    for k in depths:
-        outside = not k.startswith("encoder/") or k.startswith("encoder/pooler/")
-        factors[k] = decay ** (0 if outside else top - layers.get(k, 0))
+    for k, layer in layers.items():
+        if not k.startswith("encoder/") or re.match(_ABOVE, k):
+            layer = top
+        factors[k] = decay ** (top - (-1 if layer is None else layer))
     return factors
 
 

@@ -26,8 +26,8 @@ class Training(typed.Checked):
       select: validation figure that picks the checkpoint: 'loss', a metric, or 'last'
         for the last epoch whatever its figures.
       ema: decay of a running average of the trained parameters, which is evaluated and
-        kept in their place; 0 keeps the parameters themselves. In the first steps t the
-        decay is at most (1 + t) / (10 + t).
+        kept in their place; 0 keeps the parameters themselves. After t updates the decay
+        is at most (1 + t) / (10 + t).
     """
 
     epochs: Size = 100

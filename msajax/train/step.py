@@ -6,7 +6,7 @@ killed resumes from its last checkpoint with bit-identical results.
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +17,9 @@ from flax import traverse_util
 
 from msajax import parallel
 from msajax.data import loader
-from msajax.data.spec import Dataset, suggest
+from msajax.data.spec import Dataset
 from msajax.models.base import Model
-from msajax.train import evaluate, feed, optim
+from msajax.train import check, evaluate, feed, optim
 from msajax.train.plan import Phase
 
 
@@ -38,7 +38,7 @@ def make_step(
     model: Model,
     phase: Phase,
     transform: optax.GradientTransformation,
-    trained: set,
+    trained: Collection[str],
     *,
     precision: str = "float32",
 ) -> Callable:
@@ -94,9 +94,14 @@ def make_step(
 
 
 def _average(mean: Any, params: Any, phase: Phase, step: jax.Array) -> Any:
-    """The next running average. Source: tf.train.ExponentialMovingAverage with num_updates."""
-    decay = jnp.minimum(phase.ema, (1 + step) / (10 + step))
-    return jax.tree.map(lambda m, p: p + decay * (m - p), mean, params)
+    """The running average after a step, which moves where the step ends an update.
+
+    Source: tf.train.ExponentialMovingAverage with num_updates.
+    """
+    before = step // phase.accumulate  # updates
+    decay = jnp.minimum(phase.ema, (1 + before) / (10 + before))
+    share = jnp.where((step + 1) % phase.accumulate == 0, 1 - decay, 0.0)
+    return jax.tree.map(lambda m, p: m + share * (p - m), mean, params)
 
 
 def make_loop(
@@ -172,7 +177,8 @@ def select(active: jax.Array, new: Any, old: Any) -> Any:
 class Program:
     """A phase made ready to run: what it trains, its optimizer, its compiled passes.
 
-    Made once and run for every group of so many seeds.
+    Made once and run for every group of so many seeds. `paths` are the parameters that
+    it trains.
     """
 
     def __init__(
@@ -186,40 +192,27 @@ class Program:
         seeds: int = 1,
         precision: str = "float32",
     ):
-        _check(model, phase, dataset)
+        check.phase(model, phase, dataset)
         devices = source.devices
         parallel.check_batch_size(phase.batch_size, devices)
         paths = shapes(model).params
         if model.lora:
             model.lora.check(paths)
-        groups = optim.assign(
-            phase.optimizer,
-            [k for k in paths if _trains(model, phase, k)],
-            has_encoder=not model.lora and any(k.startswith("encoder/") for k in paths),
-        )
-        groups = {k: group for k, group in groups.items() if group is not None}
-        if not groups:
-            raise ValueError(
-                f'phase "{phase.name}" trains nothing: the regex "{phase.train}" (which '
-                'must match the whole name, as "gate/.*" does) and the optimizer groups '
-                f"leave no parameter of {', '.join(paths)}"
-            )
+        groups = _groups(model, phase, paths)
         order = (0, 0, 0, 0)
         steps = len(
             loader.epoch_batches(source.sizes, phase.batch_size, order=order).part
         )
         self.phase, self.steps = phase, steps
         self.total = steps * phase.epochs * cycles
-        self._trained = set(groups)
+        self.paths = frozenset(groups)
         self._transform = optim.build(
             phase.optimizer,
             groups,
             updates=self.total // phase.accumulate,
             accumulate=phase.accumulate,
         )
-        step = make_step(
-            model, phase, self._transform, self._trained, precision=precision
-        )
+        step = make_step(model, phase, self._transform, self.paths, precision=precision)
         self.loop = make_loop(
             step,
             devices,
@@ -239,45 +232,26 @@ class Program:
 
     def init(self, params: dict[str, jax.Array]) -> Any:
         """A fresh optimizer state over the parameters that the phase trains, with their average."""
-        own = {k: params[k] for k in sorted(self._trained)}
+        own = {k: params[k] for k in sorted(self.paths)}
         state = self._transform.init(own)
         return (state, jax.tree.map(jnp.copy, own)) if self.phase.ema else state
 
-    def shown(self, state: State) -> State:
-        """The state to evaluate and keep: its average in place of the parameters, where there is one."""
-        if not self.phase.ema:
-            return state
-        _, mean = state.opt_state[self.phase.name]
-        return state._replace(params=state.params | mean)
+    def shown(self, state: State) -> dict[str, jax.Array]:
+        """What to evaluate and keep of the parameters that it trains: their average, where there is one."""
+        if self.phase.ema:
+            return state.opt_state[self.phase.name][1]
+        return {k: state.params[k] for k in self.paths}
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def init(model: Model, key: jax.Array) -> State:
     """Initial parameters and collections of a system, without an optimizer state."""
     outputs, found = model.init_with_output(key, model.spec.example(2), train=False)
-    _check_outputs(model, outputs, rows=2)
+    check.outputs(model, outputs, rows=2)
     made: Any = dict(found)
     params: Any = traverse_util.flatten_dict(made.pop("params"), sep="/")
     collections: Any = traverse_util.flatten_dict(made, sep="/")
     return State(params, collections, {})
-
-
-def _check_outputs(model: Model, outputs: Any, *, rows: int) -> None:
-    """Refuses outputs of a system that are no dict with 'pred' of the task's shape."""
-    name, classes = type(model).__name__, model.spec.classes
-    if not isinstance(outputs, Mapping) or "pred" not in outputs:
-        listed = f" of {', '.join(outputs)}" if isinstance(outputs, Mapping) else ""
-        raise ValueError(
-            f"{name}.__call__ returns {evaluate.kind_of(outputs)}{listed}; return a dict "
-            'that has the predictions as "pred"'
-        )
-    wanted = (rows, len(classes)) if classes else (rows,)
-    if (found := outputs["pred"].shape) != wanted:
-        raise ValueError(
-            f'{name}.__call__ returns "pred" of shape {found} for {rows} rows, but must '
-            f"return {wanted}; let the last layer have self.spec.num_outputs outputs, and "
-            "pass them through self.squeeze_single"
-        )
 
 
 def shapes(model: Model) -> State:
@@ -296,13 +270,25 @@ def variables(state: State) -> dict[str, Any]:
     return {"params": traverse_util.unflatten_dict(state.params, sep="/"), **nested}
 
 
-def _trains(model: Model, phase: Phase, path: str) -> bool:
-    if model.lora and not model.lora.trains(path):
-        return False
-    return re.fullmatch(phase.train, path) is not None
+def _groups(model: Model, phase: Phase, paths: Collection[str]) -> dict[str, int]:
+    """The optimizer group of each parameter that a phase trains."""
+    assigned = optim.assign(
+        phase.optimizer,
+        [k for k in paths if re.fullmatch(phase.train, k)],
+        has_encoder=any(k.startswith("encoder/") for k in paths),
+    )
+    trains = model.lora.trains if model.lora else lambda path: True
+    groups = {k: i for k, i in assigned.items() if i is not None and trains(k)}
+    if not groups:
+        raise ValueError(
+            f'phase "{phase.name}" trains nothing: the regex "{phase.train}" (which '
+            'must match the whole name, as "gate/.*" does) and the optimizer groups '
+            f"leave no parameter of {', '.join(paths)}"
+        )
+    return groups
 
 
-def _moves(phase: Phase, path: str, params: dict, trained: set) -> bool:
+def _moves(phase: Phase, path: str, params: dict, trained: Collection[str]) -> bool:
     """Whether a phase updates a collection's leaf: with the parameters of its module."""
     _, *module, leaf = path.split("/")
     prefix = "".join(f"{name}/" for name in module)
@@ -310,39 +296,3 @@ def _moves(phase: Phase, path: str, params: dict, trained: set) -> bool:
     if beside:
         return any(k in trained for k in beside)
     return re.fullmatch(phase.train, prefix + leaf) is not None
-
-
-def _check(model: Model, phase: Phase, dataset: Dataset) -> None:
-    for method in (phase.loss, phase.predict):
-        if not callable(getattr(model, method, None)):
-            known = [m for m in dir(type(model)) if m.endswith(("loss", "pred"))]
-            raise ValueError(
-                f'phase "{phase.name}" names the method "{method}", which '
-                f"{type(model).__name__} does not have{suggest(method, known)}"
-            )
-    if phase.data != "train":
-        _check_unlabelled(model, phase)
-    figures = ("loss", "last", *evaluate.metric_names(dataset))
-    if phase.select not in figures:
-        raise ValueError(
-            f'unknown metric "{phase.select}" in select{suggest(phase.select, figures)}'
-        )
-
-
-def _check_unlabelled(model: Model, phase: Phase) -> None:
-    batch = model.spec.example(2)
-    batch = {k: x for k, x in batch.items() if not k.startswith("label")}
-    progress = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
-    options: Any = dict(method=phase.loss, train=True, progress=progress)
-    try:
-        jax.eval_shape(
-            lambda key, batch: model.init(key, batch, **options),
-            jax.random.key(0),
-            batch,
-        )
-    except KeyError as error:
-        raise ValueError(
-            f'phase "{phase.name}" trains on {phase.data}, whose labels are not read, but '
-            f"its loss {phase.loss} takes {error}; leave the phase's data away, or give a "
-            "loss that needs no labels"
-        ) from None

@@ -34,7 +34,10 @@ MPNET = MPNetConfig(
 NAMES = {
     toys.BERT: r"encoder/encoder/layer/[01]/attention/self/(query|value)/lora_[ab]",
     MPNET: r"encoder/encoder/layer/[01]/attention/attn/[qv]/lora_[ab]",
+    toys.ELECTRA: r"encoder/encoder/layer/[01]/attention/self/(query|value)/lora_[ab]",
     toys.XLNET: r"encoder/layer/[01]/rel_attn/[qv]_lora_[ab]",
+    toys.DEBERTA: r"encoder/encoder/layer/[01]/attention/self/(query|value)_proj/lora_[ab]",
+    toys.T5: r"encoder/encoder/layer/[01]/attention/[qv]/lora_[ab]",
 }
 
 
@@ -58,7 +61,14 @@ def predict(model, state):
     return model.apply(step.variables(state), SPEC.example(3), train=False)["pred"]
 
 
-@pytest.mark.parametrize("config", NAMES, ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize(
+    "config",
+    [  # ELECTRA's layers are BERT's
+        pytest.param(c, marks=[pytest.mark.slow] if c is toys.ELECTRA else [])
+        for c in NAMES
+    ],
+    ids=("bert", "mpnet", "electra", "xlnet", "deberta", "t5"),
+)
 def test_merged_is_what_the_adapters_compute(config):
     model, plain = system(config), system(config, None)
     state = drawn(model)
@@ -158,23 +168,50 @@ def test_memory_of_the_optimizer_at_full_size(data):
 
 
 def test_first_layers_may_stay_as_they_are(data):
-    _, phase = program(data, frozen_layers=1)
-    paths = step.shapes(system(toys.BERT)).params
-    trained = [k for k in paths if LORA.trains(k)]
-    groups = optim.assign(phase.optimizer, trained, has_encoder=False)
-    fixed = [k for k, group in groups.items() if group is None]
+    model, phase = program(data, frozen_layers=1)
+    made = step.Program(model, phase, data.dataset, data.splits["train"], cycles=1)
+    trained = {k for k in step.shapes(model).params if LORA.trains(k)}
+    fixed = trained - made.paths
     assert len(fixed) == 4 and all("/layer/0/" in k and is_adapter(k) for k in fixed)
+    assert made.paths < trained
+
+
+@pytest.mark.parametrize("config", [toys.ELECTRA, toys.DEBERTA])
+def test_the_pooler_is_trained_as_it_is(data, config):
+    # Many checkpoints have none, and then it starts from random values.
+    model = system(config, Lora(1, 1.0, ("dense",)), pooling="cls")
+    _, phase = program(data)
+    made = step.Program(model, phase, data.dataset, data.splits["train"], cycles=1)
+    own = {k for k in made.paths if k.startswith("encoder/") and not is_adapter(k)}
+    assert own == {f"encoder/pooler/dense/{name}" for name in ("kernel", "bias")}
+    assert not [k for k in made.paths if "/pooler/" in k and is_adapter(k)]
+
+
+def test_a_group_of_the_encoder_that_matches_nothing(data):
+    model, phase = program(data)
+    groups = (("encoder/bais", {}), (".*", {}))
+    rule = dataclasses.replace(phase.optimizer, groups=groups)
+    phase = dataclasses.replace(phase, optimizer=rule)
+    with pytest.raises(ValueError, match='group "encoder/bais" matches no parameter'):
+        step.Program(model, phase, data.dataset, data.splits["train"], cycles=1)
 
 
 @pytest.mark.parametrize(
-    "targets,message",
+    "config,targets,message",
     [
-        (("qury",), 'has no dense layer "qury"; did you mean "query"? Known: '),
-        (("query", "LayerNorm"), 'no dense layer "LayerNorm"'),
+        (
+            *(toys.BERT, ("qury",)),
+            'has no dense layer "qury"; did you mean "query"? Known: dense, key, query, value',
+        ),
+        (toys.BERT, ("query", "LayerNorm"), 'no dense layer "LayerNorm"'),
+        (
+            *(toys.XLNET, ("dense",)),
+            'no dense layer "dense". Known: k, layer_1, layer_2, q, r, v',
+        ),
     ],
 )
-def test_targets_that_are_no_layers(data, targets, message):
-    model, phase = program(data, Lora(2, 8.0, targets))
+def test_targets_that_are_no_layers(data, config, targets, message):
+    model, (_, phase) = system(config, Lora(2, 8.0, targets)), program(data)
     with pytest.raises(ValueError, match=re.escape(message)):
         step.Program(model, phase, data.dataset, data.splits["train"], cycles=1)
 
@@ -193,6 +230,7 @@ def test_settings_of_recipes():
     encoder = {"text.encoder": "x", "optimizer.lora_rank": 4}
     options = recipe.change(recipe.load("text_only:mosi"), encoder)
     assert options.lora == Lora(4, 16.0) and options.plan[0].optimizer.lora_rank == 4
+    assert options.plan[0].optimizer.lora_rate == 3e-4
     rule = recipe.fine_tune(learning_rate=1.0, head=1.0, lora_rank=3, lora_alpha=6.0)
     rule |= {"lora_targets": DEFAULT[:2]}
     options = dataclasses.replace(options, optimizer=optim.Optimizer(**rule))

@@ -54,6 +54,7 @@ DEMO = "lf_dnn:demo"
         ("text.raw", "True", "config.text.raw is set, but config.text.encoder names no encoder"),
         ("text.reinit_layers", "1", "config.text.reinit_layers is set, but config.text.encoder names no encoder"),
         ("optimizer.layer_decay", "0.9", "config.optimizer.layer_decay is 0.9, but no encoder is trained; name one"),
+        ("phases", "({'optimizer': {'layer_decay': 0.9}},)", "config.phases[0].optimizer.layer_decay is 0.9, but no encoder is trained; name one"),
         ("optimizer.layer_decay", "0.0", "config.optimizer.layer_decay is 0.0, but must be above 0"),
         ("train.ema", "1.0", "config.train.ema is 1.0, but must be below 1"),
         ("text.context", "1", "config.text.context is set, but config.text.encoder names no encoder"),
@@ -136,6 +137,7 @@ def test_wrong_values_say_what_is_right(key, text, message):
         (lambda: Options(system="lf_dnn", train={}), "config.train is {}; give TrainOptions(...)"),  # pyright: ignore
         (lambda: Options(system="lf_dnn", phases=(3,)), "config.phases is (3,), but must be a list of dicts"),  # pyright: ignore
         (lambda: DataOptions(dataset="mosy"), 'did you mean "mosi"?'),
+        (lambda: Options(system="text_only", model={"r_drop": -1.0}), "config.model.r_drop is -1.0, but must be at least 0"),
         (lambda: Options(system="lf_dnn", model={"dim": 1}), 'unknown key "dim" in config.model'),
         (
             lambda: Options(

@@ -7,12 +7,17 @@ import shutil
 import flax.linen as nn
 import numpy as np
 import pytest
+from rich.console import Console
 
 from msajax import main, models, parallel
 from msajax.data import demo
+from msajax.data.spec import Spec
 from msajax.models.base import Model
+from msajax.models.text_only import TextOnly
 from msajax.run import corpora, recipe, training, workdir
 from msajax.run.options import Options, ParallelOptions, TrainOptions
+from msajax.run.run import Run
+from msajax.train import step
 from tests import toys
 
 SHORT = ("--config.train.epochs=1", "--config.parallel.devices=1")
@@ -58,6 +63,29 @@ def test_more_seeds_join_those_that_are_there(trained, capsys):
     path = f"--config.data.path={trained.parent / 'data.npz'}"
     assert run(trained, *SHORT, path, "--config.train.seeds=2") == 0
     assert json.loads((trained / "results.json").read_text())["seeds"] == [1, 2]
+
+
+def test_as_many_seeds_at_once_as_what_training_keeps_lets(monkeypatch, tmp_path):
+    fields = (*Spec.fields, "text_ids", "text_type")
+    spec = Spec((6, 1, 1), (5, 1, 1), 8, fields=fields)
+    monkeypatch.setattr(parallel, "on_cpu", lambda devices: False)
+    # Parameters, gradients and two moments of three seeds, in half of the memory.
+    params = step.shapes(TextOnly(spec, encoder=toys.BERT)).params.values()
+    memory = 2 * 3 * 4 * 4 * sum(x.size for x in params)
+    monkeypatch.setattr(parallel, "memory", lambda devices: memory)
+
+    def at_once(**changes):
+        options = recipe.load("text_only:mosi", [*changes.items()])
+        model = TextOnly(spec, encoder=toys.BERT, lora=options.lora)
+        devices = parallel.find_devices(1)
+        return training.seeds_at_once(
+            Run(options, tmp_path, spec, model, devices, Console())
+        )
+
+    assert at_once() == 3
+    assert at_once(**{"train.ema": "0.9"}) == 2
+    assert at_once(**{"optimizer.lora_rank": "1"}) == 5
+    assert at_once(**{"train.seeds_at_once": "4"}) == 4
 
 
 def results(folder):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from msajax.run import recipe, saved
+from msajax.run.options import Options
 
 DEMO = "lf_dnn:demo"
 
@@ -43,6 +44,7 @@ LATER = {
     "optimizer.layer_decay": 1.0,
     "train.ema": 0.0,
     "optimizer.lora_rank": 0,
+    "optimizer.lora_rate": 3e-4,
     "optimizer.lora_alpha": 16.0,
     "optimizer.lora_targets": (),
     "data.weak": 0.0,
@@ -65,13 +67,24 @@ def without(options, *paths):
 
 @pytest.mark.parametrize("lacking", [*([path] for path in LATER), [*LATER]])
 def test_texts_of_before_a_key_was_there_mean_what_they_meant(lacking):
-    assert {*LATER} == {*saved._LATER}
+    assert {*LATER} == {*saved._LATER, *saved._HASHED}
     options = load()
     again = saved.from_json(without(options, *lacking))
     assert again == options
     for path, value in LATER.items():
         section, _, name = path.rpartition(".")
         assert getattr(getattr(again, section) if section else again, name) == value
+
+
+# Of Options(system="lf_dnn"), by the version before the keys of `saved._LATER`.
+OLDER = "d7108c049f4783c06a4de894660eb8506cfee258f38b5b21c156dcd068f6e7f2"
+
+
+def test_the_hash_of_a_run_is_that_of_before_a_key_was_there():
+    options = Options(system="lf_dnn")
+    assert saved.sha256(options) == OLDER
+    for key, value in (("train.ema", 0.5), ("data.weak", 0.5)):
+        assert saved.sha256(recipe.change(options, {key: value})) != OLDER
 
 
 def keys(options):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from msajax import encoders, main
 from msajax.data import read
@@ -158,6 +159,10 @@ def check_adapters(folder, place):
     )
     taken = init_from.arrays(other, 1)
     assert all(np.array_equal(x, params[k]) for k, x in taken.items() if k in params)
+    last = {k for k in taken if "/layer/1/" in k}
+    anew = chosen(place, "text_only:sims", *init, reinit_layers=1)
+    other = make(anew, folder.parent / "x", found.spec)
+    assert last and init_from.arrays(other, 1).keys() == taken.keys() - last
 
 
 @pytest.mark.parametrize(
@@ -203,6 +208,28 @@ def test_last_layers_may_start_from_random_values(place, tmp_path):
         ValueError, match="not trained .* would stay random; set it to 0"
     ):
         chosen(place, "text_only:sims", *lora, reinit_layers=1)
+
+
+@pytest.mark.parametrize(
+    "pooling,lacking,layers,left",
+    [
+        ("mean", "", 1, "encoder/encoder/layer/1/.* and 15 more"),
+        ("cls", "pooler", 0, "encoder/pooler/dense/.* and 1 more"),
+    ],
+)
+def test_what_starts_from_random_values_is_trained(
+    place, tmp_path, capsys, pooling, lacking, layers, left
+):
+    shutil.copytree(place / "bert", tmp_path / "bert")
+    file = tmp_path / "bert" / "model.safetensors"
+    kept = safetensors.numpy.load_file(file)
+    kept = {k: x for k, x in kept.items() if not lacking or lacking not in k}
+    safetensors.numpy.save_file(kept, file)
+    groups = f"--config.optimizer.groups={(('encoder/.*', None), ('.*', {}))}"
+    text = dict(encoder=tmp_path / "bert", reinit_layers=layers)
+    args = (*options(place, **text), groups, f"--config.model.pooling={pooling}")
+    assert run(tmp_path / "w", *args, config="text_only:sims") == 1
+    assert re.search(f"{left} would stay random", capsys.readouterr().err)
 
 
 def test_frozen_features_are_the_encoders_last_states(place, tmp_path):

@@ -380,23 +380,40 @@ def test_outputs_that_are_none(outputs, classes, message):
         step.shapes(Given(spec))
 
 
-def test_the_average_of_the_parameters_is_evaluated_and_kept(tmp_path):
-    def run(name, *, epochs, ema, **options):
-        kind: Any = dict(select="last", optimizer=SGD, epochs=epochs, ema=ema)
-        phase = Phase(name="one", batch_size=22, **kind)  # a step is an epoch
-        return fit(tmp_path / name, (phase,), rate=0.0, **options)
+@pytest.mark.parametrize(
+    "accumulate,alternate", [(1, False), (2, False), (1, True)], ids=str
+)
+def test_the_average_of_the_parameters_is_evaluated_and_kept(
+    tmp_path, accumulate, alternate
+):
+    def run(name, *, count, ema, seeds=(1,), **options):
+        # Each phase has one update in an epoch.
+        kind: Any = dict(select="last", optimizer=SGD, ema=ema)
+        kind |= dict(batch_size=22 // accumulate, accumulate=accumulate)
+        phases = [Phase(name="one", epochs=count, **kind)]
+        if alternate:
+            phases = [dataclasses.replace(p, epochs=1, **kind) for p in PHASES]
+        options |= dict(cycles=count if alternate else 1, rate=0.0)
+        folders = {seed: tmp_path / f"{name}_{seed}" for seed in seeds}
+        return fit_seeds(folders, phases, **options)[0]
 
     def params(name, **options):
         return run(name, **options)[1].params
 
     mean = start().params
     for count, share in enumerate((0.1, 2 / 11), 1):
-        now = params(f"plain_{count}", epochs=count, ema=0.0)
+        now = params(f"plain_{count}", count=count, ema=0.0)
         mean = {k: share * mean[k] + (1 - share) * x for k, x in now.items()}
-    found = params("averaged", epochs=2, ema=0.9)
+    found = params("averaged", count=2, ema=0.9)
     for name, value in mean.items():
-        np.testing.assert_allclose(found[name], value, atol=1e-6)
-    assert not same(found, now)
+        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+    for part in ("student", "teacher") if alternate else ("student",):
+        names = [k for k in found if k.startswith(part)]
+        assert not same([found[k] for k in names], [now[k] for k in names])
     # The average is part of a checkpoint.
-    assert not run("cut", epochs=2, ema=0.9, stop_after=1)[0].finished
-    assert same(params("cut", epochs=2, ema=0.9), found)
+    assert not run("cut", count=2, ema=0.9, stop_after=1)[0].finished
+    assert same(params("cut", count=2, ema=0.9), found)
+    if alternate:
+        several = params("several", count=2, ema=0.9, seeds=(1, 2))
+        for name, value in several.items():
+            np.testing.assert_allclose(found[name], value, atol=2e-6, err_msg=name)

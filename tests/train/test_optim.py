@@ -1,5 +1,7 @@
 """Optimizers against hand-written numpy, and the errors of parameter groups."""
 
+import collections
+import re
 from typing import Any
 
 import jax
@@ -7,8 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax.train import optim
+from msajax.data.spec import Spec
+from msajax.models.text_only import TextOnly
+from msajax.train import optim, step
 from msajax.train.optim import Optimizer
+from tests import toys
 
 PATHS = ("encoder/kernel", "encoder/bias", "head/kernel")
 
@@ -160,6 +165,15 @@ def test_unknown_names_are_errors():
             "warmup is 1.5, but must be below 1",
         ),
         (dict(warmup=0.1), 'warmup is 0.1, but the schedule "constant" has none'),
+        (
+            dict(lora_rate=1e-3),
+            "lora_rate is 0.001, but .*lora_rank is 0, so that there",
+        ),
+        (
+            dict(lora_alpha=8.0),
+            "lora_alpha is 8.0, but .*lora_rank is 0, so that there",
+        ),
+        (dict(lora_targets=("q",)), "lora_targets is .*lora_rank is 0, so that there"),
     ],
 )
 def test_values_out_of_range_are_errors(settings, message):
@@ -167,18 +181,39 @@ def test_values_out_of_range_are_errors(settings, message):
         Optimizer(**settings)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_layers_below_learn_more_slowly(name):
-    # Of BERT (the encoder's stack is called encoder too) and of XLNet; a factor per path.
-    factors = {
-        "head/kernel": 1.0,
-        "encoder/pooler/dense/kernel": 1.0,
-        "encoder/encoder/layer/10/kernel": 1.0,
-        "encoder/layer/9/kernel": 0.5,
-        "encoder/encoder/layer/0/query/lora_a": 0.5**10,
-        "encoder/encoder/relative_attention_bias/embedding": 0.5**11,
-        "encoder/embeddings/word_embeddings/embedding": 0.5**11,
-    }
+@pytest.mark.parametrize(
+    "name,config,above,below",
+    [
+        ("adamw", toys.BERT, "pooler/.*", "embeddings/.*"),
+        (
+            "sgd",
+            toys.DEBERTA,
+            "pooler/.*",
+            "(embeddings|encoder/(rel_embeddings|LayerNorm|conv))/.*",
+        ),
+        ("adamw", toys.XLNET, "", "word_embedding/.*"),
+        (
+            *("adamw", toys.T5, "encoder/final_layer_norm/.*"),
+            "(word_embedding|encoder/relative_attention_bias)/.*",
+        ),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_layers_below_learn_more_slowly(name, config, above, below):
+    spec = Spec((6, 1, 1), (5, 1, 1), 8, fields=(*Spec.fields, "text_ids", "text_type"))
+    paths = step.shapes(TextOnly(spec, encoder=config, pooling="cls")).params
+    factors, counts = {}, collections.Counter()
+    for path in paths:
+        part, _, rest = path.partition("/")
+        layer = re.search("/layer/([01])/", path)
+        power = 1 - int(layer[1]) if layer else 2
+        if part == "head" or re.fullmatch(above, rest):
+            power = 0
+        else:
+            assert bool(layer) != bool(re.fullmatch(below, rest)), path
+        factors[path] = 0.5**power
+        counts[power] += 1
+    assert {*counts} == {0, 1, 2}
     options: Any = dict(name=name, learning_rate=0.1, weight_decay=0.1)
     params = {k: jnp.full((2,), 3.0) for k in factors}
     grads = {k: jnp.full((2,), 0.7) for k in factors}
@@ -188,4 +223,23 @@ def test_layers_below_learn_more_slowly(name):
         made = optim.build(rule, dict.fromkeys(factors, 0), updates=9, accumulate=1)
         updates.append(made.update(grads, made.init(params), params)[0])
     for k, factor in factors.items():
-        np.testing.assert_allclose(updates[1][k], factor * updates[0][k], rtol=1e-6)
+        np.testing.assert_allclose(
+            updates[1][k], factor * updates[0][k], rtol=1e-6, err_msg=k
+        )
+
+
+@pytest.mark.parametrize(
+    "groups", [(), (("encoder/.*", {"learning_rate": 0.1}), (".*", {}))]
+)
+def test_adapters_have_a_rate_of_their_own(groups):
+    rule = Optimizer(
+        name="sgd", learning_rate=1.0, groups=groups, lora_rank=1, lora_rate=0.25
+    )
+    rates = {"encoder/q/lora_a": 0.25, "encoder/rel_attn/q_lora_b": 0.25}
+    rates |= {"encoder/pooler/kernel": 0.1 if groups else 1.0, "head/kernel": 1.0}
+    assigned: Any = optim.assign(rule, rates)
+    made = optim.build(rule, assigned, updates=1, accumulate=1)
+    ones = {k: jnp.ones(2) for k in rates}
+    found, _ = made.update(ones, made.init(ones), ones)
+    for path, rate in rates.items():
+        np.testing.assert_allclose(found[path], [-rate, -rate], rtol=1e-6)
