@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from msajax.data import loader, prepared, splits
+from msajax.data import videos as videos_of
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
@@ -34,7 +35,7 @@ def members(made):
     return {name: set(split.ids.tolist()) for name, split in made.splits.items()}
 
 
-@pytest.mark.parametrize("form", ["{}$_${}", "{}[{}]"])
+@pytest.mark.parametrize("form", ["{}$_${}", "{}[{}]", "{}_utt{}"])
 def test_every_row_once_and_videos_whole(form):
     sizes = np.random.default_rng(0).integers(1, 12, 300)
     ids = videos(form, sizes)
@@ -63,6 +64,30 @@ def test_every_row_once_and_videos_whole(form):
     shuffled = corpus(ids, [5, 90], np.random.default_rng(1).permutation(len(ids)))
     assert members(splits.divide(shuffled, SHARES, seed=0)) == found
     assert members(splits.divide(shuffled, SHARES, seed=1)) != found
+
+
+def test_dialogues_stay_whole_and_keep_their_neighbours():
+    """MELD numbers the dialogues of each split from 0."""
+    made = {}
+    for name, count in (("train", 9), ("valid", 4), ("test", 5)):
+        rows = [(d, u) for d in range(count) for u in range(3)]
+        ids = np.array([f"{name}_dia{d}_utt{u}" for d, u in rows])
+        arrays = {"dialogue": [d for d, _ in rows], "turn": [u for _, u in rows]}
+        arrays = {k: np.array(x, np.int32) for k, x in arrays.items()}
+        made[name] = Split(ids, ids, {**arrays, "label": arrays["turn"]})
+    divided = splits.divide(Corpus("meld", made), SHARES, seed=0)
+    assert "whole dialogues of 18 " in divided.notes[0]
+    seen = set()
+    for split in divided.splits.values():
+        owners = [row_id[: row_id.rindex("_")] for row_id in split.ids.tolist()]
+        assert not seen & {*owners} and all(owners.count(x) == 3 for x in owners)
+        seen |= {*owners}
+        table, groups, unknown = videos_of.neighbours(split, 1, 1)
+        assert (groups, unknown) == (len({*owners}), 0)
+        assert np.count_nonzero(table >= 0) == 4 * groups
+        for i, near in enumerate(table.tolist()):
+            assert {owners[j] for j in near if j >= 0} == {owners[i]}
+    assert len(seen) == 18
 
 
 def test_the_papers_counts():
