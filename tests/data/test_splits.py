@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from msajax.data import loader, prepared, splits
-from msajax.data import videos as videos_of
+from msajax.data import loader, prepared, splits, videos
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
@@ -26,7 +25,7 @@ def corpus(ids, cuts, shuffle=None):
     return Corpus("mosei", made, ("a note",), "abc")
 
 
-def videos(form, sizes):
+def clips(form, sizes):
     """Ids of clips: so many of each video."""
     return [form.format(f"v{i}", j) for i, n in enumerate(sizes) for j in range(n)]
 
@@ -38,7 +37,7 @@ def members(made):
 @pytest.mark.parametrize("form", ["{}$_${}", "{}[{}]", "{}_utt{}"])
 def test_every_row_once_and_videos_whole(form):
     sizes = np.random.default_rng(0).integers(1, 12, 300)
-    ids = videos(form, sizes)
+    ids = clips(form, sizes)
     cuts = [len(ids) // 2, len(ids) - 9]
     made = splits.divide(corpus(ids, cuts), SHARES, seed=0)
     found = members(made)
@@ -82,7 +81,7 @@ def test_dialogues_stay_whole_and_keep_their_neighbours():
         owners = [row_id[: row_id.rindex("_")] for row_id in split.ids.tolist()]
         assert not seen & {*owners} and all(owners.count(x) == 3 for x in owners)
         seen |= {*owners}
-        table, groups, unknown = videos_of.neighbours(split, 1, 1)
+        table, groups, unknown = videos.neighbours(split, 1, 1)
         assert (groups, unknown) == (len({*owners}), 0)
         assert np.count_nonzero(table >= 0) == 4 * groups
         for i, near in enumerate(table.tolist()):
@@ -105,7 +104,7 @@ def test_shares_that_are_none(shares):
     with pytest.raises(DataError, match="0.7,0.15,0.15"):
         splits.divide(corpus(list("abcdef"), [2, 4]), shares, seed=0)
     with pytest.raises(DataError, match="no row for valid of 6"):
-        splits.divide(corpus(videos("{}[{}]", [6]), [2, 4]), SHARES, seed=0)
+        splits.divide(corpus(clips("{}[{}]", [6]), [2, 4]), SHARES, seed=0)
 
 
 def test_the_first_rows_train():
@@ -159,7 +158,7 @@ def test_rows_of_stores_stay_there():
 
 def test_rows_without_labels_are_not_divided():
     """Scored against the zero that stands for their label, they would spoil the figures."""
-    ids = videos("{}[{}]", [3] * 40)
+    ids = clips("{}[{}]", [3] * 40)
     given = corpus(ids, [60, 90])
     known = np.arange(60) % 3 != 0
     given.splits["train"].arrays["labelled"] = known
