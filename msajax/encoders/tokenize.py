@@ -237,11 +237,12 @@ def _run(job: pathlib.Path) -> str:
 
 
 def _blank(name: str, split: Split) -> int:
-    """Number of texts without a word; refuses to train on nothing else."""
+    """Number of texts without a word; refuses nothing else to train on, or beside word pieces."""
     count = sum(not text.strip() for text in split.raw_text.tolist())
-    if name == "train" and count == len(split):
+    needed = name == "train" or (count and "text_ids" in split.arrays)
+    if needed and count == len(split):
         raise DataError(
-            'the split "train" has no raw text to make word pieces of; give a file '
+            f'the split "{name}" has no raw text to make word pieces of; give a file '
             "with transcripts, or leave config.text.encoder empty"
         )
     return count

@@ -139,6 +139,23 @@ def test_xlnet_ends_with_its_first_token(tmp_path):
     )
 
 
+def test_the_mark_of_t5_is_its_first_extra_token(tmp_path):
+    small_encoders.t5(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "extra_ids": 2}))
+    a, lot, fun, end, extra = 4, 5, 7, 1, 12  # <extra_id_0>
+    given = corpus({"v[1]": "a lot", "v[2]": "fun"})
+    found = tokenize.word_pieces(
+        given,
+        tmp_path,
+        network={"model_type": "t5"},
+        max_length=8,
+        context=context(1, segments=False),
+    )
+    ids = found.splits["train"].arrays["text_ids"][1]
+    assert ids.tolist() == [a, lot, end, extra, fun, end, 0, 0]
+
+
 def test_marks_beside_segments(bert):
     (found, *_), _ = rows(corpus(VIDEO), bert, context(1, mark="always"))
     assert found[0] == [CLS, A, LOT, SEP, CLS, FUN, SEP]
@@ -252,6 +269,9 @@ def test_word_pieces_of_the_data_give_way_to_the_raw_text(bert):
     found, notes = rows(corpus(texts, "all", **pieces), bert, context(1))
     assert found == rows(corpus(texts, "all"), bert, context(1))[0]
     assert notes[1] == "context: made of the raw text, not of the data's word pieces"
+    given = corpus(dict.fromkeys(texts, " "), "all", **pieces)
+    with pytest.raises(DataError, match='the split "all" has no raw text'):
+        joined(given, bert, context(1))
 
 
 @pytest.mark.parametrize("ids", [("one", "two"), ("train_1", "train_2")])
