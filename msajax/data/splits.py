@@ -36,8 +36,8 @@ def check_shares(shares: Sequence[float], fraction: float) -> None:
 def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
     """All rows with labels of a corpus, divided anew into train, valid and test.
 
-    Clips of one video, which their ids name, stay together: they share speaker, room
-    and topic. Videos are taken in the order of a hash of seed and name, so the
+    Clips of one video, which their ids name, or of one dialogue stay together: they share
+    speaker, room and topic. Videos are taken in the order of a hash of seed and name, so the
     order of the file does not count; each goes to the first split that has room for it.
 
     Args:
@@ -49,7 +49,7 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
       DataError: shares that are none, or too few rows for them.
     """
     check_shares(shares, 1.0)
-    old = [_labelled(split) for split in corpus.splits.values()]
+    old = videos.apart([_labelled(split) for split in corpus.splits.values()])
     ids = np.concatenate([split.ids for split in old])
     sizes = [int(share * len(ids)) for share in shares]
     rest = len(ids) - sum(sizes)
@@ -57,7 +57,8 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
     lost = np.array(sizes) - np.array(shares) * len(ids)
     for i in np.argsort(lost, kind="stable")[:rest]:
         sizes[i] += 1
-    place = _places(ids.tolist(), sizes, seed)
+    names = [name for split in old for name in videos.names(split)]
+    place = _places(names, sizes, seed)
     texts = np.concatenate([split.raw_text for split in old])
     keys = dict.fromkeys(key for split in old for key in split.arrays)
     for key in keys:
@@ -74,8 +75,9 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
         arrays = {key: take([s.arrays[key] for s in old], rows) for key in keys}
         splits[name] = Split(ids[rows], texts[rows], arrays)
     counts = " / ".join(str(len(split)) for split in splits.values())
-    count = len({videos.video(i) for i in ids.tolist()})
-    whole = f", whole videos of {count}" if count < len(ids) else ""
+    count = len({*names})
+    kind = "dialogues" if "dialogue" in keys else "videos"
+    whole = f", whole {kind} of {count}" if count < len(ids) else ""
     note = f"all {len(ids)} rows divided anew: {counts}{whole} (config.data.split)"
     if without := sum(map(len, corpus.splits.values())) - len(ids):
         note = f"left out: {without} rows without labels; {note}"
@@ -112,16 +114,16 @@ def first(corpus: Corpus, fraction: float) -> Corpus:
     return Corpus(corpus.dataset, splits, notes, corpus.sha256)
 
 
-def _places(ids: Sequence[str], sizes: Sequence[int], seed: int) -> np.ndarray:
-    """Number of the split that each row goes to: [N]."""
+def _places(names: Sequence[str], sizes: Sequence[int], seed: int) -> np.ndarray:
+    """Number of the split that each row goes to, by its video or dialogue: [N]."""
     members: dict[str, list[int]] = {}
-    for i, row_id in enumerate(ids):
-        members.setdefault(videos.video(row_id), []).append(i)
+    for i, name in enumerate(names):
+        members.setdefault(name, []).append(i)
 
     def order(video: str) -> bytes:
         return hashlib.sha256(f"{seed}:{video}".encode("utf-8", "replace")).digest()
 
-    room, place = list(sizes), np.empty(len(ids), int)
+    room, place = list(sizes), np.empty(len(names), int)
     for video in sorted(members, key=order):
         rows = members[video]
         fits = [i for i, n in enumerate(room) if n >= len(rows)]

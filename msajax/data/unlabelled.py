@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data import splits
+from msajax.data import splits, videos
 from msajax.data.errors import DataError
 from msajax.data.formats.columns import UNLABELLED
 from msajax.data.spec import Corpus, Split
@@ -94,6 +94,7 @@ def _joined(train: Split, rows: Split) -> Split:
             f'the id "{rows.ids[taken][0][:80]}" of a row without a label is also in the '
             f'split "train" ({np.count_nonzero(taken)} such ids); ids must be unique'
         )
+    train, rows = videos.apart([train, rows])
     arrays = {}
     count, more = len(train), len(rows)
     known = train.arrays.get("labelled", np.ones(count, bool))

@@ -1,23 +1,48 @@
 """Which video an utterance is from, and which utterances stand before and behind it there."""
 
+import dataclasses
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from msajax.data.spec import Split
 
-# The ids of the public files: "video$_$clip" (MMSA) and "video[clip]" (MulT, MAG).
-_OF_VIDEO = re.compile(r"(.+?)(?:\$_\$(.*)|\[([^\[\]]*)\])", re.DOTALL)
-# Those of tables without such a mark: "video_12". For the context alone: other data number
-# their rows like this.
-_NUMBERED = re.compile(r"(.+)_(?:utt)?(\d+)", re.DOTALL)
+# The ids of the public files: "video$_$clip" (MMSA), "video[clip]" (MulT, MAG) and
+# "dialogue_utt3" (MELD). A mere number, "train_12", is not read: rows are numbered like
+# this in files that know no videos.
+_OF_VIDEO = re.compile(r"(.+?)(?:\$_\$(.*)|\[([^\[\]]*)\]|_utt(\d+))", re.DOTALL)
 _DIGITS = re.compile(r"([0-9]+)")
 
 
 def video(row_id: str) -> str:
-    """The video that an id names, or else the id: 'v' of 'v$_$3' and 'v[3]'."""
+    """The video that an id names, or else the id: 'v' of 'v$_$3', 'v[3]' and 'v_utt3'."""
     found = _OF_VIDEO.fullmatch(row_id)
     return found[1] if found else row_id
+
+
+def names(split: Split) -> list[str]:
+    """The dialogue or video of each row, by which rows belong together; else its id."""
+    if "dialogue" in split.arrays:
+        return [f"dialogue {n}" for n in split.arrays["dialogue"].tolist()]
+    return [video(row_id) for row_id in split.ids.tolist()]
+
+
+def apart(splits: Sequence[Split]) -> list[Split]:
+    """Splits whose rows are put together: no two of them share the number of a dialogue.
+
+    Readers number the dialogues of each split from 0.
+    """
+    made, taken = [], 0
+    for split in splits:
+        if (own := split.arrays.get("dialogue")) is not None and len(own):
+            own = own - own.min() + taken
+            taken = own.max() + 1
+            split = dataclasses.replace(
+                split, arrays={**split.arrays, "dialogue": own.astype(np.int32)}
+            )
+        made.append(split)
+    return made
 
 
 def neighbours(split: Split, before: int, behind: int) -> tuple[np.ndarray, int, int]:
@@ -62,12 +87,9 @@ def _places(split: Split) -> list[tuple[object, object]]:
 
 
 def _place(row_id: str) -> tuple[object, object]:
-    if found := _OF_VIDEO.fullmatch(row_id):
-        clip = found[2] if found[2] is not None else found[3]
-    elif found := _NUMBERED.fullmatch(row_id):
-        clip = found[2]
-    else:
+    if not (found := _OF_VIDEO.fullmatch(row_id)):
         return None, None
+    clip = next(x for x in found.groups()[1:] if x is not None)
     # Numbers by their value: of two without leading zeros the longer is the larger one.
     # Texts and numbers alternate, so any two lists can be compared.
     parts = [x.lstrip("0") if i % 2 else x for i, x in enumerate(_DIGITS.split(clip))]

@@ -1,7 +1,6 @@
 """The utterances around each one, which its encoder reads with it (config.text.context)."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from msajax.data.spec import Corpus
 
 
 @dataclasses.dataclass(frozen=True)
-class Context:
+class Neighbours:
     """The utterances that are joined to each one, in the order of their video or dialogue.
 
     Attributes:
@@ -26,40 +25,39 @@ class Context:
     mark: str
     segments: bool
 
-    def neighbours(
-        self, corpus: Corpus, brought: Mapping[str, bool]
-    ) -> tuple[list[np.ndarray], list[str]]:
+    def rows(self, corpus: Corpus) -> tuple[list[np.ndarray], list[str]]:
         """The neighbours of each split's rows.
 
         Args:
           corpus: cleaned.
-          brought: by split, whether it has word pieces that are used as they are.
 
         Returns:
           Of each split [N, before + behind] int32, as `videos.neighbours`; and notes.
 
         Raises:
-          DataError: word pieces that cannot be joined, or ids that name no video.
+          DataError: ids that name no video.
         """
         rows, groups, unknown = [], 0, 0
         for name, split in corpus.splits.items():
-            if brought[name]:
-                raise DataError(
-                    f'the split "{name}" has word pieces already, but config.text.context '
-                    "joins raw texts; set config.text.raw=True to tokenize the raw text, "
-                    "or config.text.context=0"
-                )
             found, count, without = videos.neighbours(split, self.before, self.behind)
             if name == "train" and without == len(split):
                 raise DataError(
                     "config.text.context joins the utterances of a video, but the id "
                     f'"{split.ids[0][:80]}" names none; give ids such as "video$_$3", '
-                    '"video[3]" or "video_3", or set config.text.context=0'
+                    '"video[3]" or "video_utt3", or set config.text.context=0'
                 )
             rows.append(found)
             groups, unknown = groups + count, unknown + without
         total = sum(map(len, rows))
         notes = [f"context: {total - unknown} texts of {groups} videos or dialogues"]
+        if any("text_ids" in split.arrays for split in corpus.splits.values()):
+            notes.append("context: made of the raw text, not of the data's word pieces")
         if unknown:
             notes.append(f"context: {unknown} texts whose ids name no video are alone")
         return rows, notes
+
+
+def own_first(x: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The steps where own [N, L] is True, then the others, each in their order: like x [N, L, ...]."""
+    order = np.argsort(~own, axis=1, kind="stable")
+    return np.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), 1)

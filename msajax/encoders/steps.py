@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 
 from msajax.encoders.kinds import Encoder
+from msajax.nn.masks import front, to_front
 
 
 def make_encoder(
@@ -28,8 +29,8 @@ def make_encoder(
 
 def text_steps(
     encoder: nn.Module | None, batch: Mapping[str, jax.Array], *, train: bool
-) -> jax.Array:
-    """The text's steps.
+) -> dict[str, jax.Array]:
+    """The batch as a system of text features sees it.
 
     Args:
       encoder: of `make_encoder`; None takes the features.
@@ -37,9 +38,29 @@ def text_steps(
       train: with dropout.
 
     Returns:
-      The encoder's last hidden states, or the text features: [B, L, D].
+      That of `own_steps`, where 'text' [B, L, D] are the encoder's last hidden states of
+      the utterance's own steps; or the batch with its text features.
     """
     if encoder is None:
-        return batch["text"]
+        return dict(batch)
     masks = dict(mask=batch["text_mask"], segments=batch["text_type"])
-    return encoder(batch["text_ids"], **masks, train=train).last
+    last = encoder(batch["text_ids"], **masks, train=train).last
+    return {**own_steps(batch), "text": own_states(last, batch)}
+
+
+def own_steps(batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The batch whose 'text_mask' is of the utterance alone, in the order of `own_states`.
+
+    Whatever a system does with the text behind its encoder goes by this mask: neighbours
+    (config.text.context) are read by the encoder alone.
+    """
+    found = dict(batch)
+    if (own := found.pop("text_own", None)) is not None:
+        found["text_mask"] = front(own)
+    return found
+
+
+def own_states(x: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """The steps of the utterance alone, in front, of those that an encoder gives: [B, L, D]."""
+    own = batch.get("text_own")
+    return x if own is None else to_front(x, own)

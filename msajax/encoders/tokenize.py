@@ -23,7 +23,7 @@ from msajax.data import parts, prepared, store
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 from msajax.encoders import tokenizer_files, tokenizer_process
-from msajax.encoders.context import Context
+from msajax.encoders.context import Neighbours, own_first
 
 # Raise it when the result changes: older entries of the cache are then left.
 _VERSION = 1
@@ -67,7 +67,7 @@ def word_pieces(
     max_length: int,
     raw: bool = False,
     words: bool = False,
-    context: Context | None = None,
+    context: Neighbours | None = None,
     root: str | os.PathLike | None = None,
 ) -> Corpus:
     """A corpus with `text_ids`, `text_type` and `text_mask` in place of text features.
@@ -75,7 +75,8 @@ def word_pieces(
     With a context also `text_own`, the pieces of the utterance itself.
 
     Args:
-      corpus: cleaned; word pieces that it brings along are used as they are.
+      corpus: cleaned; word pieces that it brings along are used as they are, where there
+        is no context.
       folder: of the encoder, with its tokenizer.
       network: what the encoder's config.json says of the tokenizer, once it is
         known to be of a network that we have: 'model_type', 'tokenizer_class'.
@@ -97,14 +98,14 @@ def word_pieces(
     cache = store.cache(root) / "pieces"
     tokenizer = _Tokenizer(folder, network, max_length, cache, context)
     brought = {
-        name: "text_ids" in split.arrays and not raw
+        name: "text_ids" in split.arrays and not (raw or context)
         for name, split in corpus.splits.items()
     }
     made = {name: split for name, split in corpus.splits.items() if not brought[name]}
     blank = sum(_blank(name, split) for name, split in made.items())
     rows, notes = [], []
     if context is not None:
-        rows, notes = context.neighbours(corpus, brought)
+        rows, notes = context.rows(corpus)
     found = tokenizer(
         [
             _sample(split) if brought[name] else split.raw_text
@@ -152,7 +153,7 @@ class _Tokenizer:
         network: Mapping[str, str],
         max_length: int,
         cache: pathlib.Path,
-        context: Context | None,
+        context: Neighbours | None,
     ):
         self._files = tokenizer_files.find(folder)
         self._folder, self._network = folder, network
@@ -236,11 +237,12 @@ def _run(job: pathlib.Path) -> str:
 
 
 def _blank(name: str, split: Split) -> int:
-    """Number of texts without a word; refuses to train on nothing else."""
+    """Number of texts without a word; refuses nothing else to train on, or beside word pieces."""
     count = sum(not text.strip() for text in split.raw_text.tolist())
-    if name == "train" and count == len(split):
+    needed = name == "train" or (count and "text_ids" in split.arrays)
+    if needed and count == len(split):
         raise DataError(
-            'the split "train" has no raw text to make word pieces of; give a file '
+            f'the split "{name}" has no raw text to make word pieces of; give a file '
             "with transcripts, or leave config.text.encoder empty"
         )
     return count
@@ -298,8 +300,14 @@ def _agreement(split: Split, rows: np.ndarray, sample: Pieces) -> float:
 
 
 def _by_piece(name: str, split: Split, pieces: Pieces) -> dict[str, np.ndarray]:
-    """Audio and vision, a row per word, as rows per piece: [N, T, D] -> [N, L, D]."""
+    """Audio and vision, a row per word, as rows per piece: [N, T, D] -> [N, L, D].
+
+    They are the utterance's alone: where it has neighbours, row i is of its i-th piece.
+    """
     counts = np.array([text.count(" ") + 1 for text in split.raw_text.tolist()])
+    word, mask = pieces.word, pieces.mask
+    if pieces.own is not None:
+        word, mask = own_first(word, pieces.own), own_first(pieces.own, pieces.own)
     arrays = {}
     for key in ("audio", "vision"):
         if key not in split.arrays:
@@ -313,9 +321,9 @@ def _by_piece(name: str, split: Split, pieces: Pieces) -> dict[str, np.ndarray]:
                 f"its text {counts[i]} words; set config.text.words=False for data "
                 "without a row per word"
             )
-        of_word = np.clip(pieces.word, 0, x.shape[1] - 1)
-        real = (pieces.word >= 0) & (steps > 0)[:, None]
+        of_word = np.clip(word, 0, x.shape[1] - 1)
+        real = mask & (word >= 0) & (steps > 0)[:, None]
         rows = np.take_along_axis(x, of_word[:, :, None], axis=1)
         arrays[key] = np.where(real[:, :, None], rows, np.float32(0))
-        arrays[f"{key}_mask"] = pieces.mask & (steps > 0)[:, None]
+        arrays[f"{key}_mask"] = mask & (steps > 0)[:, None]
     return arrays

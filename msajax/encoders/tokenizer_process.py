@@ -24,8 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # Seconds of computing, a hundred times what tokenizers take: to load, more for each
-# byte of the files; for a block of texts, more for each character; to join two texts.
-_LOAD, _PER_BYTE, _BLOCK, _PER_CHARACTER, _PER_NEIGHBOUR = 10, 1e-6, 2, 2e-5, 1e-3
+# byte of the files; for a block of texts, more for each character.
+_LOAD, _PER_BYTE, _BLOCK, _PER_CHARACTER = 10, 1e-6, 2, 2e-5
+# And to join texts, twenty times what it takes: for each neighbour, and each place.
+_PER_NEIGHBOUR, _PER_JOINED = 2e-4, 2e-5
 # Bytes of memory, several times what tokenizers take: in any case, for each byte of the
 # files and texts, and for each place of the result.
 _MEMORY, _MEMORY_PER_BYTE, _MEMORY_PER_PLACE = 2**29, 64, 32
@@ -137,6 +139,7 @@ class _Template(NamedTuple):
       front, between, end: special tokens.
       mark: those in front of the utterance itself; () marks nothing.
       own, other: segment of the utterance itself and of its neighbours.
+      end_stays: a text that is too long loses its beginning, not its end.
     """
 
     front: list[tuple[int, int]]
@@ -145,6 +148,7 @@ class _Template(NamedTuple):
     mark: list[int]
     own: int
     other: int
+    end_stays: bool
 
 
 def _in_context(
@@ -154,7 +158,7 @@ def _in_context(
     context: dict[str, Any],
     within: Within,
 ) -> dict[str, np.ndarray]:
-    """As `_pieces`, with the pieces of other texts before and behind; see `context.Context`."""
+    """As `_pieces`, with the pieces of other texts before and behind; see `context.Neighbours`."""
     template = _template(tokenizer, context)
     options = dict(add_special_tokens=False)
     pieces = [
@@ -163,6 +167,7 @@ def _in_context(
     ]
     rows, before = context["rows"], context["before"]
     seconds = _BLOCK + _PER_NEIGHBOUR * sum(map(len, rows))
+    seconds += _PER_JOINED * len(texts) * max_length
     within(f"to join {len(texts)} texts with their neighbours", seconds)
     shape = (len(texts), max_length)
     found = {key: np.zeros(shape, np.int32) for key in ("ids", "type")}
@@ -201,6 +206,7 @@ def _template(tokenizer: Any, context: dict[str, Any]) -> _Template:
         mark=[_mark(tokenizer)] if mark else [],
         own=own,
         other=other,
+        end_stays=tokenizer.truncation_side == "left",
     )
 
 
@@ -239,9 +245,9 @@ def _join(
     Returns:
       A row of the arrays of `tokenize.Pieces`, without padding.
     """
-    front, between, end, mark, own, other = template
+    front, between, end, mark, own, other, end_stays = template
     room = max_length - len(front) - len(end)
-    ids, words = (x[:room] for x in text)
+    ids, words = (x[-room:] if end_stays else x[:room] for x in text)
     left = room - len(ids)
     mark = mark[:left]
     left -= len(mark)

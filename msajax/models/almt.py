@@ -74,11 +74,9 @@ class ALMT(Model):
           hyper-modality [B, tokens, dim]; 'fusion' [B, dim].
         """
         # Modality embedding (section 3.2)
-        masks = dict(
-            zip(MODALITIES, step_masks(batch, padded=self.padded), strict=True)
-        )
         encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
-        x = {**batch, "text": text_steps(encoder, batch, train=train)}
+        x = text_steps(encoder, batch, train=train)
+        masks = dict(zip(MODALITIES, step_masks(x, padded=self.padded), strict=True))
         h = {m: self._embed(m, x[m], masks[m]) for m in MODALITIES}
 
         # Adaptive hyper-modality learning (section 3.3)

@@ -134,12 +134,12 @@ class BBFN(Model):
         """The modalities at the text's steps, and for each the row's steps, if it has the modality."""
         if self.spec.vocabulary:
             embed = WordEmbedding(self.spec.vocabulary, self.word_dim, name="words")
-            text = embed(batch["text_ids"])
+            batch = {**batch, "text": embed(batch["text_ids"])}
         else:
             encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
-            text = text_steps(encoder, batch, train=train)
+            batch = text_steps(encoder, batch, train=train)
         pooled = to_text(batch, self.spec.lengths, pool=self.align)
-        found = (text, batch["text_mask"]), *pooled
+        found = (batch["text"], batch["text_mask"]), *pooled
         steps = found[0][1] | found[1][1] | found[2][1]
         x, masks = {}, {}
         for m, (v, mask) in zip(MODALITIES, found, strict=True):

@@ -71,7 +71,8 @@ class CMBert(Model):
         """Predictions; 'fusion' [B, D], and the attention from step to step, [B, L, L]."""
         self.check_choices(_CHOICES)
         encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
-        text, mask = text_steps(encoder, batch, train=train), batch["text_mask"]
+        batch = text_steps(encoder, batch, train=train)
+        text, mask = batch["text"], batch["text_mask"]
         (audio, real), _ = to_text(batch, self.spec.lengths, pool=self.align)
         if self.cls_audio == "mean":
             audio = audio.at[:, 0].set(mean_pool(audio, real))

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from msajax import losses, parallel
 from msajax.data.spec import MODALITIES
 from msajax.encoders.bert import BertConfig
-from msajax.encoders.steps import make_encoder, text_steps
+from msajax.encoders.steps import make_encoder, own_steps, text_steps
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
@@ -130,7 +130,8 @@ class MFON(Model):
         if self.modality in _TAUGHT:
             x, pred = self._unimodal(self.modality, batch, train)
             return {"pred": pred, self.modality: x}
-        x = self.represent(self.features(batch, train=train), batch, train=train)
+        f = self.features(batch, train=train)
+        x = self.represent(f, own_steps(batch), train=train)
         # Equations (10) and (11), in the order of the authors' code
         order = [x[m] for m in ("text", "vision", "audio") if m in x]
         pred = self.decoder(jnp.concatenate(order, axis=-1))
@@ -149,13 +150,9 @@ class MFON(Model):
         Returns:
           {modality: [B, L, dim]}.
         """
-        f = {}
-        for m, project in self.project.items():
-            if m == "text":
-                x = text_steps(self.bert, batch, train=train)
-            else:
-                x = batch[m]
-            f[m] = project(x)
+        if "text" in self.project:
+            batch = text_steps(self.bert, batch, train=train)
+        f = {m: project(batch[m]) for m, project in self.project.items()}
         if "text" in f:
             f["text"] = self.drop_text(f["text"], deterministic=not train)
         for m, prompt in self.prompt.items():

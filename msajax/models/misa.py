@@ -84,7 +84,11 @@ class MISA(Model):
           (h^c), 'decoded'; 'fused' [B, 6, dim].
         """
         # Utterance-level representations
-        u = {m: self._utterance(m, batch, train) for m in self._streams()}
+        streams = self._streams()
+        if "text" in streams:
+            encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
+            batch = text_steps(encoder, batch, train=train)
+        u = {m: self._utterance(m, batch) for m in streams}
         h = {m: self._project(m, x) for m, x in u.items()}
         projected = jnp.stack([*h.values()], axis=1)
 
@@ -168,14 +172,9 @@ class MISA(Model):
             )
         return found
 
-    def _utterance(self, m: str, batch: Batch, train: bool) -> jax.Array:
+    def _utterance(self, m: str, batch: Batch) -> jax.Array:
         """The vector u_m of a modality: [B, D]."""
-        if m == "text":
-            encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
-            x = text_steps(encoder, batch, train=train)
-        else:
-            x = batch[m]
-        mask = batch[f"{m}_mask"]
+        x, mask = batch[m], batch[f"{m}_mask"]
         if m == "text" and self.pooling == "mean":
             return mean_pool(x, mask)
         if m != "text" and self.text_lengths:

@@ -118,7 +118,8 @@ class MMIM(Model):
           'pred'; 'text' [B, D], 'audio' and 'vision' [B, out_dims], the modalities'
           vectors; 'fusion' [B, fusion_dim], z.
         """
-        out = {m: self._vector(m, batch, train) for m in MODALITIES}
+        read = text_steps(self.bert, batch, train=train)
+        out = {m: self._vector(m, read) for m in MODALITIES}
         h = self.drop(
             jnp.concatenate([*out.values()], axis=-1), deterministic=not train
         )
@@ -130,12 +131,12 @@ class MMIM(Model):
                 self.predict[m](out[m], z)
         return {"pred": self.squeeze_single(self.head(z)), **out, "fusion": z}
 
-    def _vector(self, m: str, batch: Batch, train: bool) -> jax.Array:
+    def _vector(self, m: str, batch: Batch) -> jax.Array:
         """A modality as one vector: [B, D]."""
         mask = batch[f"{m}_mask"]
         if m == "text":
             pool = first_step if self.pooling == "cls" else mean_pool
-            return pool(text_steps(self.bert, batch, train=train), mask)
+            return pool(batch[m], mask)
         h = self.read[m](batch[m], mask)
         if self.bidirectional:
             h = final_states(h, mask).reshape(len(h), -1)

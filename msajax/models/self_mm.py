@@ -127,7 +127,8 @@ class SelfMM(Model):
 
     def _text(self, batch: Batch, train: bool) -> jax.Array:
         """The text as one vector: [B, D]."""
-        x, mask = text_steps(self.bert, batch, train=train), batch["text_mask"]
+        batch = text_steps(self.bert, batch, train=train)
+        x, mask = batch["text"], batch["text_mask"]
         if self.pooling == "mean":
             return mean_pool(x, mask)
         if isinstance(self.encoder, XLNetConfig):  # its <cls> ends the sequence

@@ -14,6 +14,8 @@ from annotated_types import Ge
 
 from msajax import losses, parallel
 from msajax.encoders import Encoder
+from msajax.encoders.steps import own_states, own_steps
+from msajax.encoders.t5 import T5Config
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.attention import masked_softmax
 from msajax.nn.dropout import Dropout
@@ -63,17 +65,20 @@ class TextOnly(Model):
         cls, mask = self.pooling == "cls", batch["text_mask"]
         if self.encoder is None:
             return batch["text"][:, 0] if cls else self._mean(batch["text"], mask)
+        # T5 has no vector of the sequence: the mean, of the utterance alone, stands for it.
+        cls &= not isinstance(self.encoder, T5Config)
         settings = dict(dtype=None, remat=self.remat, scan=self.scan)
         encoded = self.encoder.encoder(pooler=cls, **settings, name="encoder")(
             batch["text_ids"], mask=mask, segments=batch["text_type"], train=train
         )
         if encoded.pooled is not None:
             return encoded.pooled
-        return self._mean(encoded.last, batch.get("text_own", mask))
+        own = own_steps(batch)["text_mask"]
+        return self._mean(own_states(encoded.last, batch), own)
 
     def _mean(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """The mean of real steps, or the weighted one: [B, L, D], [B, L] bool -> [B, D]."""
-        if self.pooling == "mean":
+        if self.pooling != "attention":
             return mean_pool(x, mask)
         scores = Linear(1, name="pool")(x)[..., 0].astype(jnp.float32)  # [B, L]
         weights = masked_softmax(scores, mask)

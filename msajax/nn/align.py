@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from msajax.nn.masks import assert_steps, step_masks
+from msajax.nn.masks import assert_steps, front, step_masks, to_places
 
 
 def align(
@@ -84,8 +84,8 @@ def to_text(
 
     Args:
       batch: with text_mask [B, T], audio and vision [B, L, D] and their masks; with
-        text_own [B, T], whose steps alone are the audio's and the vision's, where the
-        text has neighbours.
+        text_own [B, T] where the text has neighbours: these steps alone are counted, and
+        the others have zeros.
       lengths: longest text, audio and vision of the data.
       pool: pool them as in `align`; else step i stays step i, and what lies
         beyond the text's steps, or before their own end, are zeros.
@@ -102,27 +102,21 @@ def to_text(
             "vision have no row for each word piece; set config.model.align=True to "
             "pool them, or config.text.words=True where they have a row per word"
         )
-    text = batch["text_mask"]
     own = batch.get("text_own")
+    text = batch["text_mask"] if own is None else front(own)
 
     def one(modality: str) -> tuple[jax.Array, jax.Array]:
         x, mask = batch[modality], batch[f"{modality}_mask"]
         if pool:
-            pooled = align(x, mask, text if own is None else own)
-            return pooled if own is None else _spread(*pooled, own)
-        assert_steps(x, mask)
-        x, mask = (v[:, : text.shape[1]] for v in (x, mask))
-        extra = (0, text.shape[1] - x.shape[1])
-        x = jnp.pad(jnp.where(mask[..., None], x, 0), ((0, 0), extra, (0, 0)))
-        return x, jnp.pad(mask, ((0, 0), extra))
+            x, mask = align(x, mask, text)
+        else:
+            assert_steps(x, mask)
+            x, mask = (v[:, : text.shape[1]] for v in (x, mask))
+            extra = (0, text.shape[1] - x.shape[1])
+            x = jnp.pad(jnp.where(mask[..., None], x, 0), ((0, 0), extra, (0, 0)))
+            mask = jnp.pad(mask, ((0, 0), extra))
+        if own is not None:
+            x, mask = to_places(x, own), to_places(mask[..., None], own)[..., 0]
+        return x, mask
 
     return one("audio"), one("vision")
-
-
-def _spread(
-    x: jax.Array, mask: jax.Array, own: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Step i of x [B, T, D] and of its mask [B, T] moved to the i-th True of own [B, T]."""
-    i = jnp.maximum(jnp.cumsum(own, axis=1) - 1, 0)
-    mask = own & jnp.take_along_axis(mask, i, axis=1)
-    return jnp.where(mask[..., None], jnp.take_along_axis(x, i[..., None], 1), 0), mask

@@ -55,3 +55,24 @@ def visible(queries: jax.Array, keys: jax.Array, *, causal: bool) -> jax.Array:
         j = jnp.arange(keys.shape[1])[None, None, :]
         mask &= j <= i + offset[:, None, None]
     return mask
+
+
+def front(own: jax.Array) -> jax.Array:
+    """The mask of so many first steps as are True in each row: [B, L] bool -> [B, L] bool."""
+    return jnp.arange(own.shape[1])[None] < jnp.sum(own, axis=1, keepdims=True)
+
+
+def to_front(x: jax.Array, own: jax.Array) -> jax.Array:
+    """The steps where own [B, L] is True, moved to the front in their order, zeros behind: [B, L, D]."""
+    assert_steps(x, own)
+    order = jnp.argsort(~own, axis=1, stable=True)
+    moved = jnp.take_along_axis(x, order[..., None], axis=1)
+    return jnp.where(front(own)[..., None], moved, 0)
+
+
+def to_places(x: jax.Array, own: jax.Array) -> jax.Array:
+    """Step i moved to the i-th True of own [B, L], zeros elsewhere: the way back of `to_front`."""
+    assert_steps(x, own)
+    i = jnp.maximum(jnp.cumsum(own, axis=1) - 1, 0)
+    moved = jnp.take_along_axis(x, i[..., None], axis=1)
+    return jnp.where(own[..., None], moved, jnp.zeros_like(moved))

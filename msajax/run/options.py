@@ -99,7 +99,7 @@ class TextOptions(typed.Checked):
       max_length: largest number of word pieces, special tokens included; longer texts
         are cut.
       frozen: compute the encoder's features once, for systems that take any.
-      raw: tokenize the raw text although the data has word pieces.
+      raw: tokenize the raw text although the data has word pieces; so does a context.
       words: whether audio and vision have a row per word, which is then repeated for
         the word's pieces.
       vocabulary: read the raw text as words of a vocabulary made of the training split,

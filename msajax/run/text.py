@@ -16,7 +16,7 @@ from msajax import encoders
 from msajax.data import parts, vocabulary
 from msajax.data.spec import Corpus, Split
 from msajax.encoders import Encoder, frozen, tokenize, tokenizer_files
-from msajax.encoders.context import Context
+from msajax.encoders.context import Neighbours, own_first
 from msajax.encoders.lora import is_adapter
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
@@ -135,16 +135,18 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
         kept = {k: v for k, v in split.arrays.items() if k not in _PIECES}
         arrays = {**kept, "text": features(split.arrays)}
         if (own := split.arrays.get("text_own")) is not None:
-            arrays |= _alone(arrays["text"], own)
+            mask = own_first(own, own)
+            arrays["text_mask"] = mask
+            arrays["text"] = own_first(arrays["text"], own) * mask[..., None]
         splits[name] = Split(split.ids, split.raw_text, arrays)
     return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
 
 
-def _context(reading: TextOptions, encoder: Encoder) -> Context | None:
+def _context(reading: TextOptions, encoder: Encoder) -> Neighbours | None:
     """What the recipe joins to each utterance."""
     if not (reading.context or reading.context_behind):
         return None
-    return Context(
+    return Neighbours(
         reading.context,
         reading.context_behind,
         mark=reading.context_mark,
@@ -152,14 +154,6 @@ def _context(reading: TextOptions, encoder: Encoder) -> Context | None:
         segments=isinstance(encoder, XLNetConfig)
         or getattr(encoder, "type_vocab_size", 0) > 1,
     )
-
-
-def _alone(features: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
-    """The steps of the utterances themselves, without their neighbours: [N, L, D], [N, L] bool."""
-    order = np.argsort(~own, axis=1, kind="stable")
-    mask = np.take_along_axis(own, order, axis=1)
-    moved = np.take_along_axis(features, order[..., None], axis=1)
-    return {"text": moved * mask[..., None], "text_mask": mask}
 
 
 def _check_weights(features: frozen.Features, workdir: pathlib.Path) -> None:

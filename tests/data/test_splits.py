@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from msajax.data import loader, prepared, splits
+from msajax.data import loader, prepared, splits, videos
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
@@ -25,7 +25,7 @@ def corpus(ids, cuts, shuffle=None):
     return Corpus("mosei", made, ("a note",), "abc")
 
 
-def videos(form, sizes):
+def clips(form, sizes):
     """Ids of clips: so many of each video."""
     return [form.format(f"v{i}", j) for i, n in enumerate(sizes) for j in range(n)]
 
@@ -34,10 +34,10 @@ def members(made):
     return {name: set(split.ids.tolist()) for name, split in made.splits.items()}
 
 
-@pytest.mark.parametrize("form", ["{}$_${}", "{}[{}]"])
+@pytest.mark.parametrize("form", ["{}$_${}", "{}[{}]", "{}_utt{}"])
 def test_every_row_once_and_videos_whole(form):
     sizes = np.random.default_rng(0).integers(1, 12, 300)
-    ids = videos(form, sizes)
+    ids = clips(form, sizes)
     cuts = [len(ids) // 2, len(ids) - 9]
     made = splits.divide(corpus(ids, cuts), SHARES, seed=0)
     found = members(made)
@@ -65,6 +65,30 @@ def test_every_row_once_and_videos_whole(form):
     assert members(splits.divide(shuffled, SHARES, seed=1)) != found
 
 
+def test_dialogues_stay_whole_and_keep_their_neighbours():
+    """MELD numbers the dialogues of each split from 0."""
+    made = {}
+    for name, count in (("train", 9), ("valid", 4), ("test", 5)):
+        rows = [(d, u) for d in range(count) for u in range(3)]
+        ids = np.array([f"{name}_dia{d}_utt{u}" for d, u in rows])
+        arrays = {"dialogue": [d for d, _ in rows], "turn": [u for _, u in rows]}
+        arrays = {k: np.array(x, np.int32) for k, x in arrays.items()}
+        made[name] = Split(ids, ids, {**arrays, "label": arrays["turn"]})
+    divided = splits.divide(Corpus("meld", made), SHARES, seed=0)
+    assert "whole dialogues of 18 " in divided.notes[0]
+    seen = set()
+    for split in divided.splits.values():
+        owners = [row_id[: row_id.rindex("_")] for row_id in split.ids.tolist()]
+        assert not seen & {*owners} and all(owners.count(x) == 3 for x in owners)
+        seen |= {*owners}
+        table, groups, unknown = videos.neighbours(split, 1, 1)
+        assert (groups, unknown) == (len({*owners}), 0)
+        assert np.count_nonzero(table >= 0) == 4 * groups
+        for i, near in enumerate(table.tolist()):
+            assert {owners[j] for j in near if j >= 0} == {owners[i]}
+    assert len(seen) == 18
+
+
 def test_the_papers_counts():
     """Section 4.1.1: 16417, 3518 and 3518 of 23453 clips."""
     made = corpus([f"clip_{i}" for i in range(23453)], [3, 9])
@@ -80,7 +104,7 @@ def test_shares_that_are_none(shares):
     with pytest.raises(DataError, match="0.7,0.15,0.15"):
         splits.divide(corpus(list("abcdef"), [2, 4]), shares, seed=0)
     with pytest.raises(DataError, match="no row for valid of 6"):
-        splits.divide(corpus(videos("{}[{}]", [6]), [2, 4]), SHARES, seed=0)
+        splits.divide(corpus(clips("{}[{}]", [6]), [2, 4]), SHARES, seed=0)
 
 
 def test_the_first_rows_train():
@@ -134,7 +158,7 @@ def test_rows_of_stores_stay_there():
 
 def test_rows_without_labels_are_not_divided():
     """Scored against the zero that stands for their label, they would spoil the figures."""
-    ids = videos("{}[{}]", [3] * 40)
+    ids = clips("{}[{}]", [3] * 40)
     given = corpus(ids, [60, 90])
     known = np.arange(60) % 3 != 0
     given.splits["train"].arrays["labelled"] = known

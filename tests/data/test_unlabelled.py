@@ -99,6 +99,16 @@ def test_rows_join_the_training_split(samples, write):
         np.testing.assert_array_equal(train.arrays[key], np.concatenate([array, other]))
 
 
+def test_dialogues_of_the_rows_that_join_stay_apart(samples, write):
+    source = read_mixed(samples, write)
+    rows = source.splits["unlabelled"]
+    numbers = np.array([0, 0, 1, 1], np.int32)
+    for split in (source.splits["train"], rows):
+        split.arrays["dialogue"] = numbers
+    found = unlabelled.join(source, rows).splits["train"].arrays["dialogue"]
+    assert found.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
 def test_rows_of_other_lengths_are_padded(samples, write):
     source = read_mixed(samples, write)
     rows = source.splits["unlabelled"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from msajax.data import videos
+from msajax.data import demo, videos
 from msajax.data.spec import Split
 
 
@@ -22,7 +22,7 @@ def found(rows, before, behind):
     }
 
 
-@pytest.mark.parametrize("form", ["{}$_${}", "{}[{}]", "{}_{}", "{}_utt{}"])
+@pytest.mark.parametrize("form", ["{}$_${}", "{}[{}]", "{}_utt{}"])
 def test_clips_are_in_the_order_of_their_numbers(form):
     # Videos' names may have what looks like a clip, and stand for each other's beginning.
     ids = {
@@ -47,9 +47,40 @@ def test_dialogues_go_before_ids():
 
 
 def test_ids_that_name_no_video_stand_alone():
-    rows = split("one", "v_1", "two", "v_2")
-    assert found(rows, 1, 0) == {"one": [""], "v_1": [""], "two": [""], "v_2": ["v_1"]}
+    rows = split("one", "v[1]", "two", "v[2]")
+    assert found(rows, 1, 0) == {
+        **{"one": [""], "v[1]": [""], "two": [""]},
+        "v[2]": ["v[1]"],
+    }
     assert videos.neighbours(rows, 1, 0)[1:] == (1, 2)
+
+
+@pytest.mark.parametrize("form", ["train_{:04d}", "clip_{}", "{}", "v_{}_12"])
+def test_rows_that_are_merely_numbered_are_no_video(form):
+    ids = [form.format(i) for i in range(9)]
+    table, groups, unknown = videos.neighbours(split(*ids), 1, 1)
+    assert (table == -1).all() and (groups, unknown) == (0, 9)
+    assert videos.names(split(*ids)) == ids
+
+
+def test_the_demo_corpus_has_no_videos():
+    for rows in demo.generate(0).splits.values():
+        assert videos.neighbours(rows, 1, 1)[2] == len(rows)
+
+
+def test_dialogues_of_several_splits_stay_apart():
+    parts = [
+        split("a", "b", "c", dialogue=[1, 0, 1]),
+        split(dialogue=[]),
+        split("d", "e", dialogue=[-2, 0]),
+        split("f"),
+    ]
+    made = videos.apart(parts)
+    assert [x.arrays["dialogue"].tolist() for x in made[:3]] == [[1, 0, 1], [], [2, 4]]
+    assert not made[3].arrays and made[2].arrays["dialogue"].dtype == np.int32
+    assert parts[2].arrays["dialogue"].tolist() == [-2, 0]
+    assert videos.names(made[0]) == ["dialogue 1", "dialogue 0", "dialogue 1"]
+    assert videos.names(split("u_utt3", "v[4]", "w")) == ["u", "v", "w"]
 
 
 def test_every_neighbour_is_of_the_video_and_in_its_order():

@@ -1,6 +1,8 @@
 """Utterances that are read with their neighbours (config.text.context)."""
 
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ import transformers
 
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
-from msajax.encoders import tokenize
-from msajax.encoders.context import Context
+from msajax.encoders import tokenize, tokenizer_process
+from msajax.encoders.context import Neighbours
 from tests import small_encoders
 from tests.encoders.test_tokenize import ENGLISH, tokenizer
 
@@ -65,7 +67,7 @@ def corpus(texts, name="train", **arrays):
 
 
 def context(before, behind=0, mark="auto", segments=True):
-    return Context(before, behind, mark, segments)
+    return Neighbours(before, behind, mark, segments)
 
 
 def joined(given, folder, around, max_length=12, **options):
@@ -135,6 +137,23 @@ def test_xlnet_ends_with_its_first_token(tmp_path):
         [1, 1, 1, 0, 0, 1, 0, 2],
         [fun, sep, cls],
     )
+
+
+def test_the_mark_of_t5_is_its_first_extra_token(tmp_path):
+    small_encoders.t5(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "extra_ids": 2}))
+    a, lot, fun, end, extra = 4, 5, 7, 1, 12  # <extra_id_0>
+    given = corpus({"v[1]": "a lot", "v[2]": "fun"})
+    found = tokenize.word_pieces(
+        given,
+        tmp_path,
+        network={"model_type": "t5"},
+        max_length=8,
+        context=context(1, segments=False),
+    )
+    ids = found.splits["train"].arrays["text_ids"][1]
+    assert ids.tolist() == [a, lot, end, extra, fun, end, 0, 0]
 
 
 def test_marks_beside_segments(bert):
@@ -219,11 +238,15 @@ def test_one_clip_to_predict_stands_alone(bert):
 def test_rows_of_words_are_the_utterances_alone(bert):
     mask = np.array([[True, False], [True, True]])
     audio = np.array([[[5.0], [0.0]], [[7.0], [8.0]]], np.float32)
-    given = corpus({"v_1": "not", "v_2": "a lot"}, audio=audio, audio_mask=mask)
+    given = corpus({"v[1]": "not", "v[2]": "a lot"}, audio=audio, audio_mask=mask)
     found = joined(given, bert, context(1), 8, words=True).splits["train"].arrays
-    # [CLS] not [SEP] a lot [SEP]
-    assert found["audio"][1, :, 0].tolist() == [0, 0, 0, 7, 8, 0, 0, 0]
-    np.testing.assert_array_equal(found["audio_mask"], found["text_mask"])
+    # Of [CLS] not [SEP] a lot [SEP] as without a context: a row for each own piece.
+    alone = joined(given, bert, None, 8, words=True).splits["train"].arrays
+    assert found["audio"][1, :, 0].tolist() == [0, 7, 8, 0, 0, 0, 0, 0]
+    for key in ("audio", "audio_mask"):
+        np.testing.assert_array_equal(found[key], alone[key])
+    assert found["text_own"].sum(axis=1).tolist() == [3, 4]
+    assert found["audio_mask"].sum(axis=1).tolist() == [3, 4]
 
 
 def test_neighbours_belong_to_the_kept_pieces(bert):
@@ -235,27 +258,51 @@ def test_neighbours_belong_to_the_kept_pieces(bert):
     assert rows(corpus(VIDEO), bert, context(0, 1))[0] != one[0]
 
 
-@pytest.mark.parametrize(
-    "given,message",
-    [
-        (
-            corpus({"one": "a", "two": "fun"}),
-            'the id "one" names none; give ids such as',
-        ),
-        (
-            corpus(
-                {"v_1": "a"},
-                text_ids=np.array([[CLS, A, SEP]], np.int32),
-                text_type=np.zeros((1, 3), np.int32),
-                text_mask=np.ones((1, 3), bool),
-            ),
-            'split "train" has word pieces already, but config.text.context joins raw',
-        ),
-    ],
-)
-def test_what_cannot_be_joined(bert, given, message):
-    with pytest.raises(DataError, match=re.escape(message)):
+def test_word_pieces_of_the_data_give_way_to_the_raw_text(bert):
+    """Also to predict: a run that was trained with a context cannot read them."""
+    pieces = dict(
+        text_ids=np.full((2, 3), CLS, np.int32),
+        text_type=np.zeros((2, 3), np.int32),
+        text_mask=np.ones((2, 3), bool),
+    )
+    texts = {"v[1]": "a", "v[2]": "fun"}
+    found, notes = rows(corpus(texts, "all", **pieces), bert, context(1))
+    assert found == rows(corpus(texts, "all"), bert, context(1))[0]
+    assert notes[1] == "context: made of the raw text, not of the data's word pieces"
+    given = corpus(dict.fromkeys(texts, " "), "all", **pieces)
+    with pytest.raises(DataError, match='the split "all" has no raw text'):
         joined(given, bert, context(1))
+
+
+@pytest.mark.parametrize("ids", [("one", "two"), ("train_1", "train_2")])
+def test_ids_that_name_no_video(bert, ids):
+    message = f'the id "{ids[0]}" names none; give ids such as "video$_$3"'
+    with pytest.raises(DataError, match=re.escape(message)):
+        joined(corpus(dict.fromkeys(ids, "a")), bert, context(1))
+
+
+def test_a_text_that_is_too_long_is_cut_as_without_a_context(tmp_path):
+    cut = {}
+    for side in ("left", "right"):
+        folder = tokenizer(tmp_path / side, truncation_side=side)
+        given = corpus({"v[1]": "a lot of fun !", "v[2]": "not"})
+        alone = joined(given, folder, None, 5).splits["train"].arrays["text_ids"]
+        found, _ = rows(given, folder, context(1), 5)
+        assert found[0][0] == alone[0].tolist()
+        cut[side] = found[0][0][1:-1]
+    assert cut["right"] == [A, LOT, OF] and cut["left"][:2] == [OF, FUN]
+
+
+def test_the_time_to_join_grows_with_the_texts(bert, tmp_path):
+    """A row of 4096 pieces takes 4 ms."""
+    shutil.copytree(bert, tmp_path / "tokenizer")
+    around = {"rows": [[-1]] * 100, "before": 1, "behind": 0}
+    task = {"texts": ["a"] * 100, "max_length": 4096}
+    task["context"] = {**around, "mark": "never", "segments": True}
+    (tmp_path / "job.json").write_text(json.dumps(task), "utf-8")
+    seconds = {}
+    tokenizer_process.make(tmp_path, within=seconds.__setitem__)
+    assert 8 < seconds["to join 100 texts with their neighbours"] < 60
 
 
 def test_tokenizers_that_put_nothing_between_texts(tmp_path):
@@ -267,4 +314,4 @@ def test_tokenizers_that_put_nothing_between_texts(tmp_path):
     with pytest.raises(
         ValueError, match="puts no token between two texts, which config"
     ):
-        joined(corpus({"v_1": "a"}), tmp_path, context(1))
+        joined(corpus({"v[1]": "a"}), tmp_path, context(1))

@@ -279,8 +279,9 @@ def test_the_text_is_the_step_of_the_encoders_cls(encoder, monkeypatch):
     """XLNet's ends the sequence."""
     steps = np.random.default_rng(0).normal(size=(3, 4, 6)).astype(np.float32)
     mask = np.arange(4) < np.array([[2], [4], [1]])
-    monkeypatch.setattr(self_mm, "text_steps", lambda *_, train: steps)
+    read = {"text": steps, "text_mask": mask}
+    monkeypatch.setattr(self_mm, "text_steps", lambda *_, train: read)
     bound = SelfMM(SPEC, **TINY, encoder=encoder, tasks=()).bind({})
-    found = bound._text({"text_mask": mask}, False)
+    found = bound._text({}, False)
     last = encoder is toys.XLNET
     np.testing.assert_allclose(found, steps[range(3), [1, 3, 0] if last else [0] * 3])

@@ -57,3 +57,18 @@ def test_audio_belongs_to_the_utterance_and_not_to_its_neighbours():
     _, mask = to_text(batch, (7, 4, 4), pool=True)[0]
     alone, _ = to_text({**batch, "text_own": own | True}, (7, 4, 4), pool=True)
     assert mask.sum() == 4 and alone[1].sum() == 7
+
+
+def test_rows_of_pieces_stand_at_the_utterances_own():
+    own = np.array([[True, False, False, True, True, False, True], [False] * 7])
+    x = np.arange(1.0, 13).reshape(2, 6, 1).astype(np.float32)
+    real = np.array([[True, False, True, True, True, False], [True] * 6])
+    batch = {"text_mask": own | True, "text_own": own}
+    batch |= {"audio": x, "audio_mask": real, "vision": x, "vision_mask": ~real}
+    (audio, mask), (_, other) = to_text(batch, (7, 6, 6), pool=False)
+    assert audio[..., 0].tolist() == [[1, 0, 0, 0, 3, 0, 4], [0] * 7]
+    assert (
+        mask[0, own[0]].tolist() == real[0, :4].tolist() and not mask[0, ~own[0]].any()
+    )
+    assert other[0].tolist() == [False] * 3 + [True] + [False] * 3
+    assert mask.dtype == bool and not mask[1].any()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from msajax.nn.masks import step_masks, visible
+from msajax.nn.masks import front, step_masks, to_front, to_places, visible
 
 QUERIES = np.array([[True, True, False], [True, True, True]])
 KEYS = np.array([[True, True, True, True, False], [True, False, False, False, False]])
@@ -34,3 +34,15 @@ def test_padded_takes_all_steps_for_real():
         assert np.all(mask)
     for mask in step_masks(batch, padded=False):
         np.testing.assert_array_equal(mask, KEYS)
+
+
+def test_own_steps_to_the_front_and_back():
+    own = np.array([[False, True, False, True, True], [False] * 5, [True] * 5])
+    x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    moved = np.asarray(to_front(x, own))
+    np.testing.assert_array_equal(moved[0], [*x[0, [1, 3, 4]], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(moved[2], x[2])
+    assert not moved[1].any()
+    assert np.asarray(front(own)).sum(axis=1).tolist() == [3, 0, 5]
+    assert np.asarray(front(own))[0].tolist() == [True] * 3 + [False] * 2
+    np.testing.assert_array_equal(to_places(moved, own), x * own[..., None])

@@ -217,6 +217,8 @@ BLOCKS = {
         ((X, X), (X, of(B, 1, D)), (X, ROWS)),
     ),
     "masks.assert_steps": (masks.assert_steps, SEQUENCE),
+    "masks.to_front": (masks.to_front, SEQUENCE),
+    "masks.to_places": (masks.to_places, SEQUENCE),
     "masks.visible": (
         call(masks.visible, causal=True),
         ((MASK, real(B, K)), (MASK, real(1, K)), (MASK, real(B, L, 1))),
@@ -355,7 +357,7 @@ WITHOUT = {
     # Any shape fits them, or their operations refuse and name a wrong one.
     *("dropout.Dropout", "linear.Linear", "linear.FeedForward", "linear.uniform"),
     *("norm.l2_norm", "losses.huber", "positions.sinusoid", "positions.interleaved"),
-    *("memory.previous", "masks.step_masks"),
+    *("memory.previous", "masks.step_masks", "masks.front"),
     # They are called by a module, or by their methods.
     *("gates.gated", "subnets.post_layers", "subnets.modality_predictions"),
     *("token_transformer.out_layer", "mixup.Mixup"),

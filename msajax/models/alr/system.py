@@ -157,10 +157,11 @@ class ALR(Model):
 
     def _embed(self, batch: Batch, train: bool) -> dict[str, jax.Array]:
         """Equation (1): {modality: [B, n, dim]}."""
+        encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
+        batch = text_steps(encoder, batch, train=train)
         x = {}
         for m, length in zip(MODALITIES, self.spec.lengths, strict=True):
             if m in self.spec.modalities:
-                features = self._text(batch, train) if m == "text" else batch[m]
                 embed = TokenTransformer(
                     self.tokens,
                     length,
@@ -169,14 +170,9 @@ class ALR(Model):
                     mlp_dim=self.dim,
                     name=f"embed_{m}",
                 )
-                h = Linear(self.dim, name=f"project_{m}")(features)
+                h = Linear(self.dim, name=f"project_{m}")(batch[m])
                 x[m] = embed(h, batch[f"{m}_mask"])
         return x
-
-    def _text(self, batch: Batch, train: bool) -> jax.Array:
-        """U_l: [B, L, D]."""
-        encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
-        return text_steps(encoder, batch, train=train)
 
     # Unimodal representation (section III-D) -------------------------------------
 

@@ -213,10 +213,9 @@ class IMLCMM(Model):
         self, batch: Batch, mixes: dict[str, Mixup], *, train: bool
     ) -> dict[str, jax.Array]:
         """H_m^1 of each modality, [B, n, D]; of a mixed one [2 B, n, D], the mix behind it."""
-        text = text_steps(self.bert, batch, train=train)
-        x, tokens = {**batch, "text": text}, {}
+        x, tokens = text_steps(self.bert, batch, train=train), {}
         for m in MODALITIES:
-            steps, mask = x[m], batch[f"{m}_mask"]
+            steps, mask = x[m], x[f"{m}_mask"]
             mix = mixes.get(m)
             if mix is not None and self.mix_at == "features":
                 both = zip((steps, mask), mix.sequences(steps, mask), strict=True)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from msajax import losses, parallel
 from msajax.data.spec import MODALITIES
 from msajax.encoders import Encoder
+from msajax.encoders.steps import own_states, own_steps
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Batch, Model, Outputs
 from msajax.models.msg_mba.mba import MBA
@@ -23,6 +24,7 @@ from msajax.models.msg_mba.msg import MSG
 from msajax.nn.align import to_text
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
+from msajax.nn.masks import to_places
 from msajax.nn.pooling import first_step, mean_pool
 from msajax.nn.recurrent import Recurrent
 
@@ -111,10 +113,13 @@ class MSGMBA(Model):
           the real steps. The encoder's attention is in its intermediates.
         """
         self._check()
-        x, masks, steps = self._steps(batch)
+        x, masks, steps = self._steps(own_steps(batch))
         f = {k: self._recurrent(k)(x[k], masks[k]) for k in x}  # (1), (2)
         # Made here: the encoder, which calls `shift`, would take them for its own.
         gates = {k: self._gate(k) for k in self.gates}
+        # The text that the encoder shifts may stand among neighbours.
+        own = batch.get("text_own")
+        places = f if own is None else {k: to_places(v, own) for k, v in f.items()}
         fused, shifts = {}, {}  # M_m*, h_s
 
         def shift(modality: str, main: jax.Array, others: dict) -> jax.Array:
@@ -125,7 +130,10 @@ class MSGMBA(Model):
 
         texts, weights, attention = {}, {}, {}
         if "text" in masks:
-            text = self._text(batch, lambda h: shift("text", h, f), train)
+            text = self._text(batch, lambda h: shift("text", h, places), train)
+            text = own_states(text, batch)
+            if "text" in shifts:
+                shifts["text"] = own_states(shifts["text"], batch)
             fused["text"] = jnp.where(masks["text"][..., None], text, 0)
             texts, weights, attention = self._adjust(fused["text"], f, steps)
         for modality in f:
