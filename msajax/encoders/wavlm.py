@@ -38,6 +38,7 @@ class WavLMConfig(Wav2Vec2Config):
     # At least one distance of each direction that is not rounded.
     num_buckets: Annotated[int, Ge(4), Le(2**24)] = 320
     max_bucket_distance: Count = 800
+    do_normalize: bool = False
 
     def __post_init__(self):
         super().__post_init__()
