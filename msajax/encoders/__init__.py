@@ -16,7 +16,7 @@ from msajax.encoders.ids import check_ids
 from msajax.encoders.kinds import Encoder, Voice
 from msajax.encoders.load import Report, load, read_config, tokenizer_facts
 from msajax.encoders.locate import locate
-from msajax.encoders.voice import read_voice
+from msajax.encoders.voice import read_any, read_voice
 
 __all__ = [
     "Encoder",
@@ -26,6 +26,7 @@ __all__ = [
     "fingerprint",
     "load",
     "locate",
+    "read_any",
     "read_config",
     "read_voice",
     "tokenizer_facts",

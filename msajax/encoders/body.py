@@ -47,6 +47,8 @@ class BodyConfig:
         it. None is BERT: all tokens count from 0.
     """
 
+    summary: ClassVar[str] = "first"  # see `summary_steps`
+
     vocab_size: Count = 30522
     hidden_size: Width = 768
     num_hidden_layers: Layers = 12

@@ -228,6 +228,7 @@ class _Convolution(nn.Module):
         """[B, L, D] embeddings and the first layer's output, [B, L] bool -> [B, L, D]."""
         config, real = self.config, mask[..., None]
         size = (config.hidden_size, (config.conv_kernel_size,))
+        x = jnp.where(real, x, 0)  # also where something was injected into padding
         y = nn.Conv(*size, dtype=self.dtype, kernel_init=INIT, name="conv")(x)
         y = jnp.where(real, y, 0)
         y = Dropout(config.hidden_dropout_prob, deterministic=not train)(y)

@@ -34,7 +34,7 @@ def read(folder: pathlib.Path) -> Weights:
     Raises:
       ValueError: there are none, or they are damaged or incomplete.
     """
-    file, *shards = _files(folder)
+    file, *shards = paths(folder)
     arrays: dict[str, np.ndarray] = {}
     for part in shards or [file]:
         arrays |= _read(part)
@@ -48,19 +48,23 @@ def fingerprint(folder: pathlib.Path) -> str:
       ValueError: there are no weights, or not all.
     """
     prepares = [folder / PREPROCESSOR] if (folder / PREPROCESSOR).is_file() else []
-    return prepared.fingerprint([folder / CONFIG, *prepares, *_files(folder)])
+    return prepared.fingerprint([folder / CONFIG, *prepares, *paths(folder)])
 
 
 def size(folder: pathlib.Path) -> int:
     """Bytes of the weights in a folder; 0 where there are none, or not all of them whole."""
     try:
-        return sum(path.stat().st_size for path in _files(folder))
+        return sum(path.stat().st_size for path in paths(folder))
     except ValueError:
         return 0
 
 
-def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The file with the weights, or the index and the files that it lists."""
+def paths(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The file with the weights, or the index and the files that it lists.
+
+    Raises:
+      ValueError: there are none, or not all.
+    """
     for name in WEIGHTS:
         if (folder / name).is_file():
             break

@@ -5,6 +5,10 @@ These are the only lists of the encoders: a config says which types of networks 
 config.json it is of and how it is read, an encoder its parameters' names in PyTorch's files.
 """
 
+import typing
+from collections.abc import Callable
+from typing import Any
+
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.mpnet import MPNetConfig
@@ -15,3 +19,12 @@ from msajax.encoders.xlnet import XLNetConfig
 
 Encoder = BertConfig | DebertaConfig | MPNetConfig | T5Config | XLNetConfig
 Voice = Wav2Vec2Config | WavLMConfig
+
+
+def readers(encoders: Any) -> dict[str, Callable[..., Any]]:
+    """How a config.json is read, by its model_type, for one of the two lists."""
+    return {
+        kind: config.read
+        for config in typing.get_args(encoders)
+        for kind in config.kinds
+    }

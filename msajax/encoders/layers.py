@@ -122,6 +122,7 @@ class LayerStack(nn.Module):
         inject_after: Places | None = None,
         inject: Injects | None = None,
         behind_first: Join | None = None,
+        stays: jax.Array | None = None,
     ) -> tuple[jax.Array, ...]:
         """Runs the layers.
 
@@ -135,6 +136,7 @@ class LayerStack(nn.Module):
             as many functions as there are places.
           behind_first: maps the input and the output of the first layer, [B, L, D], to
             what is its hidden state instead.
+          stays: [length] bool, False of a layer that is passed over.
 
         Returns:
           length + 1 hidden states, [B, L, D] each.
@@ -148,14 +150,20 @@ class LayerStack(nn.Module):
         stops = {*changes, self.length, *((1,) if behind_first else ())}
         hidden, start = [x], 0
         for stop in sorted(stops):
-            hidden += run(layers[start:stop], hidden[-1], context, train)
+            kept = None if stays is None else stays[start:stop]
+            hidden += run(layers[start:stop], hidden[-1], context, train, kept)
             if behind_first is not None and stop == 1:
                 hidden[1] = behind_first(hidden[0], hidden[1])
             hidden[-1], start = changes.get(stop, lambda x: x)(hidden[-1]), stop
         return tuple(hidden)
 
     def _loop(
-        self, layers: list[nn.Module], x: jax.Array, context: Context, train: bool
+        self,
+        layers: list[nn.Module],
+        x: jax.Array,
+        context: Context,
+        train: bool,
+        stays: jax.Array | None,
     ) -> list[jax.Array]:
         def apply(layer, x):
             return layer(x, *context, train=train)
@@ -163,13 +171,19 @@ class LayerStack(nn.Module):
         if self.remat:
             apply = nn.remat(apply)
         outputs = []
-        for layer in layers:
-            x = apply(layer, x)
+        for i, layer in enumerate(layers):
+            y = apply(layer, x)
+            x = y if stays is None else jnp.where(stays[i], y, x)
             outputs.append(x)
         return outputs
 
     def _scan(
-        self, layers: list[nn.Module], x: jax.Array, context: Context, train: bool
+        self,
+        layers: list[nn.Module],
+        x: jax.Array,
+        context: Context,
+        train: bool,
+        stays: jax.Array | None,
     ) -> list[jax.Array]:
         if not layers:
             return []
@@ -181,15 +195,16 @@ class LayerStack(nn.Module):
         apply: Callable[..., Any] = self.make_layer(parent=None).apply
 
         def step(x, weights):
-            params, key = weights
+            params, key, stays = weights
             rngs = None if key is None else {"dropout": key}
-            x = apply({"params": params}, x, *context, train=train, rngs=rngs)
+            y = apply({"params": params}, x, *context, train=train, rngs=rngs)
+            x = y if stays is None else jnp.where(stays, y, x)
             return x, x
 
         if self.remat:
             step = jax.checkpoint(step, prevent_cse=False)
         # The last output is the carry's, so that the others are dropped where unused.
-        last, outputs = jax.lax.scan(step, x, (stacked, keys))
+        last, outputs = jax.lax.scan(step, x, (stacked, keys, stays))
         return [*(outputs[i] for i in range(len(layers) - 1)), last]
 
 

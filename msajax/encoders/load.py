@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import re
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -13,16 +12,14 @@ from flax import traverse_util
 from msajax.data import json_file
 from msajax.encoders import files, tokenizer_files
 from msajax.encoders.files import Weights
-from msajax.encoders.kinds import Encoder, Voice
+from msajax.encoders.kinds import Encoder, Voice, readers
 from msajax.encoders.locate import CONFIG
 from msajax.weights.table import Table
 
 _Config = TypeVar("_Config", Encoder, Voice)
 
 # By model_type. ALBERT or the first DeBERTa differ in more than names.
-_ARCHITECTURES = {
-    kind: config.read for config in typing.get_args(Encoder) for kind in config.kinds
-}
+_ARCHITECTURES = readers(Encoder)
 
 # Names of a report that are listed.
 _SHOWN = 20
@@ -112,6 +109,15 @@ def read(folder: pathlib.Path, known: Mapping[str, Callable[..., _Config]]) -> _
         raise ValueError(f"{folder / CONFIG}: {error}") from error
     _check_size(folder, found)
     return found
+
+
+def kind_of(folder: pathlib.Path, known: Mapping[str, Any]) -> str:
+    """The type of the network in a folder, which is a known one.
+
+    Raises:
+      ValueError: as `read_config`.
+    """
+    return _read_facts(folder, known)[2]
 
 
 def tokenizer_facts(folder: pathlib.Path) -> dict[str, str]:

@@ -84,8 +84,8 @@ def parts(index: pathlib.Path) -> list[str]:
 def _help(source: str) -> str:
     return (
         f"put {CONFIG}, {WEIGHTS[0]} (or {WEIGHTS[2]}, or {WEIGHTS[3]}) and the "
-        "tokenizer's files (vocab.txt, spiece.model or tokenizer.json) of "
-        f'"{source}" into a folder, and give its path instead'
+        "tokenizer's files (vocab.txt, spiece.model or tokenizer.json), of a voice encoder "
+        f'{PREPROCESSOR}, of "{source}" into a folder, and give its path instead'
     )
 
 

@@ -85,6 +85,7 @@ class Wav2Vec2Config:
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("wav2vec2", "hubert", "data2vec-audio")
+    drops_first: ClassVar[bool] = True  # layerdrop holds for the first layer too
 
     hidden_size: Width = 768
     num_hidden_layers: Layers = 12
@@ -314,7 +315,15 @@ class _Encoder(nn.Module):
         x = Dropout(config.hidden_dropout, deterministic=not train)(x)
         length = config.num_hidden_layers
         stack = LayerStack(make_layer, length, self.remat, self.scan, name="layers")
-        hidden = stack(x, frames, *context, train=train, **injection)
+        stays = self._stays() if train and config.layerdrop else None
+        hidden = stack(x, frames, *context, train=train, stays=stays, **injection)
         if config.do_stable_layer_norm:
             return (*hidden[:-1], norm(hidden[-1]))
         return hidden
+
+    def _stays(self) -> jax.Array:
+        """The layers that layerdrop does not pass over in this step: [num_hidden_layers] bool."""
+        config, length = self.config, self.config.num_hidden_layers
+        rng = self.make_rng("dropout")
+        stays = jax.random.bernoulli(rng, 1 - config.layerdrop, (length,))
+        return stays if config.drops_first else stays | (jnp.arange(length) == 0)

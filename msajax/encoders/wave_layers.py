@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from msajax.encoders.layers import ACTIVATIONS, INIT
 from msajax.encoders.wave_front import layer_norm
@@ -38,9 +37,6 @@ class Layer(nn.Module):
         else:
             y = first(x + dropout(attention(x, *context, train=train)))
             y = second(y + forward(y, train=train))
-        if train and config.layerdrop:
-            stays = jax.random.bernoulli(self.make_rng("dropout"), 1 - config.layerdrop)
-            return jnp.where(stays, y, x)
         return y
 
 

@@ -34,10 +34,12 @@ class WavLMConfig(Wav2Vec2Config):
     """The network, by the names in a checkpoint's config.json; the defaults are wavlm-base's."""
 
     kinds: ClassVar[tuple[str, ...]] = ("wavlm",)
+    drops_first: ClassVar[bool] = False  # in the reference it holds the table
 
     # At least one distance of each direction that is not rounded.
     num_buckets: Annotated[int, Ge(4), Le(2**24)] = 320
     max_bucket_distance: Count = 800
+    do_normalize: bool = False
 
     def __post_init__(self):
         super().__post_init__()

@@ -44,6 +44,7 @@ class XLNetConfig:
     kinds: ClassVar[tuple[str, ...]] = ("xlnet",)
 
     max_length: ClassVar[int | None] = None  # positions are relative
+    summary: ClassVar[str] = "last"  # its <cls> ends the sequence
 
     vocab_size: Count = 32000
     d_model: Width = 768

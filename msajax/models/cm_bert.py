@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from msajax import parallel
 from msajax.encoders import Encoder
 from msajax.encoders.steps import make_encoder, text_steps
+from msajax.encoders.summary import summary_steps
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.adjustment import adjust, similarity
 from msajax.nn.align import to_text
@@ -43,8 +44,8 @@ class CMBert(Model):
       dim: width of the projections whose products weigh the attention.
       scale: the norm that scales the text, of a 'sample', or of the global 'batch': then
         predictions depend on batch mates and on the padded length.
-      cls_audio: audio of the first step: the 'mean' of the clip, or its 'own'.
-      pooling: 'cls' reads the first step; 'mean' all, for text that has no [CLS].
+      cls_audio: audio at [CLS]: the 'mean' of the clip, or its 'own'.
+      pooling: 'cls' reads [CLS], by `summary_steps`; 'mean' all, for text that has none.
       attention_dropout, dropout: dropout rates of the attention and of the next layers.
       remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
@@ -74,13 +75,17 @@ class CMBert(Model):
         batch = text_steps(encoder, batch, train=train)
         text, mask = batch["text"], batch["text_mask"]
         (audio, real), _ = to_text(batch, self.spec.lengths, pool=self.align)
-        if self.cls_audio == "mean":
-            audio = audio.at[:, 0].set(mean_pool(audio, real))
+        cls = summary_steps(self.encoder, mask)
+        if self.cls_audio == "mean" and (
+            not self.encoder or self.encoder.summary != "mean"
+        ):
+            own = mean_pool(audio, real)[:, None]
+            audio = jnp.where(cls[..., None], own, audio)
         settings = self.dim, self.scale, self.attention_dropout, self.dropout
         block = CrossModalAttention(*settings, name="attention")
         made = block(text, audio, mask, valid=batch["valid"], train=train)
         h, pool = made["hidden"], self.pooling == "mean"
-        fusion = mean_pool(h, mask) if pool else h[:, 0]
+        fusion = mean_pool(h, mask if pool else cls)
         h = Dropout(self.dropout)(fusion, deterministic=not train)
         pred = self.squeeze_single(Linear(self.spec.num_outputs, name="head")(h))
         return {"pred": pred, "fusion": fusion, "attention": made["attention"]}

@@ -20,12 +20,12 @@ from msajax import parallel
 from msajax.data.spec import MODALITIES, suggest
 from msajax.encoders.kinds import Encoder
 from msajax.encoders.steps import make_encoder, text_steps
-from msajax.encoders.xlnet import XLNetConfig
+from msajax.encoders.summary import summary_steps
 from msajax.models.base import CRITERIA, Batch, Model, Outputs
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.norm import l2_norm
-from msajax.nn.pooling import first_step, last_step, mean_pool
+from msajax.nn.pooling import mean_pool
 from msajax.nn.subnets import TextSubNet
 
 _CHOICES = {"pooling": ("cls", "mean")}
@@ -38,7 +38,7 @@ class SelfMM(Model):
     Attributes:
       encoder: the network that reads word pieces, from config.text; None takes the
         text features of the data.
-      pooling: the text's features: 'cls' their first step (XLNet: the last), or 'mean'.
+      pooling: the text's features: 'cls' by `summary_steps`, or 'mean'.
         The features of a frozen XLNet have their 'cls' at the end too: take 'mean' for
         them.
       tasks: modalities that have a task of their own.
@@ -131,9 +131,7 @@ class SelfMM(Model):
         x, mask = batch["text"], batch["text_mask"]
         if self.pooling == "mean":
             return mean_pool(x, mask)
-        if isinstance(self.encoder, XLNetConfig):  # its <cls> ends the sequence
-            return last_step(x, mask)
-        return first_step(x, mask)
+        return mean_pool(x, summary_steps(self.encoder, mask))
 
     # The losses ---------------------------------------------------------------------
 

@@ -136,8 +136,13 @@ def assign(
             )
         found[path] = group
     begin = dict.fromkeys(path.partition("/")[0] for path in paths)
+    # The frozen layers may be all that there are: nothing is left for the next groups.
+    partly = any(
+        settings is None and regex.startswith("encoder/") and i in found.values()
+        for i, (regex, settings) in enumerate(optimizer.groups)
+    )
     for i, (regex, _) in enumerate(optimizer.groups):
-        absent = regex.startswith("encoder/") and not has_encoder
+        absent = regex.startswith("encoder/") and (partly or not has_encoder)
         if i not in found.values() and not absent:
             raise ValueError(
                 f'the optimizer group "{regex}" matches no parameter that an earlier '

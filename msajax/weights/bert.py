@@ -14,7 +14,7 @@ _LINEAR = (
     *("attention.output.dense", "intermediate.dense", "output.dense"),
 )
 
-_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
+NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 
 
 def rules(encoder: Any, torch: str = "", ours: str = "") -> Iterator[Rule]:
@@ -30,7 +30,7 @@ def rules(encoder: Any, torch: str = "", ours: str = "") -> Iterator[Rule]:
             *of_layers(encoder, _LINEAR),
             *pooler(encoder),
         ],
-        norms=["embeddings.LayerNorm", *of_layers(encoder, _NORMS)],
+        norms=["embeddings.LayerNorm", *of_layers(encoder, NORMS)],
         torch=torch,
         ours=ours,
     )
@@ -83,7 +83,7 @@ def rules_of(model: Any, torch: str) -> Iterator[Rule]:
     Raises:
       ValueError: the system reads text features, or has an encoder of another kind.
     """
-    if not hasattr(model.encoder, "num_hidden_layers"):
+    if "bert" not in getattr(model.encoder, "kinds", ()):
         raise ValueError(
             f"the authors of {type(model).__name__} save it with its BERT; build the "
             "model with encoder=BertConfig(...)"

@@ -13,7 +13,6 @@ _LINEAR = (
     *(f"attention.self.{name}_proj" for name in ("query", "key", "value")),
     *("attention.output.dense", "intermediate.dense", "output.dense"),
 )
-_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 _TERMS = {"c2p": "attention.self.pos_key_proj", "p2c": "attention.self.pos_query_proj"}
 
 
@@ -21,7 +20,7 @@ def rules(encoder: Any) -> Iterator[Rule]:
     """Rules of a DebertaV2Model, and of the pooler of its heads of classification."""
     config = encoder.config
     tables, linear = ["embeddings.word_embeddings"], [*_LINEAR]
-    norms = ["embeddings.LayerNorm", *bert.of_layers(encoder, _NORMS)]
+    norms = ["embeddings.LayerNorm", *bert.of_layers(encoder, bert.NORMS)]
     if config.position_biased_input:
         tables.append("embeddings.position_embeddings")
     if config.type_vocab_size:

@@ -17,6 +17,7 @@ from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.mpnet import MPNetConfig
+from msajax.encoders.t5 import T5Config
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.run import init_from, model_options, recipe
 from msajax.run.options import build
@@ -319,21 +320,32 @@ def test_fine_tuning(encoder, layers, frozen):
         BertConfig(num_hidden_layers=3, embedding_size=128),
         DebertaConfig(num_hidden_layers=3, conv_kernel_size=3),
         MPNetConfig(num_hidden_layers=3),
+        T5Config(num_layers=3),
+        XLNetConfig(n_layer=3),
     ],
+    ids=lambda encoder: type(encoder).__name__,
 )
-def test_all_that_the_frozen_layers_read_is_frozen(encoder):
+@pytest.mark.parametrize("pooler", [True, False])
+def test_all_that_the_frozen_layers_read_is_frozen(encoder, pooler):
     """Their output is then a constant: the table of distances, the convolution."""
-    made = recipe.fine_tune(learning_rate=5e-5, head=1e-3, frozen_layers=2)
-    paths = [f"encoder/{path}" for path in encoder_paths(encoder)]
-    groups = assign(Optimizer(**made), [*paths, "head/kernel", "head/bias"])
-    trained = {k for k in paths if groups[k] is not None}
-    assert all(re.match(r"encoder/(pooler|encoder/layer/2)/", k) for k in trained)
-    assert len(trained) > 10
+    paths = [f"encoder/{path}" for path in encoder_paths(encoder, pooler)]
+
+    def trained(layers):
+        made = recipe.fine_tune(learning_rate=5e-5, head=1e-3, frozen_layers=layers)
+        groups = assign(Optimizer(**made), [*paths, "head/kernel", "head/bias"])
+        return {k for k in paths if groups[k] is not None}
+
+    above = r"encoder/(pooler/.*|encoder/final_layer_norm/scale)"
+    last = r"encoder/(encoder/)?layer/2/.*"
+    left = trained(2)
+    assert all(re.fullmatch(f"{above}|{last}", k) for k in left)
+    assert len(left) > 7
+    assert trained(3) == {k for k in paths if re.fullmatch(above, k)}
 
 
 @functools.cache
-def encoder_paths(encoder):
-    network, ids = encoder.encoder(), np.zeros((1, 2), np.int32)
+def encoder_paths(encoder, pooler=True):
+    network, ids = encoder.encoder(pooler=pooler), np.zeros((1, 2), np.int32)
     params = jax.eval_shape(
         lambda key: network.init(key, ids, mask=ids == 0, train=False),
         jax.random.key(0),

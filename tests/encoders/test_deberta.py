@@ -86,6 +86,18 @@ def test_longer_padding_does_not_matter():
     assert np.isfinite(apply(mask=np.zeros_like(MASK)).last).all()
 
 
+def test_what_is_injected_into_padding_does_not_matter():
+    def inject(x):
+        return x + 1
+
+    def inject_into_words(x):
+        return x + MASK[..., None]
+
+    plain = apply(inject_after=0, inject=inject_into_words).last
+    other = apply(inject_after=0, inject=inject).last
+    np.testing.assert_allclose(other[MASK], plain[MASK], atol=1e-5)
+
+
 @pytest.mark.parametrize("remat,scan", [(True, False), (False, True)])
 def test_scan_and_remat_do_not_change_it(remat, scan):
     shift = rng.normal(size=(3, 6, 12)).astype(np.float32)

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 from msajax import encoders
+from msajax.encoders.locate import PREPROCESSOR
+from msajax.encoders.wavlm import WavLMConfig
 from msajax.weights import wav2vec2, wavlm
-from tests.encoders.checkpoints import flat, write
+from tests.encoders import checkpoints
+from tests.encoders.checkpoints import flat
 
 FACTS = {
     **{"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3},
@@ -26,6 +29,13 @@ WAVES = np.zeros((1, 30), np.float32)
 
 def facts_of(kind):
     return {"model_type": kind, **FACTS, **KINDS[kind]}
+
+
+def write(folder, *args, **kwargs):
+    """As `checkpoints.write`, with waves that are prepared as by default."""
+    checkpoints.write(folder, *args, **kwargs)
+    (folder / PREPROCESSOR).write_text("{}")
+    return folder
 
 
 def made(kind, folder):
@@ -130,6 +140,11 @@ def test_how_waves_are_prepared(tmp_path):
     file.write_text(json.dumps({"do_normalize": "yes"}))
     with pytest.raises(ValueError, match=r'preprocessor_config.json: "do_normalize"'):
         encoders.read_voice(tmp_path)
+    file.unlink()
+    with pytest.raises(ValueError, match=r"no preprocessor_config\.json; copy it"):
+        encoders.read_voice(tmp_path)
+    # As wavlm-base's file says, whose the other defaults are.
+    assert not WavLMConfig().do_normalize
 
 
 def test_a_voice_for_text(tmp_path):

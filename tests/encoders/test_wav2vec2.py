@@ -11,6 +11,7 @@ import pytest
 from msajax.encoders.wav2vec2 import Wav2Vec2Config
 from msajax.encoders.wave_front import normalize
 from msajax.encoders.wavlm import WavLMConfig, buckets
+from tests.encoders.checkpoints import check_dropout
 
 SMALL = dict(
     hidden_size=12,
@@ -124,7 +125,7 @@ def test_bfloat16_is_close(config):
     found, expected = run(config, WAVES, MASK, dtype=jnp.bfloat16), encoded(config)
     assert found.last.dtype == jnp.bfloat16
     error = np.abs(found.last.astype(np.float32) - expected.last)[expected.mask]
-    assert error.mean() < 0.05 * np.abs(expected.last).max()
+    assert 0 < error.mean() < 0.05 * np.abs(expected.last).max()
 
 
 def test_injection_between_two_layers():
@@ -142,18 +143,30 @@ def test_injection_between_two_layers():
     assert np.abs(injected.last - plain.last).max() > 1e-3
 
 
-def test_dropped_layers_pass_their_input_on():
-    config = dataclasses.replace(GROUP, layerdrop=0.999999, hidden_dropout=0.0)
-
-    @jax.jit
-    def encode(variables, key):
-        rngs = {"dropout": key}
-        return config.encoder().apply(
-            *(variables, WAVES), mask=MASK, train=True, rngs=rngs
+@functools.cache
+def training(config, **settings):
+    def encode(key):
+        encoder, rngs = config.encoder(**settings), {"dropout": key}
+        return encoder.apply(
+            variables_of(config), WAVES, mask=MASK, train=True, rngs=rngs
         )
 
-    hidden = encode(variables_of(GROUP), jax.random.key(0)).hidden
-    np.testing.assert_array_equal(hidden[0], hidden[2])
+    return jax.jit(encode)
+
+
+@pytest.mark.parametrize("scan", [False, True], ids=["loop", "scan"])
+@pytest.mark.parametrize("config", [GROUP, WAVLM], ids=["group", "wavlm"])
+def test_dropped_layers_pass_their_input_on(config, scan):
+    """WavLM's first one is never dropped."""
+    config = dataclasses.replace(config, layerdrop=0.999999, hidden_dropout=0.0)
+    hidden = training(config, scan=scan)(jax.random.key(0)).hidden
+    np.testing.assert_array_equal(hidden[1], hidden[2])
+    assert (np.abs(hidden[0] - hidden[1]).max() > 0.1) == (config.kinds == ("wavlm",))
+
+
+@every
+def test_training_draws_dropout(config):
+    check_dropout(lambda *, train, rngs: training(config)(rngs["dropout"]))
 
 
 def test_a_wave_that_is_too_short_for_a_frame():

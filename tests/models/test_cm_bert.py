@@ -1,5 +1,6 @@
 import functools
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -122,6 +123,43 @@ def test_the_authors_names():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), loaded, values
     )
+
+
+@pytest.mark.parametrize(
+    "encoder,steps",
+    [(toys.XLNET, [3, 1]), (toys.T5, None)],
+    ids=["xlnet", "t5"],
+)
+def test_cls_is_where_the_encoder_has_it(encoder, steps):
+    """The step that is read, and that has the clip's mean as its audio."""
+    spec = Spec(dims=(6, 3, 1), lengths=(4, 4, 1), num_train=6, fields=FIELDS)
+    batch = spec.example(2)
+    batch["audio"] = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    batch["text_mask"] = np.arange(4) < np.array([[4], [2]])
+    batch["audio_mask"] = batch["text_mask"]
+    model = CMBert(spec, encoder=encoder, dim=5)
+
+    @jax.jit
+    def run(key):
+        given = {}
+
+        def watch(next_call, args, kwargs, context):
+            out = next_call(*args, **kwargs)
+            if isinstance(context.module, CrossModalAttention):
+                given.update(audio=args[1], hidden=out["hidden"])
+            return out
+
+        with nn.intercept_methods(watch):
+            return model.init_with_output(key, batch, train=False)[0] | given
+
+    out = jax.tree.map(np.asarray, run(jax.random.key(0)))
+    hidden, audio, mask = out["hidden"], out["audio"], batch["text_mask"]
+    for i, real in enumerate(mask):
+        own, one = batch["audio"][i], steps and steps[i]
+        expected = hidden[i][real].mean(0) if one is None else hidden[i][one]
+        np.testing.assert_allclose(out["fusion"][i], expected, atol=1e-6)
+        changed = np.abs(audio[i] - own)[real].max(axis=1) > 1e-6
+        assert np.flatnonzero(changed).tolist() == ([] if one is None else [one])
 
 
 FIELDS = (*Spec.fields, "text_ids", "text_type")

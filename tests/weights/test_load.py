@@ -9,8 +9,9 @@ from flax import traverse_util
 
 from msajax import models, weights
 from msajax.data.spec import Spec
+from msajax.encoders.mpnet import MPNetConfig
 from msajax.weights import template
-from tests.toys import BERT
+from tests.toys import BERT, DEBERTA, XLNET
 from tests.weights import numpy_reference
 
 SPECS = {
@@ -157,4 +158,15 @@ def test_tfns_output_range_must_agree():
 def test_a_system_without_names_is_told():
     model = models.get("text_only")(SPECS["wide"])
     with pytest.raises(ValueError, match="no table of the PyTorch names of text_only"):
+        weights.table_of(model)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [None, MPNetConfig(), DEBERTA, XLNET],
+    ids=["features", "mpnet", "deberta", "xlnet"],
+)
+def test_the_authors_encoder_is_bert(encoder):
+    model = models.get("self_mm")(SPECS["wide"], encoder=encoder)
+    with pytest.raises(ValueError, match="with its BERT; build .* encoder=BertConfig"):
         weights.table_of(model)

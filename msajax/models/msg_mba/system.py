@@ -17,7 +17,7 @@ from msajax import losses, parallel
 from msajax.data.spec import MODALITIES
 from msajax.encoders import Encoder
 from msajax.encoders.steps import own_states, own_steps
-from msajax.encoders.xlnet import XLNetConfig
+from msajax.encoders.summary import summary_steps
 from msajax.models.base import Batch, Model, Outputs
 from msajax.models.msg_mba.mba import MBA
 from msajax.models.msg_mba.msg import MSG
@@ -25,7 +25,7 @@ from msajax.nn.align import to_text
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.masks import to_places
-from msajax.nn.pooling import first_step, mean_pool
+from msajax.nn.pooling import mean_pool
 from msajax.nn.recurrent import Recurrent
 
 # The paper's names: cell, and whether it reads in both directions.
@@ -66,7 +66,7 @@ class MSGMBA(Model):
       shift_weights: alpha, beta, gamma, of the Shifting HuberLoss of text, audio and
         vision.
       delta: threshold of the Shifting HuberLoss.
-      pooling: 'cls', the first real step (XLNet: the last), or 'mean'. The features of a
+      pooling: 'cls', by `summary_steps`, or 'mean'. The features of a
         frozen XLNet have their 'cls' at the end too: take 'mean' for them.
       fusion_dim: width of M_f.
       align: pool audio and vision to the text's steps; False where they have a row
@@ -269,6 +269,4 @@ class MSGMBA(Model):
         """[B, N, D], [B, N] -> [B, D]."""
         if self.pooling == "mean":
             return mean_pool(x, steps)
-        if isinstance(self.encoder, XLNetConfig):  # its <cls> ends the sequence
-            x, steps = x[:, ::-1], steps[:, ::-1]
-        return first_step(x, steps)
+        return mean_pool(x, summary_steps(self.encoder, steps))
