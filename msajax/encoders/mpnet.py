@@ -20,10 +20,15 @@ from msajax.encoders.body import (
     LayersOf,
     SelfAttention,
     TextEncoder,
+)
+from msajax.encoders.layers import (
+    ACTIVATIONS,
+    INIT,
+    Count,
+    Epsilon,
     dense,
     layer_norm,
 )
-from msajax.encoders.layers import ACTIVATIONS, INIT, Count, Epsilon
 from msajax.encoders.relative import buckets
 from msajax.nn.dropout import Dropout
 from msajax.weights.mpnet import table
@@ -86,7 +91,7 @@ class _Attention(nn.Module):
         config = self.config
         h = _SelfAttention(config, self.dtype, name="attn")(x, *context, train=train)
         h = Dropout(config.hidden_dropout_prob, deterministic=not train)(h)
-        return layer_norm(config, self.dtype)(h + x)
+        return layer_norm(config.layer_norm_eps, self.dtype, "LayerNorm")(h + x)
 
 
 class _Layers(LayersOf):

@@ -30,12 +30,12 @@ from msajax.encoders.layers import (
     Rate,
     Width,
     check_heads,
+    layer_norm,
 )
 from msajax.encoders.wave_front import (
     FeatureExtractor,
     FeatureProjection,
     Positions,
-    layer_norm,
     normalize,
 )
 from msajax.encoders.wave_layers import Attention, Layer
