@@ -38,10 +38,16 @@ from msajax.weights.table import Table
 # What transformers takes where a config.json of DeBERTa does not say.
 # Source: DebertaV2Config and modeling_deberta_v2.py.
 _DEFAULTS = {
-    **{"relative_attention": False, "max_relative_positions": -1},
-    **{"position_buckets": -1, "norm_rel_ebd": "none", "share_att_key": False},
-    **{"position_biased_input": True, "pos_att_type": None},
-    **{"conv_kernel_size": 0, "conv_act": "tanh", "pooler_hidden_act": "gelu"},
+    "relative_attention": False,
+    "max_relative_positions": -1,
+    "position_buckets": -1,
+    "norm_rel_ebd": "none",
+    "share_att_key": False,
+    "position_biased_input": True,
+    "pos_att_type": None,
+    "conv_kernel_size": 0,
+    "conv_act": "tanh",
+    "pooler_hidden_act": "gelu",
 }
 
 
@@ -88,9 +94,8 @@ class DebertaConfig(BodyConfig):
                 f"conv_kernel_size is {self.conv_kernel_size}, but only an odd number "
                 "keeps the length of a sequence"
             )
-        if self.position_buckets > 0 and (
-            not 1 <= self.position_buckets // 2 < self.farthest - 1
-        ):
+        some = self.has_distances and self.position_buckets > 0
+        if some and not 1 <= self.position_buckets // 2 < self.farthest - 1:
             raise ValueError(
                 f"position_buckets is {self.position_buckets}, but from 2 on and less "
                 f"than twice the {self.farthest} positions (max_relative_positions, "

@@ -59,6 +59,8 @@ def injections(
     length: int,
     inject_after: Places | None,
     inject: Injects | None,
+    *,
+    of: str = "encoder",
 ) -> dict[int, Inject]:
     """{number of layers before it: the injection} of the arguments of `LayerStack`.
 
@@ -75,7 +77,7 @@ def injections(
         )
     if list(places) != sorted({*places} & {*range(length + 1)}):
         raise ValueError(
-            f"inject_after={inject_after}, but the encoder has {length} layers: 0 is after "
+            f"inject_after={inject_after}, but the {of} has {length} layers: 0 is after "
             f"the embeddings, {length} after the last layer, and several go up"
         )
     return dict(zip(places, changes, strict=True))

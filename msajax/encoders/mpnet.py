@@ -50,6 +50,15 @@ class MPNetConfig(BodyConfig):
     layer_norm_eps: Epsilon = 1e-5
     padding_position: int | None = PADDING
 
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.type_vocab_size, self.padding_position) != (0, PADDING):
+            raise ValueError(
+                f"type_vocab_size is {self.type_vocab_size} and padding_position "
+                f"{self.padding_position}, but MPNet has no segments, and its padding "
+                f"takes position {PADDING}; leave both as they are"
+            )
+
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> "MPNetConfig":
         """The config by config.json's settings.
@@ -63,7 +72,7 @@ class MPNetConfig(BodyConfig):
         }
         return hf_config.read(
             cls,
-            facts,
+            {"layer_norm_eps": 1e-12} | dict(facts),  # as transformers
             supported=supported,
             type_vocab_size=0,
             padding_position=PADDING,

@@ -48,9 +48,13 @@ FEED_FORWARD = {
 
 # Absent from many files; transformers takes the same defaults.
 _OPTIONAL = (
-    *("relative_attention_num_buckets", "relative_attention_max_distance"),
-    *("layer_norm_epsilon", "dropout_rate"),
-    *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
+    "relative_attention_num_buckets",
+    "relative_attention_max_distance",
+    "layer_norm_epsilon",
+    "dropout_rate",
+    "pad_token_id",
+    "eos_token_id",
+    "decoder_start_token_id",
 )
 
 Id = Annotated[int, Ge(0), Le(2**24)]

@@ -137,3 +137,10 @@ def test_a_sequence_longer_than_the_positions_needs_distances_alone():
         13,
         12,
     )
+
+
+def test_buckets_that_nothing_reads_are_not_checked():
+    with pytest.raises(ValueError, match="position_buckets is 99, but from 2 on"):
+        dataclasses.replace(CONFIG, position_buckets=99)
+    for plain in (dict(relative_attention=False), dict(pos_att_type=())):
+        dataclasses.replace(CONFIG, position_buckets=99, **plain)
