@@ -20,9 +20,8 @@ from msajax.encoders.body import (
     LayersOf,
     SelfAttention,
     TextEncoder,
-    dense,
 )
-from msajax.encoders.layers import ACTIVATIONS, Width
+from msajax.encoders.layers import ACTIVATIONS, Width, dense
 from msajax.weights.bert import table
 from msajax.weights.table import Table
 

@@ -6,7 +6,6 @@ Hugging Face's networks.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
@@ -29,10 +28,12 @@ from msajax.encoders.layers import (
     Places,
     Rate,
     Width,
+    attend_watched,
     check_heads,
     check_length,
+    dense,
+    layer_norm,
 )
-from msajax.nn.attention import attend
 from msajax.nn.dropout import Dropout
 from msajax.nn.embedding import Embed
 
@@ -248,23 +249,7 @@ class SelfAttention(nn.Module):
         """As `nn.attention.attend`, with heads joined: [B, L, D]."""
         rate = self.config.attention_probs_dropout_prob
         dropout = Dropout(rate, deterministic=False) if train and rate else None
-        watched = self.is_mutable_collection("intermediates")
-        sow = functools.partial(self.sow, "intermediates", "attention")
-        see = sow if watched else None
-        h = attend(q, k, v, mask=mask, bias=bias, dropout=dropout, see=see)
-        return h.reshape(*h.shape[:2], -1)
-
-
-def dense(features: int, dtype: Any, name: str) -> nn.Dense:
-    """A layer with BERT's initial values."""
-    return nn.Dense(features, dtype=dtype, kernel_init=INIT, name=name)
-
-
-def layer_norm(config: Any, dtype: Any) -> nn.LayerNorm:
-    """The norm of every block, by BERT's name."""
-    return nn.LayerNorm(
-        config.layer_norm_eps, dtype=dtype, use_fast_variance=False, name="LayerNorm"
-    )
+        return attend_watched(self, q, k, v, mask=mask, bias=bias, dropout=dropout)
 
 
 def positions(mask: jax.Array, padding_position: int | None) -> jax.Array:
@@ -298,7 +283,7 @@ class Embeddings(nn.Module):
         if self.positions:
             places = positions(mask, config.padding_position)
             x += embed(config.max_position_embeddings, "position_embeddings", places)
-        x = layer_norm(config, self.dtype)(x)
+        x = layer_norm(config.layer_norm_eps, self.dtype, "LayerNorm")(x)
         return Dropout(config.hidden_dropout_prob, deterministic=not train)(x)
 
 
@@ -326,7 +311,7 @@ class Output(nn.Module):
         """[B, L, any] of the block and [B, L, D] of its input -> [B, L, D]."""
         h = dense(self.config.hidden_size, self.dtype, "dense")(h)
         h = Dropout(self.config.hidden_dropout_prob, deterministic=not train)(h)
-        return layer_norm(self.config, self.dtype)(h + x)
+        return layer_norm(self.config.layer_norm_eps, self.dtype, "LayerNorm")(h + x)
 
 
 class Pooler(nn.Module):

@@ -28,9 +28,8 @@ from msajax.encoders.body import (
     Pooler,
     SelfAttention,
     TextEncoder,
-    layer_norm,
 )
-from msajax.encoders.layers import ACTIVATIONS, INIT, Count, Epsilon, by_key
+from msajax.encoders.layers import ACTIVATIONS, INIT, Count, Epsilon, by_key, layer_norm
 from msajax.nn.dropout import Dropout
 from msajax.nn.embedding import Embed
 from msajax.weights.deberta import table
@@ -39,10 +38,16 @@ from msajax.weights.table import Table
 # What transformers takes where a config.json of DeBERTa does not say.
 # Source: DebertaV2Config and modeling_deberta_v2.py.
 _DEFAULTS = {
-    **{"relative_attention": False, "max_relative_positions": -1},
-    **{"position_buckets": -1, "norm_rel_ebd": "none", "share_att_key": False},
-    **{"position_biased_input": True, "pos_att_type": None},
-    **{"conv_kernel_size": 0, "conv_act": "tanh", "pooler_hidden_act": "gelu"},
+    "relative_attention": False,
+    "max_relative_positions": -1,
+    "position_buckets": -1,
+    "norm_rel_ebd": "none",
+    "share_att_key": False,
+    "position_biased_input": True,
+    "pos_att_type": None,
+    "conv_kernel_size": 0,
+    "conv_act": "tanh",
+    "pooler_hidden_act": "gelu",
 }
 
 
@@ -89,9 +94,8 @@ class DebertaConfig(BodyConfig):
                 f"conv_kernel_size is {self.conv_kernel_size}, but only an odd number "
                 "keeps the length of a sequence"
             )
-        if self.position_buckets > 0 and (
-            not 1 <= self.position_buckets // 2 < self.farthest - 1
-        ):
+        some = self.has_distances and self.position_buckets > 0
+        if some and not 1 <= self.position_buckets // 2 < self.farthest - 1:
             raise ValueError(
                 f"position_buckets is {self.position_buckets}, but from 2 on and less "
                 f"than twice the {self.farthest} positions (max_relative_positions, "
@@ -122,7 +126,7 @@ class DebertaConfig(BodyConfig):
     def rows(self, distances: np.ndarray) -> np.ndarray:
         """Rows of the table for distances query - key."""
         if self.position_buckets > 0:
-            distances = buckets(distances, self.position_buckets, self.farthest)
+            distances = signed_buckets(distances, self.position_buckets, self.farthest)
         return np.clip(distances + self.span, 0, 2 * self.span - 1)
 
     @classmethod
@@ -162,7 +166,7 @@ class DebertaConfig(BodyConfig):
         return Deberta(self, **settings)
 
 
-def buckets(distances: np.ndarray, count: int, farthest: int) -> np.ndarray:
+def signed_buckets(distances: np.ndarray, count: int, farthest: int) -> np.ndarray:
     """Distances up to half of the count as they are, others by their logarithm: that of the farthest is count - 1.
 
     In numpy and float32, as the checkpoints were trained: where the logarithm is a whole
@@ -233,7 +237,9 @@ class _Convolution(nn.Module):
         y = jnp.where(real, y, 0)
         y = Dropout(config.hidden_dropout_prob, deterministic=not train)(y)
         y = ACTIVATIONS[config.conv_act](y)
-        return jnp.where(real, layer_norm(config, self.dtype)(h + y), 0)
+        return jnp.where(
+            real, layer_norm(config.layer_norm_eps, self.dtype, "LayerNorm")(h + y), 0
+        )
 
 
 class _Layers(LayersOf):
@@ -249,7 +255,9 @@ class _Layers(LayersOf):
         rows = config.rows(np.arange(length, -length - 1, -1))
         vectors = table(jnp.asarray(rows, jnp.int32))
         if config.norm_rel_ebd == "layer_norm":
-            vectors = layer_norm(config, self.dtype)(vectors)
+            vectors = layer_norm(config.layer_norm_eps, self.dtype, "LayerNorm")(
+                vectors
+            )
         return (vectors,)
 
     def behind_first(self, mask, *, train):

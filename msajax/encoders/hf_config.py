@@ -9,8 +9,13 @@ from msajax.data.errors import DataError
 
 # Absent from old files of BERT and XLNet; transformers takes the same defaults.
 _OPTIONAL = {
-    *("layer_norm_eps", "type_vocab_size", "hidden_act", "ff_activation", "dropout"),
-    *("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "layer_norm_eps",
+    "type_vocab_size",
+    "hidden_act",
+    "ff_activation",
+    "dropout",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
 }
 
 Config = TypeVar("Config")

@@ -1,5 +1,6 @@
 """What the encoders share: the stack of layers, the place to inject, the outputs."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -7,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, Lt
+
+from msajax.nn.attention import attend
 
 # What a config.json may say: more than any encoder has, less than takes minutes to build.
 Count = Annotated[int, Ge(1), Le(2**24)]
@@ -56,6 +59,8 @@ def injections(
     length: int,
     inject_after: Places | None,
     inject: Injects | None,
+    *,
+    of: str = "encoder",
 ) -> dict[int, Inject]:
     """{number of layers before it: the injection} of the arguments of `LayerStack`.
 
@@ -72,7 +77,7 @@ def injections(
         )
     if list(places) != sorted({*places} & {*range(length + 1)}):
         raise ValueError(
-            f"inject_after={inject_after}, but the encoder has {length} layers: 0 is after "
+            f"inject_after={inject_after}, but the {of} has {length} layers: 0 is after "
             f"the embeddings, {length} after the last layer, and several go up"
         )
     return dict(zip(places, changes, strict=True))
@@ -206,6 +211,37 @@ class LayerStack(nn.Module):
         # The last output is the carry's, so that the others are dropped where unused.
         last, outputs = jax.lax.scan(step, x, (stacked, keys, stays))
         return [*(outputs[i] for i in range(len(layers) - 1)), last]
+
+
+def dense(features: int, dtype: Any, name: str) -> nn.Dense:
+    """A layer with the initial values of BERT and most others."""
+    return nn.Dense(features, dtype=dtype, kernel_init=INIT, name=name)
+
+
+def layer_norm(epsilon: float, dtype: Any, name: str, **settings: Any) -> nn.LayerNorm:
+    """A LayerNorm as PyTorch's."""
+    return nn.LayerNorm(
+        epsilon, dtype=dtype, use_fast_variance=False, name=name, **settings
+    )
+
+
+def attend_watched(
+    module: nn.Module, q: jax.Array, k: jax.Array, v: jax.Array, **settings: Any
+) -> jax.Array:
+    """`nn.attention.attend` with heads joined; its weights are among the module's intermediates.
+
+    Args:
+      module: that attends.
+      q, k, v: [B, L, H, E].
+      settings: of `attend`.
+
+    Returns:
+      [B, L, H E].
+    """
+    see = functools.partial(module.sow, "intermediates", "attention")
+    watched = module.is_mutable_collection("intermediates")
+    h = attend(q, k, v, see=see if watched else None, **settings)
+    return h.reshape(*h.shape[:2], -1)
 
 
 def by_key(scores: jax.Array) -> jax.Array:

@@ -27,15 +27,28 @@ _SHOWN = 20
 # Parameters that a checkpoint may lack: many were saved with a head of pretraining.
 _OPTIONAL = "pooler/"
 
-# What a parameter's shape hangs on, by its path and the axis that differs.
+# What a parameter's shape hangs on, by its path and the axis that differs (None: any).
 _CAUSES = (
     (r"word_embeddings?/", 0, "another vocabulary (vocab_size)"),
     (r"position_embeddings/", 0, "another longest length (max_position_embeddings)"),
     (r"token_type_embeddings/", 0, "another number of segments (type_vocab_size)"),
     (
-        r"(intermediate(_dense)?|layer_1|feed_forward)/",
+        r"/(intermediate(_dense)?|layer_1|wi(_\d)?)/",
         -1,
         "another width of the feed-forward blocks",
+    ),
+    (
+        r"(rel_embeddings|rel_attn_embed|relative_attention_bias)/",
+        0,
+        "another number of distances (position_buckets, num_buckets, "
+        "relative_attention_num_buckets)",
+    ),
+    (r"/conv_layers/", None, "other convolutions (conv_dim, conv_kernel)"),
+    (
+        r"pos_conv_embed/",
+        None,
+        "other convolutions of positions (num_conv_pos_embeddings, "
+        "num_conv_pos_embedding_groups, conv_pos_kernel_size)",
     ),
     (r"", -1, "another width (hidden_size, d_model), so another model"),
 )
@@ -289,10 +302,12 @@ def _check_shapes(
 def _cause(leaf: str, got: tuple[int, ...], expected: tuple[int, ...]) -> str:
     if len(got) == len(expected):
         for pattern, axis, cause in _CAUSES:
-            if re.search(pattern, leaf) and got[axis] != expected[axis]:
-                others = [got[i] == expected[i] for i in range(len(got))]
-                if others.count(False) == 1 or not pattern:
-                    return cause
+            if not re.search(pattern, leaf):
+                continue
+            wrong = [i for i, size in enumerate(got) if size != expected[i]]
+            last = pattern == "" and got[-1] != expected[-1]
+            if axis is None or last or (pattern and wrong == [axis % len(got)]):
+                return cause
     return "another architecture"
 
 
@@ -319,6 +334,12 @@ def _plain(name: str) -> str:
 
 def _check_missing(file: pathlib.Path, missing: tuple[str, ...]) -> None:
     needed = [leaf for leaf in missing if not leaf.startswith(_OPTIONAL)]
+    if needed == ["lm_head/kernel"]:
+        raise ValueError(
+            f"{file} lacks lm_head/kernel, the head of a network that writes by one of "
+            "its own: a newer transformers saved it as if the table of words were the "
+            "head. Take the weights as they were published"
+        )
     if needed:
         more = f" and {len(needed) - 3} more" if len(needed) > 3 else ""
         raise ValueError(

@@ -20,10 +20,15 @@ from msajax.encoders.body import (
     LayersOf,
     SelfAttention,
     TextEncoder,
+)
+from msajax.encoders.layers import (
+    ACTIVATIONS,
+    INIT,
+    Count,
+    Epsilon,
     dense,
     layer_norm,
 )
-from msajax.encoders.layers import ACTIVATIONS, INIT, Count, Epsilon
 from msajax.encoders.relative import buckets
 from msajax.nn.dropout import Dropout
 from msajax.weights.mpnet import table
@@ -45,6 +50,15 @@ class MPNetConfig(BodyConfig):
     layer_norm_eps: Epsilon = 1e-5
     padding_position: int | None = PADDING
 
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.type_vocab_size, self.padding_position) != (0, PADDING):
+            raise ValueError(
+                f"type_vocab_size is {self.type_vocab_size} and padding_position "
+                f"{self.padding_position}, but MPNet has no segments, and its padding "
+                f"takes position {PADDING}; leave both as they are"
+            )
+
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> "MPNetConfig":
         """The config by config.json's settings.
@@ -58,7 +72,7 @@ class MPNetConfig(BodyConfig):
         }
         return hf_config.read(
             cls,
-            facts,
+            {"layer_norm_eps": 1e-12} | dict(facts),  # as transformers
             supported=supported,
             type_vocab_size=0,
             padding_position=PADDING,
@@ -86,7 +100,7 @@ class _Attention(nn.Module):
         config = self.config
         h = _SelfAttention(config, self.dtype, name="attn")(x, *context, train=train)
         h = Dropout(config.hidden_dropout_prob, deterministic=not train)(h)
-        return layer_norm(config, self.dtype)(h + x)
+        return layer_norm(config.layer_norm_eps, self.dtype, "LayerNorm")(h + x)
 
 
 class _Layers(LayersOf):

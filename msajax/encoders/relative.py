@@ -13,8 +13,8 @@ def buckets(
     """Rows of a table of relative positions.
 
     The first half of the rows of a direction are a distance each, the others grow with
-    its logarithm up to the farthest; beyond it all share the last row. In numpy: at exact
-    powers of two another logarithm falls one bucket lower.
+    its logarithm up to the farthest; beyond it all share the last row. In numpy and
+    float32, by the reference's steps: another logarithm can fall one bucket lower.
 
     Args:
       distance: integers, key - query.
@@ -28,8 +28,9 @@ def buckets(
     rows = count if causal else count // 2
     near = rows // 2
     away = np.maximum(-distance, 0) if causal else np.abs(distance)
-    ratio = np.log(np.maximum(away, 1) / near) / np.log(farthest / near)
-    far = near + (ratio * (rows - near)).astype(np.int32)
+    ratio = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(near))
+    ratio = ratio / np.float32(np.log(farthest / near)) * np.float32(rows - near)
+    far = near + ratio.astype(np.int32)
     row = np.where(away < near, away, np.minimum(far, rows - 1))
     behind = 0 if causal else rows * (distance > 0)
     return (row + behind).astype(np.int32)

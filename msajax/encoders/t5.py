@@ -28,9 +28,9 @@ from msajax.encoders.layers import (
     LayerStack,
     Rate,
     Width,
+    attend_watched,
 )
 from msajax.encoders.relative import buckets
-from msajax.nn.attention import attend
 from msajax.nn.dropout import Dropout
 from msajax.nn.embedding import Embed
 from msajax.nn.pooling import mean_pool
@@ -48,9 +48,13 @@ FEED_FORWARD = {
 
 # Absent from many files; transformers takes the same defaults.
 _OPTIONAL = (
-    *("relative_attention_num_buckets", "relative_attention_max_distance"),
-    *("layer_norm_epsilon", "dropout_rate"),
-    *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
+    "relative_attention_num_buckets",
+    "relative_attention_max_distance",
+    "layer_norm_epsilon",
+    "dropout_rate",
+    "pad_token_id",
+    "eos_token_id",
+    "decoder_start_token_id",
 )
 
 Id = Annotated[int, Ge(0), Le(2**24)]
@@ -307,17 +311,8 @@ class Attention(nn.Module):
             write = functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=1)
             keys = (write(cache[0], keys[0], place), write(cache[1], keys[1], place))
         dropout = self.dropout if train else None
-        watched = self.is_mutable_collection("intermediates")
-        see = functools.partial(self.sow, "intermediates", "attention")
-        heads = attend(
-            *(q, *keys),
-            mask=visible,
-            bias=bias,
-            scale=1.0,
-            dropout=dropout,
-            see=see if watched else None,
-        )
-        h = self.o(heads.reshape(*x.shape[:2], -1))
+        settings = dict(mask=visible, bias=bias, scale=1.0, dropout=dropout)
+        h = self.o(attend_watched(self, q, *keys, **settings))
         return x + (h if dropout is None else dropout(h)), keys
 
     def _heads(self, x: jax.Array) -> jax.Array:  # [B, L, H E] -> [B, L, H, E]

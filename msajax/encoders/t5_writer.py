@@ -121,6 +121,9 @@ class T5Writer(nn.Module):
           train: apply dropout.
           inject_after, inject: see `LayerStack`.
 
+        Returns:
+          num_decoder_layers + 1 hidden states and the logits of the labels.
+
         Raises:
           ValueError: there is no layer `inject_after`.
         """
@@ -129,7 +132,7 @@ class T5Writer(nn.Module):
             *(self.word_embedding(shift(labels, self.config)), caches),
             mask=mask,
             train=train,
-            changes=injections(self.config.num_decoder_layers, inject_after, inject),
+            changes=self._changes(inject_after, inject),
         )
         return Decoded(hidden, self._logits(hidden[-1]))
 
@@ -171,9 +174,15 @@ class T5Writer(nn.Module):
             *(self.word_embedding(token[:, None]), caches, place),
             mask=mask,
             train=False,
-            changes=injections(self.config.num_decoder_layers, inject_after, inject),
+            changes=self._changes(inject_after, inject),
         )
         return self._logits(hidden[-1])[:, 0], caches
+
+    def _changes(
+        self, inject_after: Places | None, inject: Injects | None
+    ) -> dict[int, Inject]:
+        layers = self.config.num_decoder_layers
+        return injections(layers, inject_after, inject, of="decoder")
 
     def _logits(self, x: jax.Array) -> jax.Array:
         """[B, L, D] -> [B, L, V] float32."""

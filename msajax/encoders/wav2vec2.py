@@ -30,12 +30,12 @@ from msajax.encoders.layers import (
     Rate,
     Width,
     check_heads,
+    layer_norm,
 )
 from msajax.encoders.wave_front import (
     FeatureExtractor,
     FeatureProjection,
     Positions,
-    layer_norm,
     normalize,
 )
 from msajax.encoders.wave_layers import Attention, Layer
@@ -52,18 +52,23 @@ _Size = TypeVar("_Size", int, jax.Array)
 
 # Absent from old files; transformers takes the same defaults.
 _OPTIONAL = (
-    *("conv_bias", "feat_extract_activation", "feat_proj_layer_norm", "layerdrop"),
-    *("do_stable_layer_norm", "hidden_dropout", "activation_dropout"),
-    *("attention_dropout", "feat_proj_dropout"),
+    "conv_bias",
+    "feat_extract_activation",
+    "feat_proj_layer_norm",
+    "layerdrop",
+    "do_stable_layer_norm",
+    "hidden_dropout",
+    "activation_dropout",
+    "attention_dropout",
+    "feat_proj_dropout",
 )
 
 
 def voice_config(cls: type[Any], facts: Mapping[str, Any], **given: Any) -> Any:
     """A config of wav2vec 2.0's kind by config.json's settings."""
     supported = {
-        **{
-            key: tuple(ACTIVATIONS) for key in ("hidden_act", "feat_extract_activation")
-        },
+        "hidden_act": tuple(ACTIVATIONS),
+        "feat_extract_activation": tuple(ACTIVATIONS),
         # Further networks, some on top and some inside of the layers.
         "add_adapter": (False,),
         "adapter_attn_dim": (None,),
@@ -261,6 +266,12 @@ def encode(
       attention: made from config and dtype, called with (x, frames, *context, train=train).
       train: apply dropout and drop layers.
       injection: see `LayerStack`.
+
+    Returns:
+      num_hidden_layers + 1 hidden states [B, F, D], and the mask of frames [B, F].
+
+    Raises:
+      ValueError: as `Wav2Vec2`.
     """
     config = module.config
     chex.assert_equal_shape([waves, mask])

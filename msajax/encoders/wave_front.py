@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msajax.encoders.layers import ACTIVATIONS
+from msajax.encoders.layers import ACTIVATIONS, layer_norm
 from msajax.nn.dropout import Dropout
 
 # Source: Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm of transformers.
@@ -123,13 +123,6 @@ class _Convolution(nn.Module):
         elif i == 0:
             x = _GroupNorm(name="layer_norm")(x, frames)
         return ACTIVATIONS[config.feat_extract_activation](x)
-
-
-def layer_norm(epsilon: float, dtype: Any, name: str, **settings: Any) -> nn.LayerNorm:
-    """A LayerNorm as PyTorch's."""
-    return nn.LayerNorm(
-        epsilon, dtype=dtype, use_fast_variance=False, name=name, **settings
-    )
 
 
 class _GroupNorm(nn.Module):

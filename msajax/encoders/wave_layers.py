@@ -1,15 +1,12 @@
 """The layers of the voice encoders: BERT's blocks, with their norms behind or before them."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 
-from msajax.encoders.layers import ACTIVATIONS, INIT
-from msajax.encoders.wave_front import layer_norm
-from msajax.nn.attention import attend
+from msajax.encoders.layers import ACTIVATIONS, attend_watched, dense, layer_norm
 from msajax.nn.dropout import Dropout
 
 
@@ -69,9 +66,17 @@ class Attention(nn.Module):
 def self_attention(
     module: Any, x: jax.Array, frames: jax.Array, bias: jax.Array | None, *, train: bool
 ) -> jax.Array:
-    """Attention of the frames, with a bias [B, H, F, F] where the network has any.
+    """Attention of the frames, with a bias where the network has any.
 
-    The parameters are the module's, which has a config and a dtype.
+    Args:
+      module: gets the parameters; has a config and a dtype.
+      x: [B, F, D].
+      frames: [B, F] bool, the real ones.
+      bias: [B, H, F, F], or 1 for B.
+      train: apply dropout.
+
+    Returns:
+      [B, F, D].
     """
     config = module.config
 
@@ -82,14 +87,6 @@ def self_attention(
     q, k, v = (project(name) for name in ("q_proj", "k_proj", "v_proj"))
     rate = config.attention_dropout
     dropout = Dropout(rate, deterministic=False) if train and rate else None
-    watched = module.is_mutable_collection("intermediates")
-    sow = functools.partial(module.sow, "intermediates", "attention")
-    see = sow if watched else None
     visible = frames[:, None, None]
-    h = attend(q, k, v, mask=visible, bias=bias, dropout=dropout, see=see)
-    return dense(config.hidden_size, module.dtype, "out_proj")(h.reshape(x.shape))
-
-
-def dense(features: int, dtype: Any, name: str) -> nn.Dense:
-    """A layer with the initial values of all these networks."""
-    return nn.Dense(features, dtype=dtype, kernel_init=INIT, name=name)
+    h = attend_watched(module, q, k, v, mask=visible, bias=bias, dropout=dropout)
+    return dense(config.hidden_size, module.dtype, "out_proj")(h)

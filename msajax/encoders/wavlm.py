@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Le
 
-from msajax.encoders.layers import INIT, Count, Inject
+from msajax.encoders.layers import INIT, Count, Inject, dense
+from msajax.encoders.relative import buckets
 from msajax.encoders.wav2vec2 import (
     EncodedWaves,
     Wav2Vec2Config,
@@ -24,7 +25,7 @@ from msajax.encoders.wav2vec2 import (
     encode,
     voice_config,
 )
-from msajax.encoders.wave_layers import dense, self_attention
+from msajax.encoders.wave_layers import self_attention
 from msajax.weights.table import Table
 from msajax.weights.wavlm import table
 
@@ -95,27 +96,13 @@ class WavLM(nn.Module):
         table = nn.Embed(*shape, embedding_init=INIT, name="rel_attn_embed")
         steps = np.arange(config.frames(waves.shape[1]))
         distances = steps[None] - steps[:, None]
-        rows = buckets(distances, config.num_buckets, config.max_bucket_distance)
+        count, farthest = config.num_buckets, config.max_bucket_distance
+        rows = buckets(distances, count=count, farthest=farthest)
         bias = jnp.moveaxis(table(jnp.asarray(rows)), 2, 0)[None]  # [1, H, F, F]
         injection = dict(inject_after=inject_after, inject=inject)
         return encode(
             *(self, waves, mask, bias), attention=_Attention, train=train, **injection
         )
-
-
-def buckets(distance: np.ndarray, count: int, farthest: int) -> np.ndarray:
-    """Rows of the table of relative positions for distances key - query.
-
-    Half of them are for keys behind the query; of each half, the first are a distance
-    each, the others grow with its logarithm up to the farthest. In numpy and float32, by
-    the reference's steps: another logarithm can fall one bucket lower.
-    """
-    half, near = count // 2, count // 4
-    away = np.abs(distance)
-    ratio = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(near))
-    ratio = ratio / np.float32(np.log(farthest / near)) * np.float32(half - near)
-    far = np.minimum((np.float32(near) + ratio).astype(np.int32), half - 1)
-    return (np.where(away < near, away, far) + half * (distance > 0)).astype(np.int32)
 
 
 class _Attention(nn.Module):

@@ -29,6 +29,8 @@ from msajax.encoders.layers import (
     Width,
     by_key,
     check_heads,
+    dense,
+    layer_norm,
 )
 from msajax.nn.attention import masked_softmax
 from msajax.nn.dropout import Dropout
@@ -201,7 +203,7 @@ class _RelativeAttention(nn.Module):
         weights = dropout(weights.astype(self.dtype))
         h = jnp.einsum("bhqk,bkhe->bqhe", weights, value)
         h = dropout(jnp.einsum("bqhe,dhe->bqd", h, o))
-        return _layer_norm(config, self.dtype)(h + x)
+        return layer_norm(config.layer_norm_eps, self.dtype, "layer_norm")(h + x)
 
     def project(self, name: str, x: jax.Array) -> jax.Array:
         """A projection by its name, which adapters may add to: [..., D] -> [..., H, D/H]."""
@@ -218,16 +220,7 @@ class _FeedForward(nn.Module):
     def __call__(self, x, *, train):
         config = self.config
         dropout = Dropout(config.dropout, deterministic=not train)
-
-        def dense(features: int, name: str) -> nn.Dense:
-            return nn.Dense(features, dtype=self.dtype, kernel_init=INIT, name=name)
-
-        h = ACTIVATIONS[config.ff_activation](dense(config.d_inner, "layer_1")(x))
-        h = dropout(dense(config.d_model, "layer_2")(dropout(h)))
-        return _layer_norm(config, self.dtype)(h + x)
-
-
-def _layer_norm(config: XLNetConfig, dtype: Any) -> nn.LayerNorm:
-    return nn.LayerNorm(
-        config.layer_norm_eps, dtype=dtype, use_fast_variance=False, name="layer_norm"
-    )
+        h = dense(config.d_inner, self.dtype, "layer_1")(x)
+        h = dropout(ACTIVATIONS[config.ff_activation](h))
+        h = dropout(dense(config.d_model, self.dtype, "layer_2")(h))
+        return layer_norm(config.layer_norm_eps, self.dtype, "layer_norm")(h + x)

@@ -162,8 +162,7 @@ def fine_tune(
       head: learning rate of all else.
       weight_decay: of both.
       frozen_layers: first layers that stay as they are, with the embeddings and a table
-        of distances that all layers read; 0 trains all, None nothing of the encoder. As
-        many as there are leave what is behind the layers: a pooler, T5's last norm.
+        of distances that all layers read; 0 trains all, None nothing of the encoder.
         Their dropout stays on in training, as in PyTorch's `model.train()`.
       others: of `train.optim.Optimizer`, as lora_rank or layer_decay.
 

@@ -11,7 +11,9 @@ BUFFERS = r"(.*\.)?embeddings\.(position_ids|token_type_ids)"
 
 _LINEAR = (
     *(f"attention.self.{name}" for name in ("query", "key", "value")),
-    *("attention.output.dense", "intermediate.dense", "output.dense"),
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
 )
 
 NORMS = ("attention.output.LayerNorm", "output.LayerNorm")

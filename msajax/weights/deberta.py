@@ -11,7 +11,9 @@ UNUSED = r"(.*\.)?embeddings\.position_embeddings\.weight"
 
 _LINEAR = (
     *(f"attention.self.{name}_proj" for name in ("query", "key", "value")),
-    *("attention.output.dense", "intermediate.dense", "output.dense"),
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
 )
 _TERMS = {"c2p": "attention.self.pos_key_proj", "p2c": "attention.self.pos_query_proj"}
 

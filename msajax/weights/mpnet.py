@@ -7,12 +7,14 @@ from msajax.weights import bert
 from msajax.weights.table import Rule, Table
 
 _TABLES = (
-    *("embeddings.word_embeddings", "embeddings.position_embeddings"),
+    "embeddings.word_embeddings",
+    "embeddings.position_embeddings",
     "encoder.relative_attention_bias",
 )
 _LINEAR = (
     *(f"attention.attn.{name}" for name in "qkvo"),
-    *("intermediate.dense", "output.dense"),
+    "intermediate.dense",
+    "output.dense",
 )
 _NORMS = ("attention.LayerNorm", "output.LayerNorm")
 

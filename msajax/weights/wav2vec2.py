@@ -11,7 +11,8 @@ MASKED = r"(.*\.)?masked_spec_embed"
 
 _LINEAR = (
     *(f"attention.{name}_proj" for name in ("k", "v", "q", "out")),
-    *("feed_forward.intermediate_dense", "feed_forward.output_dense"),
+    "feed_forward.intermediate_dense",
+    "feed_forward.output_dense",
 )
 _NORMS = ("layer_norm", "final_layer_norm")
 

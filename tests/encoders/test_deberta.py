@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msajax.encoders.deberta import Deberta, DebertaConfig, buckets
+from msajax.encoders.deberta import Deberta, DebertaConfig, signed_buckets
 from tests.encoders.checkpoints import SIZES, check_dropout, larger
 
 CONFIG = DebertaConfig(
@@ -51,7 +51,7 @@ def test_attention_by_hand():
     q, k = heads(x, "query_proj"), heads(x, "key_proj")
     r_k, r_q = heads(table, "pos_key_proj"), heads(table, "pos_query_proj")
     # With 6 buckets, distances from 4 on share rows; 11 is the farthest of 12 positions.
-    row = {d: 6 + buckets(np.array(d), 6, 12).item() for d in range(-5, 6)}
+    row = {d: 6 + signed_buckets(np.array(d), 6, 12).item() for d in range(-5, 6)}
     assert [*row.values()] == [2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10]
     for b, h, i in np.ndindex(3, 3, 6):
         scores = np.full(6, 0.0 if not MASK[b, i] else -np.inf)
@@ -66,7 +66,7 @@ def test_attention_by_hand():
 
 
 def test_buckets_of_distances():
-    found = buckets(np.arange(-9, 10), 6, 12)
+    found = signed_buckets(np.arange(-9, 10), 6, 12)
     behind = [1, 2, 3, 4, 4, 5, 5, 5, 5]
     assert found.tolist() == [*(-b for b in behind[::-1]), 0, *behind]
     # Beyond the farthest position the last row of the table serves.
@@ -137,3 +137,10 @@ def test_a_sequence_longer_than_the_positions_needs_distances_alone():
         13,
         12,
     )
+
+
+def test_buckets_that_nothing_reads_are_not_checked():
+    with pytest.raises(ValueError, match="position_buckets is 99, but from 2 on"):
+        dataclasses.replace(CONFIG, position_buckets=99)
+    for plain in (dict(relative_attention=False), dict(pos_att_type=())):
+        dataclasses.replace(CONFIG, position_buckets=99, **plain)

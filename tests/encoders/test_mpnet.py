@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from msajax.encoders.mpnet import MPNet, MPNetConfig
-from tests.encoders.checkpoints import SIZES, larger
+from tests.encoders.checkpoints import SIZES, Checkpoint, larger
 
 CONFIG = MPNetConfig(**SIZES)
 rng = np.random.default_rng(0)
@@ -60,3 +60,16 @@ def test_too_long_a_text():
             mask=np.ones((1, 11), bool),
             train=False,
         )
+
+
+def test_what_a_config_leaves_out_is_as_in_transformers():
+    facts = Checkpoint("mpnet").facts
+    assert MPNetConfig.read(facts | {"layer_norm_eps": 1e-5}).layer_norm_eps == 1e-5
+    del facts["layer_norm_eps"]
+    assert MPNetConfig.read(facts).layer_norm_eps == 1e-12
+
+
+@pytest.mark.parametrize("changes", [{"type_vocab_size": 2}, {"padding_position": 0}])
+def test_what_no_mpnet_has(changes):
+    with pytest.raises(ValueError, match="MPNet has no segments, and its padding"):
+        MPNetConfig(**changes)

@@ -28,3 +28,15 @@ def test_other_numbers_of_buckets():
     assert found.tolist() == [*[3] * 6, 2, 2, 1, 0, 5, 6, 6, *[7] * 6]
     odd = buckets(np.arange(-40, 41), count=9, farthest=33)
     assert {*odd.tolist()} == {0, 1, 2, 3, 5, 6, 7}  # the ninth row is for none
+
+
+def test_numbers_of_buckets_of_wavlm():
+    found = buckets(np.arange(-8, 9), count=8, farthest=6)
+    assert found.tolist() == [3, 3, 3, 3, 3, 2, 2, 1, 0, 5, 6, 6, 7, 7, 7, 7, 7]
+    # Of the released networks: 79 distances are exact, 800 is the last bucket.
+    far = np.array([-79, -80, -81, 799, 800, 10**6])
+    found = buckets(far, count=320, farthest=800)
+    assert found.tolist() == [79, 80, 80, 319, 319, 319]
+    # Logarithms of float64 end one bucket lower.
+    found = buckets(np.array([-8, -16, -64]), count=18, farthest=128)
+    assert found.tolist() == [5, 6, 8]

@@ -284,6 +284,17 @@ def test_weights_of_the_whole_network(whole, tmp_path):
     assert report.missing == report.unused == ()
 
 
+def test_weights_that_lack_the_head_of_their_own(whole, tmp_path):
+    facts, writer, params, state = whole
+    left = {k: x for k, x in state.items() if not k.startswith("lm_head")}
+    folder = checkpoints.write(tmp_path, facts, state=left)
+    if left.keys() == state.keys():
+        assert not encoders.load(folder, writer, params)[1].missing
+        return
+    with pytest.raises(ValueError, match="newer transformers saved it as if the table"):
+        encoders.load(folder, writer, params)
+
+
 def test_weights_of_flax(whole, tmp_path):
     facts, writer, params, state = whole
     flax = {}
@@ -309,3 +320,18 @@ def test_a_network_with_fewer_layers_of_the_decoder(whole, tmp_path):
     writer = T5Writer(encoders.read_config(folder))
     with pytest.raises(ValueError, match="lacks decoder/layer/1/attention"):
         encoders.load(folder, writer, params)
+
+
+def test_a_place_that_the_decoder_does_not_have():
+    writer = T5Writer(T5Config.read(FACTS))
+    source = np.zeros((2, 3, FACTS["d_model"]), np.float32)
+
+    def decode(key):
+        given = dict(source=source, mask=source[..., 0] == 0, train=False)
+        inject = dict(inject_after=9, inject=lambda x: x)
+        return writer.init(key, LABELS, **given, **inject, method="decode")
+
+    with pytest.raises(
+        ValueError, match="inject_after=9, but the decoder has 2 layers"
+    ):
+        jax.eval_shape(decode, jax.random.key(0))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from msajax import encoders
+from msajax.encoders.load import _cause
 from msajax.encoders.locate import PREPROCESSOR
 from msajax.encoders.wavlm import WavLMConfig
 from msajax.weights import wav2vec2, wavlm
@@ -153,9 +154,43 @@ def test_a_voice_for_text(tmp_path):
         encoders.read_config(tmp_path)
 
 
-def test_weights_of_another_width(tmp_path):
-    _, state = made("hubert", tmp_path)
-    write(tmp_path, {**facts_of("hubert"), "intermediate_size": 24}, state=state)
+@pytest.mark.parametrize(
+    "kind,changes,message",
+    [
+        (
+            "hubert",
+            {"intermediate_size": 24},
+            "another width of the feed-forward blocks",
+        ),
+        ("hubert", {"hidden_size": 15}, r"another width \(hidden_size"),
+        ("hubert", {"conv_dim": [8, 7]}, r"other convolutions \(conv_dim"),
+        ("hubert", {"conv_kernel": [7, 5]}, r"other convolutions \(conv_dim"),
+        ("wavlm", {"num_buckets": 12}, r"another number of distances \(.*num_buckets"),
+        ("wavlm", {"num_conv_pos_embeddings": 8}, "other convolutions of positions"),
+        (
+            "wavlm",
+            {"num_conv_pos_embedding_groups": 2},
+            "other convolutions of positions",
+        ),
+    ],
+)
+def test_weights_of_another_size(kind, changes, message, tmp_path):
+    _, state = made(kind, tmp_path)
+    write(tmp_path, {**facts_of(kind), **changes}, state=state)
     encoder = encoders.read_voice(tmp_path).encoder()
-    with pytest.raises(ValueError, match="another width of the feed-forward blocks"):
+    with pytest.raises(ValueError, match=message):
         encoders.load(tmp_path, encoder, empty(encoder))
+
+
+@pytest.mark.parametrize(
+    "leaf,sizes,message",
+    [
+        ("encoder/layers/0/feed_forward/output_dense/bias", (12, 15), "hidden_size"),
+        ("encoder/rel_embeddings/embedding", (8, 12), "position_buckets"),
+        ("encoder/layer/0/feed_forward/wi_0/kernel", (8, 12), "feed-forward"),
+        ("encoder/layer/0/feed_forward/layer_norm/scale", (8, 12), "d_model"),
+    ],
+)
+def test_what_a_size_hangs_on(leaf, sizes, message):
+    shapes = [(n, 9) if "embedding" in leaf else (9, n)[-1:] for n in sizes]
+    assert message in _cause(leaf, *shapes)

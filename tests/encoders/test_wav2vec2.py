@@ -10,7 +10,7 @@ import pytest
 
 from msajax.encoders.wav2vec2 import Wav2Vec2Config
 from msajax.encoders.wave_front import normalize
-from msajax.encoders.wavlm import WavLMConfig, buckets
+from msajax.encoders.wavlm import WavLMConfig
 from tests.encoders.checkpoints import check_dropout
 
 SMALL = dict(
@@ -190,15 +190,6 @@ def test_waves_are_normalised_over_their_real_samples():
     given = normalize(WAVES, jnp.asarray(MASK))
     found = run(plain, given, MASK)
     np.testing.assert_allclose(found.last, encoded(STABLE).last, atol=1e-5)
-
-
-def test_buckets_of_distances():
-    found = buckets(np.arange(-8, 9), 8, 6)
-    assert found.tolist() == [3, 3, 3, 3, 3, 2, 2, 1, 0, 5, 6, 6, 7, 7, 7, 7, 7]
-    # Of the released networks: 79 distances are exact, 800 is the last bucket.
-    assert buckets(np.array([-79, -80, -81, 799, 800, 10**6]), 320, 800).tolist() == (
-        [79, 80, 80, 319, 319, 319]
-    )
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,16 @@ def test_a_roberta_counts_from_its_padding():
         (DebertaConfig.read, DEBERTA, {"share_att_key": 1}, r"share_att_key \(1\)"),
         (DebertaConfig.read, DEBERTA, {"embedding_size": 8}, "=8, .*hidden_size = 12"),
         (DebertaConfig.read, DEBERTA, {"attention_head_size": 8}, "=8, .* = 4"),
-        (DebertaConfig.read, DEBERTA, {"position_buckets": 30}, "is 30, but from 2 on"),
+        (
+            DebertaConfig.read,
+            DEBERTA,
+            {
+                "position_buckets": 30,
+                "relative_attention": True,
+                "pos_att_type": ["c2p"],
+            },
+            "is 30, but from 2 on",
+        ),
         (DebertaConfig.read, DEBERTA, {"norm_rel_ebd": "rms"}, "norm_rel_ebd='rms'"),
         (
             BertConfig.read,

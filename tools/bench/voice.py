@@ -23,7 +23,7 @@ import numpy as np
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from msajax.encoders.wav2vec2 import RATE, Wav2Vec2Config
+from msajax.encoders.wav2vec2 import RATE, Wav2Vec2Config, check_samples
 from msajax.encoders.wavlm import WavLMConfig
 
 _DATA2VEC: dict[str, Any] = dict(
@@ -31,6 +31,7 @@ _DATA2VEC: dict[str, Any] = dict(
 )
 CONFIGS = {
     "wav2vec2": Wav2Vec2Config(),
+    "hubert": Wav2Vec2Config(feat_proj_layer_norm=False),
     "data2vec-audio": Wav2Vec2Config(**_DATA2VEC),
     "wavlm": WavLMConfig(),
 }
@@ -75,7 +76,7 @@ def measure(
     params = init(key, waves[:1], mask[:1])["params"]
     batches = [
         (waves[i : i + options.batch], mask[i : i + options.batch])
-        for i in range(0, len(waves) - options.batch + 1, options.batch)
+        for i in range(0, len(waves), options.batch)
     ]
     run = jax.jit(jax.value_and_grad(forward) if options.train else forward)
     program: Any = run.lower(params, *batches[0], key).compile()
@@ -114,8 +115,16 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(
                 f"no encoder {', '.join(sorted(unknown))}; there are {', '.join(CONFIGS)}"
             )
+        for name in ("clips", "batch"):
+            if (value := getattr(options, name)) < 1:
+                raise ValueError(f"--{name} is {value}; give 1 or more")
         waves, mask = read(options.folder, options.clips)
         options.batch = min(options.batch, len(waves))
+        # Batches are of one size, so that one program runs them all.
+        whole = len(waves) - len(waves) % options.batch
+        waves, mask = waves[:whole], mask[:whole]
+        for name in names:
+            check_samples(CONFIGS[name], mask.shape[1])
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.encoders import body
-from msajax.encoders.deberta import Deberta, DebertaConfig, buckets
+from msajax.encoders.deberta import Deberta, DebertaConfig, signed_buckets
+from msajax.encoders.layers import layer_norm
 from msajax.weights import template
 from msajax.weights.deberta import table
 from tools.parity.case import Arrays, Case
@@ -30,8 +30,8 @@ def reproduce(case: Case) -> dict[str, Any]:
     results: dict[str, Any] = {
         "out/relative_position": config.rows(steps[:, None] - steps[None])
         - config.span,
-        "out/buckets/this": buckets(far, count, longest),
-        "out/buckets/v3": buckets(far, 256, 512),
+        "out/buckets/this": signed_buckets(far, count, longest),
+        "out/buckets/v3": signed_buckets(far, 256, 512),
     }
     for variant, kernel in case.setting("conv_kernel_size").items():
         found = dataclasses.replace(config, conv_kernel_size=kernel)
@@ -62,7 +62,8 @@ def _results(
     (loss, (hidden, layers)), gradients = run(variables)
     everything = apply(variables, ids, mask=np.ones_like(mask), train=False)
     own = variables["params"]["encoder"]
-    norm: Callable[..., Any] = body.layer_norm(encoder.config, None).apply
+    epsilon = encoder.config.layer_norm_eps
+    norm: Callable[..., Any] = layer_norm(epsilon, None, "LayerNorm").apply
     rows = norm({"params": own["LayerNorm"]}, own["rel_embeddings"]["embedding"])
     return {
         **{f"out/{variant}/hidden_states/{i}": x for i, x in enumerate(hidden)},

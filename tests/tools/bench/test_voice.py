@@ -46,3 +46,31 @@ def test_what_it_cannot_measure(clips, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert voice.main([str(tmp_path / "empty")]) == 2
     assert "has no wav or flac files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--clips", "--batch"])
+def test_numbers_of_nothing(option, clips, capsys):
+    assert voice.main([str(clips), option, "0"]) == 2
+    assert f"{option} is 0; give 1 or more" in capsys.readouterr().err
+
+
+def test_clips_that_are_too_short(clips, capsys):
+    for name in ("a.wav", "b.flac"):
+        soundfile.write(clips / name, np.zeros(399), 16_000)
+    assert voice.main([str(clips), "--encoders", "hubert"]) == 2
+    assert "399 samples, but" in capsys.readouterr().err
+
+
+def test_only_whole_batches_count(clips, monkeypatch, capsys):
+    soundfile.write(clips / "c.wav", np.zeros(1600), 16_000)
+    given = []
+
+    def measured(_, waves, mask, options):
+        del mask, options
+        given.append(waves.shape)
+        return 1, 1, 1
+
+    monkeypatch.setattr(voice, "measure", measured)
+    assert voice.main([str(clips), "--encoders", "wavlm", "--batch", "2"]) == 0
+    assert capsys.readouterr().out.startswith("2 clips, 0.2 s")
+    assert given == [(2, 2000)]
