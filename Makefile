@@ -39,12 +39,13 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Done again when the lock or the package's metadata change.
+# Done again when the lock or the package's metadata change. Python compiles a module when it
+# first imports it; to compile all of them takes longer than to install them.
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "msajax needs Python 3.11 or newer; none is on the" \
 		"PATH. Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version): about a minute, once"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
-	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-compile --require-hashes -r requirements.lock
 	$(PIP) install --no-deps --editable .
 	@touch $@
