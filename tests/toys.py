@@ -15,6 +15,7 @@ from msajax.data.spec import DATASETS, Corpus, Spec, Split
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.body import BodyConfig
 from msajax.encoders.deberta import DebertaConfig
+from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.t5 import T5Config
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
@@ -22,7 +23,7 @@ from msajax.train import checkpoint, feed, fit, step
 
 SPEC = Spec(dims=(3, 4, 5), lengths=(5, 7, 6), num_train=22)
 # Encoders of the two tokens that `Spec.example` makes; without dropout of their own.
-BERT = BertConfig(
+SIZES = dict(
     vocab_size=2,
     hidden_size=6,
     num_hidden_layers=2,
@@ -32,6 +33,7 @@ BERT = BertConfig(
     hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0,
 )
+BERT, MPNET = BertConfig(**SIZES), MPNetConfig(**SIZES)
 ELECTRA = dataclasses.replace(BERT, embedding_size=5)
 DEBERTA = DebertaConfig(
     **{f.name: getattr(BERT, f.name) for f in dataclasses.fields(BodyConfig)},

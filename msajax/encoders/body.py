@@ -78,6 +78,11 @@ class BodyConfig:
         return self.hidden_size
 
     @property
+    def has_segments(self) -> bool:
+        """Whether two texts of a sequence can be told apart by their segments."""
+        return self.type_vocab_size > 1
+
+    @property
     def least_parameters(self) -> int:
         """Parameters of the layers' kernels and of the words: fewer than the network has."""
         width, wide = self.hidden_size, self.intermediate_size

@@ -74,6 +74,7 @@ class T5Config:
     kinds: ClassVar[tuple[str, ...]] = ("t5", "mt5")
     max_length: ClassVar[int | None] = None  # positions are relative
     summary: ClassVar[str] = "mean"  # it has no token for it
+    has_segments: ClassVar[bool] = False
 
     vocab_size: Count = 32128
     d_model: Width = 768

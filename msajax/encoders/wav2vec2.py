@@ -23,6 +23,7 @@ from annotated_types import Len
 from msajax.encoders import hf_config
 from msajax.encoders.layers import (
     ACTIVATIONS,
+    Context,
     Epsilon,
     Inject,
     Layers,
@@ -196,8 +197,8 @@ class EncodedWaves(NamedTuple):
         return self.hidden[-1]
 
 
-class Wav2Vec2(nn.Module):
-    """The encoder.
+class VoiceEncoder(nn.Module):
+    """An encoder of waves; a subclass says which attention its layers have, and what that reads.
 
     Attributes:
       config: of the network.
@@ -209,15 +210,13 @@ class Wav2Vec2(nn.Module):
       remat, scan: see `LayerStack`; remat holds for the convolutions too.
     """
 
-    config: Wav2Vec2Config = Wav2Vec2Config()
+    config: Any
     dtype: Any = jnp.float32
     padded: bool = False
     remat: bool = False
     scan: bool = False
 
-    def names(self) -> Table:
-        """Its parameters by their names in PyTorch's files."""
-        return table(self)
+    attention: ClassVar[type[nn.Module]]
 
     @nn.compact
     def __call__(
@@ -244,53 +243,41 @@ class Wav2Vec2(nn.Module):
           ValueError: T samples are too few for a frame, or there is no layer
             `inject_after`.
         """
+        config = self.config
+        chex.assert_equal_shape([waves, mask])
+        check_samples(config, waves.shape[1])
+        if not self.padded:
+            waves = jnp.where(mask, waves, 0)
+        if config.do_normalize:
+            waves = normalize(waves, mask)
+        front = config, self.dtype, self.padded, self.remat
+        x = FeatureExtractor(*front, name="feature_extractor")(waves, mask)
+        real = config.frames(jnp.sum(mask, axis=1))
+        frames = jnp.arange(x.shape[1])[None] < real[:, None]
+        dtype = self.dtype or x.dtype
+        x = FeatureProjection(config, dtype, name="feature_projection")(x, train=train)
+        settings = self.attention, dtype, self.padded, self.remat, self.scan
         injection = dict(inject_after=inject_after, inject=inject)
-        return encode(self, waves, mask, attention=Attention, train=train, **injection)
+        hidden = _Encoder(config, *settings, name="encoder")(
+            x, frames, *self.shared(x.shape[1]), train=train, **injection
+        )
+        return EncodedWaves(hidden, frames)
+
+    def shared(self, frames: int) -> Context:
+        """Further inputs of every layer's attention, for so many frames."""
+        del frames
+        return ()
 
 
-def encode(
-    module: Any,
-    waves: jax.Array,
-    mask: jax.Array,
-    *context: jax.Array,
-    attention: Callable[..., nn.Module],
-    train: bool,
-    **injection: Any,
-) -> EncodedWaves:
-    """What the voice encoders share: all but the attention.
+class Wav2Vec2(VoiceEncoder):
+    """wav2vec 2.0, HuBERT or data2vec-audio; fields as in `VoiceEncoder`."""
 
-    Args:
-      module: the encoder, which gets the parameters and has the attributes of `Wav2Vec2`.
-      waves, mask: [B, T].
-      context: further inputs of every layer's attention.
-      attention: made from config and dtype, called with (x, frames, *context, train=train).
-      train: apply dropout and drop layers.
-      injection: see `LayerStack`.
+    config: Wav2Vec2Config = Wav2Vec2Config()
+    attention: ClassVar[type[nn.Module]] = Attention
 
-    Returns:
-      num_hidden_layers + 1 hidden states [B, F, D], and the mask of frames [B, F].
-
-    Raises:
-      ValueError: as `Wav2Vec2`.
-    """
-    config = module.config
-    chex.assert_equal_shape([waves, mask])
-    check_samples(config, waves.shape[1])
-    if not module.padded:
-        waves = jnp.where(mask, waves, 0)
-    if config.do_normalize:
-        waves = normalize(waves, mask)
-    front = config, module.dtype, module.padded, module.remat
-    x = FeatureExtractor(*front, name="feature_extractor")(waves, mask)
-    real = config.frames(jnp.sum(mask, axis=1))
-    frames = jnp.arange(x.shape[1])[None] < real[:, None]
-    dtype = module.dtype or x.dtype
-    x = FeatureProjection(config, dtype, name="feature_projection")(x, train=train)
-    settings = attention, dtype, module.padded, module.remat, module.scan
-    hidden = _Encoder(config, *settings, name="encoder")(
-        x, frames, *context, train=train, **injection
-    )
-    return EncodedWaves(hidden, frames)
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
 
 
 def check_samples(config: Wav2Vec2Config, samples: int) -> None:

@@ -16,15 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Le
 
-from msajax.encoders.layers import INIT, Count, Inject, dense
+from msajax.encoders.layers import INIT, Context, Count, dense
 from msajax.encoders.relative import buckets
-from msajax.encoders.wav2vec2 import (
-    EncodedWaves,
-    Wav2Vec2Config,
-    check_samples,
-    encode,
-    voice_config,
-)
+from msajax.encoders.wav2vec2 import VoiceEncoder, Wav2Vec2Config, voice_config
 from msajax.encoders.wave_layers import self_attention
 from msajax.weights.table import Table
 from msajax.weights.wavlm import table
@@ -61,50 +55,6 @@ class WavLMConfig(Wav2Vec2Config):
         return WavLM(self, **settings)
 
 
-class WavLM(nn.Module):
-    """The encoder.
-
-    Attributes:
-      config: of the network.
-      dtype, padded, remat, scan: see `Wav2Vec2`.
-    """
-
-    config: WavLMConfig = WavLMConfig()
-    dtype: Any = jnp.float32
-    padded: bool = False
-    remat: bool = False
-    scan: bool = False
-
-    def names(self) -> Table:
-        """Its parameters by their names in PyTorch's files."""
-        return table(self)
-
-    @nn.compact
-    def __call__(
-        self,
-        waves: jax.Array,
-        *,
-        mask: jax.Array,
-        train: bool,
-        inject_after: int | None = None,
-        inject: Inject | None = None,
-    ) -> EncodedWaves:
-        """Encodes waves; see `Wav2Vec2`."""
-        config = self.config
-        check_samples(config, waves.shape[1])
-        shape = config.num_buckets, config.num_attention_heads
-        table = nn.Embed(*shape, embedding_init=INIT, name="rel_attn_embed")
-        steps = np.arange(config.frames(waves.shape[1]))
-        distances = steps[None] - steps[:, None]
-        count, farthest = config.num_buckets, config.max_bucket_distance
-        rows = buckets(distances, count=count, farthest=farthest)
-        bias = jnp.moveaxis(table(jnp.asarray(rows)), 2, 0)[None]  # [1, H, F, F]
-        injection = dict(inject_after=inject_after, inject=inject)
-        return encode(
-            *(self, waves, mask, bias), attention=_Attention, train=train, **injection
-        )
-
-
 class _Attention(nn.Module):
     """Self-attention of the frames with the gated bias."""
 
@@ -122,3 +72,22 @@ class _Attention(nn.Module):
         update = gates[..., 1] * constant.reshape(1, 1, heads) - 1
         gate = jnp.moveaxis(gates[..., 0] * update + 2, 2, 1)[..., None]
         return self_attention(self, x, frames, gate * bias, train=train)
+
+
+class WavLM(VoiceEncoder):
+    """The encoder; fields as in `VoiceEncoder`."""
+
+    config: WavLMConfig = WavLMConfig()
+    attention: ClassVar[type[nn.Module]] = _Attention
+
+    def names(self) -> Table:
+        """Its parameters by their names in PyTorch's files."""
+        return table(self)
+
+    def shared(self, frames: int) -> Context:
+        """The bias of the relative positions, [1, H, F, F]."""
+        count, heads = self.config.num_buckets, self.config.num_attention_heads
+        table = nn.Embed(count, heads, embedding_init=INIT, name="rel_attn_embed")
+        steps, farthest = np.arange(frames), self.config.max_bucket_distance
+        rows = buckets(steps[None] - steps[:, None], count=count, farthest=farthest)
+        return (jnp.moveaxis(table(jnp.asarray(rows)), 2, 0)[None],)

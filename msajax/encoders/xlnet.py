@@ -47,6 +47,7 @@ class XLNetConfig:
 
     max_length: ClassVar[int | None] = None  # positions are relative
     summary: ClassVar[str] = "last"  # its <cls> ends the sequence
+    has_segments: ClassVar[bool] = True  # of two tokens, whether they have the same one
 
     vocab_size: Count = 32000
     d_model: Width = 768

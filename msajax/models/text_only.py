@@ -15,7 +15,6 @@ from annotated_types import Ge
 from msajax import losses, parallel
 from msajax.encoders import Encoder
 from msajax.encoders.steps import own_states, own_steps
-from msajax.encoders.t5 import T5Config
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.attention import masked_softmax
 from msajax.nn.dropout import Dropout
@@ -65,8 +64,9 @@ class TextOnly(Model):
         cls, mask = self.pooling == "cls", batch["text_mask"]
         if self.encoder is None:
             return batch["text"][:, 0] if cls else self._mean(batch["text"], mask)
-        # T5 has no vector of the sequence: the mean, of the utterance alone, stands for it.
-        cls &= not isinstance(self.encoder, T5Config)
+        # Where an encoder has no vector of the sequence (T5) the mean stands for it, which
+        # here is of the utterance alone.
+        cls &= self.encoder.summary != "mean"
         settings = dict(dtype=None, remat=self.remat, scan=self.scan)
         encoded = self.encoder.encoder(pooler=cls, **settings, name="encoder")(
             batch["text_ids"], mask=mask, segments=batch["text_type"], train=train

@@ -18,7 +18,6 @@ from msajax.data.spec import Corpus, Split
 from msajax.encoders import Encoder, frozen, tokenize, tokenizer_files
 from msajax.encoders.context import Neighbours, own_first
 from msajax.encoders.lora import is_adapter
-from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
 from msajax.run import model_options
 from msajax.run.options import Options, TextOptions
@@ -150,9 +149,7 @@ def _context(reading: TextOptions, encoder: Encoder) -> Neighbours | None:
         reading.context,
         reading.context_behind,
         mark=reading.context_mark,
-        # XLNet knows of two tokens whether they have the same one.
-        segments=isinstance(encoder, XLNetConfig)
-        or getattr(encoder, "type_vocab_size", 0) > 1,
+        segments=encoder.has_segments,
     )
 
 

@@ -170,13 +170,13 @@ def build(
     """
     # The adapters of a group are one of their own.
     labels = {k: -1 - i if is_adapter(k) else i for k, i in groups.items()}
-    settings = {}
-    for path, i in groups.items():
+    rules = {}
+    for label in set(labels.values()):
+        i = label if label >= 0 else -1 - label
         own = dict((optimizer.groups[i][1] if optimizer.groups else None) or {})
-        if is_adapter(path):
+        if label < 0:
             own["learning_rate"] = optimizer.lora_rate
-        settings[labels[path]] = dataclasses.replace(optimizer, groups=(), **own)
-    rules = {label: _rule(o, updates) for label, o in settings.items()}
+        rules[label] = _rule(dataclasses.replace(optimizer, groups=(), **own), updates)
     clips = []
     if optimizer.clip_value:
         clips.append(optax.clip(optimizer.clip_value))

@@ -20,20 +20,10 @@ from tests import toys
 
 SPEC = Spec((6, 1, 1), (5, 1, 1), 8, fields=(*Spec.fields, "text_ids", "text_type"))
 LORA = Lora(2, 8.0)
-MPNET = MPNetConfig(
-    vocab_size=2,
-    hidden_size=6,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=9,
-    max_position_embeddings=10,
-    hidden_dropout_prob=0.0,
-    attention_probs_dropout_prob=0.0,
-)
 # Adapters of `toys` encoders: 2 layers, query and value.
 NAMES = {
     toys.BERT: r"encoder/encoder/layer/[01]/attention/self/(query|value)/lora_[ab]",
-    MPNET: r"encoder/encoder/layer/[01]/attention/attn/[qv]/lora_[ab]",
+    toys.MPNET: r"encoder/encoder/layer/[01]/attention/attn/[qv]/lora_[ab]",
     toys.ELECTRA: r"encoder/encoder/layer/[01]/attention/self/(query|value)/lora_[ab]",
     toys.XLNET: r"encoder/layer/[01]/rel_attn/[qv]_lora_[ab]",
     toys.DEBERTA: r"encoder/encoder/layer/[01]/attention/self/(query|value)_proj/lora_[ab]",

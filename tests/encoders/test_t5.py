@@ -86,7 +86,7 @@ def test_the_last_state_is_normalised_and_pooled_is_its_mean():
     encoded = encode()
     scale = VARIABLES["params"]["encoder"]["final_layer_norm"]["scale"]
     ratio = np.asarray(encoded.last) / scale
-    np.testing.assert_allclose(np.mean(ratio**2, -1), 1, atol=1e-3)
+    np.testing.assert_allclose(np.mean(ratio**2, -1), 1, atol=1e-6)
     mean = np.asarray(encoded.last)[2, :2].mean(0)
     np.testing.assert_allclose(encoded.pooled[2], mean, atol=1e-5)
     assert encode(encoder=SMALL.encoder(pooler=False)).pooled is None

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from msajax import losses, parallel
 from msajax.data.spec import MODALITIES
 from msajax.encoders import Encoder
-from msajax.encoders.steps import own_states, own_steps
+from msajax.encoders.steps import make_encoder, own_states, own_steps
 from msajax.encoders.summary import summary_steps
 from msajax.models.base import Batch, Model, Outputs
 from msajax.models.msg_mba.mba import MBA
@@ -252,10 +252,9 @@ class MSGMBA(Model):
 
     def _text(self, batch: Batch, inject, train: bool) -> jax.Array:
         """M_t*, [B, N, D]: the layers behind (3) on what `inject` makes of F_t."""
-        if self.encoder is None:
+        encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
+        if encoder is None:
             return inject(batch["text"])
-        settings = dict(dtype=None, remat=self.remat, scan=self.scan)
-        encoder = self.encoder.encoder(pooler=False, **settings, name="encoder")
         return encoder(
             batch["text_ids"],
             mask=batch["text_mask"],
