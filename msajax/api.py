@@ -119,7 +119,10 @@ def create_model(name: str, data: Corpus | Spec, **fields: Any) -> Model:
         dataset = data.dataset if isinstance(data, Corpus) else "demo"
         options = Options(system=name, data=DataOptions(dataset=dataset))
     options = recipe.change(options, {f"model.{k}": v for k, v in fields.items()})
-    spec = data if isinstance(data, Spec) else loader.make_spec(data)
+    if isinstance(data, Corpus):
+        spec = loader.make_spec(data, view=models.get(options.system).view)
+    else:
+        spec = data
     encoder = text.encoder_of(options, None)
     return build(options, spec, encoder)
 
@@ -283,7 +286,7 @@ def _options(what: str | Options | Model, data: Corpus | None) -> Options:
             f"{system} has a pretrained encoder, whose weights a recipe names: "
             'fit("text_only:mosi", corpus, options={"text.encoder": ...})'
         )
-    here, there = loader.make_spec(data), what.spec
+    here, there = loader.make_spec(data, view=what.view), what.spec
     for key in ("dims", "lengths", "classes"):
         if getattr(here, key) != getattr(there, key):
             raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from msajax import parallel
+from msajax import models, parallel
 from msajax.data import clean, demo, loader, splits, store, unlabelled
 from msajax.data.errors import DataError
 from msajax.data.formats import columns
@@ -279,4 +279,5 @@ def expected(options: Options, corpus: Corpus) -> dict[str, Any]:
         lengths=lengths,
         truncate=data.truncate,
         batch_size=max(sizes, default=0),
+        view=models.get(options.system).view,
     )
