@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from msajax import models
-from msajax.data import clean, demo, loader, store
+from msajax.data import clean, loader, store
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Reading, Spec, suggest
 from msajax.models.base import Model
 from msajax.report.results import Predictions, Results
@@ -76,10 +76,10 @@ def load_data(
         _need("a modality", name, str, f"one of {', '.join(MODALITIES)}")
         if name not in MODALITIES:
             raise ValueError(f'unknown modality "{name}"{suggest(name, MODALITIES)}')
-    if not path and dataset != "demo":
+    if not path and dataset not in corpora.GENERATED:
         raise ValueError(
-            f"path is empty; give a file or a prepared store of {dataset} (only the "
-            "demo corpus is generated)"
+            f"path is empty; give a file or a prepared store of {dataset} (only "
+            f"{' and '.join(corpora.GENERATED)} are generated)"
         )
     if path:
         corpus = store.open_corpus(
@@ -91,7 +91,8 @@ def load_data(
             encoding=encoding,
         )
     else:
-        corpus = clean.select(demo.generate(0), names, labels=labels)
+        made = corpora.GENERATED[dataset](0, 0.0)
+        corpus = clean.select(made, names, labels=labels)
     if not labels:  # not what a run trains on
         return corpus
     reading = Reading(corpora.content(corpus), names, format, encoding)

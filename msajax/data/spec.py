@@ -114,6 +114,7 @@ DATASETS: Mapping[str, Dataset] = {
     # In the order of MulT's file.
     "iemocap4": _classes("IEMOCAP (four emotions)", "neutral", "happy", "sad", "angry"),
     "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0), own_labels=True),
+    "dialogue_demo": _classes("demo dialogues", "calm", "glad", "upset"),
 }
 
 
