@@ -129,8 +129,7 @@ def _kind(part: Any) -> str:
     """Of the first utterance of an entry: 's', 'n', 'v'; 'i' of a list of ids; '?' else."""
     if not isinstance(part, dict):
         return "i"
-    rows = next((rows for rows in part.values() if len(rows)), ())
-    first = rows[0] if len(rows) else None
+    first: Any = next((rows[0] for rows in part.values() if len(rows)), None)
     if isinstance(first, str | bytes):
         return "s"
     if isinstance(first, np.ndarray | list | tuple) and np.ndim(first) == 1:

@@ -7,7 +7,8 @@ on) says how long they are where the zeros do not, `text_bert` [N, 3, L] holds w
 pieces, mask and segments. `label_text`, `label_audio`,
 `label_vision` are the labels of single modalities. `labelled` [N] is 0 where a row of
 the training split has no labels, for systems that learn from such rows too; rows of
-the split 'unlabelled' have none either. Without
+the split 'unlabelled' have none either. `dialogue`, `turn`
+and `speaker` (names or numbers) order the rows of conversations. Without
 `split` all rows are in the split 'all'; to predict, `label` is not needed. Other keys
 are not read.
 
@@ -29,6 +30,7 @@ from msajax.data.formats.decode import Decoder
 from msajax.data.spec import MODALITIES, Corpus, Split
 
 _LABELS = ("label", *(f"label_{name}" for name in MODALITIES))
+_CONVERSATION = ("dialogue", "turn", "speaker")
 _LENGTHS = tuple(f"{name}_length" for name in MODALITIES)
 # By the version of a .npy file: bytes of its header's length, numpy's reader of the
 # header. Version 3 differs in the names of a record's fields, which are not used.
@@ -41,6 +43,7 @@ _HEADER = 10_000  # bytes; numpy refuses longer ones too, once it has read them
 _KEYS = (
     *("id", "split", "raw_text", *MODALITIES, "text_bert"),
     *(*_LENGTHS, *_LABELS, "labelled"),
+    *_CONVERSATION,
 )
 
 
@@ -72,6 +75,8 @@ def read(
         arrays[key] = columns.labels(entry[key], name=key, decoder=decoder)
     if "text_bert" in entry:
         arrays |= columns.word_pieces(entry["text_bert"])
+    if any(key in entry for key in _CONVERSATION):
+        arrays |= _conversation(entry, decoder)
     if labels and "labelled" in entry:
         arrays["labelled"] = columns.numbers(entry["labelled"], name="labelled") > 0
     names = _split_names(entry, len(ids), decoder)
@@ -90,6 +95,36 @@ def read(
             )
         splits[name] = Split(ids[rows], raw_text[rows], chosen)
     return Corpus(dataset, splits)
+
+
+def _conversation(entry: dict[str, Any], decoder: Decoder) -> dict[str, np.ndarray]:
+    """dialogue, turn and speaker as int32; names are numbered: speakers within their dialogue."""
+    for key in _CONVERSATION:
+        columns.get(entry, key)
+    found = {}
+    for key in _CONVERSATION:
+        values = np.asarray(entry[key])
+        if values.dtype.kind in "iuf" or key == "turn":
+            values = columns.numbers(values, name=key)
+            if not columns.are_whole(values).all():
+                raise DataError(f"{key} must be whole numbers from 0 on")
+        else:
+            values = columns.strings(values, name=key, decoder=decoder)
+            if key == "dialogue":
+                values = np.unique(values, return_inverse=True)[1]
+        found[key] = values
+    if found["speaker"].dtype.kind == "U":
+        known: dict[tuple[int, str], int] = {}
+        counts: dict[int, int] = {}
+        numbered = np.zeros(len(found["speaker"]), np.int32)
+        for i in np.lexsort((found["turn"], found["dialogue"])).tolist():
+            dialogue, name = int(found["dialogue"][i]), str(found["speaker"][i])
+            if (dialogue, name) not in known:
+                known[dialogue, name] = counts.get(dialogue, 0)
+                counts[dialogue] = counts.get(dialogue, 0) + 1
+            numbered[i] = known[dialogue, name]
+        found["speaker"] = numbered
+    return {key: values.astype(np.int32) for key, values in found.items()}
 
 
 def _split_names(entry: dict[str, Any], rows: int, decoder: Decoder) -> np.ndarray:

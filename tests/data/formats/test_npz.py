@@ -231,3 +231,23 @@ def test_word_aligned_sequences(shared, samples, write):
 
 def trailing_zeros(x):
     return sum(20 - (np.flatnonzero(row.any(axis=-1))[-1] + 1) for row in x)
+
+
+def test_conversations_by_names(tmp_path):
+    columns = dict(
+        id=["a", "b", "c", "d"],
+        dialogue=["y", "x", "y", "y"],
+        turn=[2, 0, 0, 1],
+        speaker=["Ross", "Joey", "Joey", "Ross"],
+        label=[1, 0, 2, 1],
+        text=np.ones((4, 3)),
+    )
+    np.savez(tmp_path / "talk.npz", **columns)
+    (split,) = read(tmp_path / "talk.npz", dataset="meld").splits.values()
+    assert split.arrays["dialogue"].tolist() == [1, 0, 1, 1]
+    # Numbered within their dialogue, in the order of the first turns: Joey, then Ross.
+    assert split.arrays["speaker"].tolist() == [1, 0, 0, 1]
+    del columns["speaker"]
+    np.savez(tmp_path / "talk.npz", **columns)
+    with pytest.raises(DataError, match='the key "speaker" is missing'):
+        read(tmp_path / "talk.npz", dataset="meld")
