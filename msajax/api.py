@@ -32,9 +32,9 @@ from msajax.run import (
     model_options,
     opened,
     output,
+    pretrained,
     recipe,
     signals,
-    text,
     training,
 )
 from msajax.run.options import DataOptions, Options, build
@@ -120,8 +120,7 @@ def create_model(name: str, data: Corpus | Spec, **fields: Any) -> Model:
         options = Options(system=name, data=DataOptions(dataset=dataset))
     options = recipe.change(options, {f"model.{k}": v for k, v in fields.items()})
     spec = data if isinstance(data, Spec) else loader.make_spec(data)
-    encoder = text.encoder_of(options, None)
-    return build(options, spec, encoder)
+    return build(options, spec, **pretrained.configs(options, None, spec))
 
 
 def fit(

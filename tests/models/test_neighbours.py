@@ -33,6 +33,7 @@ FIELDS_OF = {
     "mfon": dict(pooling="mean", mask="sample"),
     "misa": dict(text_lengths=True),
     "mmim": dict(pooling="mean"),
+    "mmml": dict(context="joined"),
     "msg_mba": dict(align=False, pooling="mean"),
     "self_mm": dict(pooling="mean"),
     "text_only": dict(pooling="cls"),
