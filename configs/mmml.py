@@ -1,10 +1,10 @@
 """MMML: `configs/mmml.py:DATASET[/ROW]`, hyperparameters of zehuiwu/MMML @ 7db207b, its README and run.py.
 
-MOSI and MOSEI need waves: a data file whose `audio` is the sound itself, of 16 000 samples a
-second and width 1, [N, samples, 1] (longer clips are cut at 96 000 samples, 6 seconds), and
-whose texts are transcripts. No published file has them; make one of the clips:
-`msajax/encoders/README.md`. The authors train until validation has not improved for 8
-epochs, and clip no gradients.
+MOSI and MOSEI need waves, which no published file has: an .npz whose `audio` is the sound of
+each clip itself, 16 000 numbers a second, [N, samples, 1] (cut at 96 000 samples, 6 seconds),
+with the transcripts (`raw_text`), labels, splits and ids such as "video$_$3"; see "Voice" in
+msajax/encoders/README.md. As in the code of the authors, training stops when validation has
+not improved for 8 epochs.
 """
 
 from msajax.run import recipe
