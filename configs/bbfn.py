@@ -6,7 +6,7 @@ trained has one learning rate.
 
 from msajax.run import recipe
 
-_FROZEN = r"encoder/encoder/layer/[0-8]/.*"
+_FROZEN = r"encoder/(encoder/)?layer/[0-8]/.*"  # XLNet has no inner "encoder"
 _THEIRS = dict(
     data=dict(variant="aligned"),
     text=dict(encoder="bert-base-uncased"),

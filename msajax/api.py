@@ -32,9 +32,9 @@ from msajax.run import (
     model_options,
     opened,
     output,
+    pretrained,
     recipe,
     signals,
-    text,
     training,
 )
 from msajax.run.options import DataOptions, Options, build
@@ -124,8 +124,7 @@ def create_model(name: str, data: Corpus | Spec, **fields: Any) -> Model:
         spec = loader.make_spec(data, view=models.get(options.system).view)
     else:
         spec = data
-    encoder = text.encoder_of(options, None)
-    return build(options, spec, encoder)
+    return build(options, spec, **pretrained.configs(options, None, spec))
 
 
 def fit(

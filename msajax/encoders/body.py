@@ -84,10 +84,12 @@ class BodyConfig:
 
     @property
     def least_parameters(self) -> int:
-        """Parameters of the layers' kernels and of the words: fewer than the network has."""
+        """Parameters of the layers' kernels and of the embeddings: fewer than the network has."""
         width, wide = self.hidden_size, self.intermediate_size
         layer = width * (4 * width + 2 * wide)
-        return self.vocab_size * self.embedding_width + self.num_hidden_layers * layer
+        rows = self.vocab_size + self.type_vocab_size
+        rows += self.max_position_embeddings if self.max_length is not None else 0
+        return rows * self.embedding_width + self.num_hidden_layers * layer
 
     @property
     def max_length(self) -> int | None:

@@ -123,6 +123,12 @@ class DebertaConfig(BodyConfig):
         """Half of the rows of the table of distances."""
         return self.position_buckets if self.position_buckets > 0 else self.farthest
 
+    @property
+    def least_parameters(self) -> int:
+        """As of `BodyConfig`, and of the table of distances."""
+        table = 2 * self.span * self.hidden_size if self.has_distances else 0
+        return super().least_parameters + table
+
     def rows(self, distances: np.ndarray) -> np.ndarray:
         """Rows of the table for distances query - key."""
         if self.position_buckets > 0:

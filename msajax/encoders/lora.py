@@ -27,9 +27,9 @@ DEFAULT = (
     *("query_proj", "value_proj", "q_proj", "v_proj"),  # DeBERTa; wave encoders
 )
 _A, _B = "lora_a", "lora_b"
-# The submodule of a system that is a pretrained encoder, and in it the layer that makes
-# one vector of a sequence.
-_ENCODER, _POOLER = "encoder", "pooler"
+# The submodules of a system that are pretrained encoders, of text and of waves, and in them
+# the layer that makes one vector of a sequence.
+ENCODERS, _POOLER = ("encoder", "voice"), "pooler"
 # Kernels of XLNet's attention, which has no dense layers; `project` applies them.
 _PROJECTED = "qkvr"
 # Source: kaiming_uniform_(a=sqrt(5)) of the authors' code, U(±1/sqrt(fan-in)).
@@ -94,7 +94,8 @@ class Lora:
         return self.alpha / self.rank
 
     def _enter(self, call, args, kwargs, context):
-        if context.module.path == (_ENCODER,) and context.method_name == "__call__":
+        path, name = context.module.path, context.method_name
+        if len(path) == 1 and path[0] in ENCODERS and name == "__call__":
             with nn.intercept_methods(self._add):
                 return call(*args, **kwargs)
         return call(*args, **kwargs)
@@ -129,7 +130,7 @@ def is_adapter(path: str) -> bool:
 def _within(path: str) -> bool:
     """Whether a parameter of a system is of its encoder, the pooler left out."""
     first, _, rest = path.partition("/")
-    return first == _ENCODER and not rest.startswith(f"{_POOLER}/")
+    return first in ENCODERS and not rest.startswith(f"{_POOLER}/")
 
 
 def _adaptable(path: str) -> str:

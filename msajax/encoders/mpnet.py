@@ -31,6 +31,7 @@ from msajax.encoders.layers import (
 )
 from msajax.encoders.relative import buckets
 from msajax.nn.dropout import Dropout
+from msajax.nn.embedding import Embed
 from msajax.weights.mpnet import table
 from msajax.weights.table import Table
 
@@ -110,7 +111,7 @@ class _Layers(LayersOf):
         """The bias of relative positions, [1, H, L, L]."""
         # Of 32, distances up to 128: the defaults, which no config of MPNet changes.
         shape = (32, self.config.num_attention_heads)
-        table = nn.Embed(*shape, embedding_init=INIT, name="relative_attention_bias")
+        table = Embed(*shape, embedding_init=INIT, name="relative_attention_bias")
         steps = np.arange(length)
         rows = table(jnp.asarray(buckets(steps[None] - steps[:, None])))
         return (jnp.moveaxis(rows, 2, 0)[None],)

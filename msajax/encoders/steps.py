@@ -6,25 +6,29 @@ import flax.linen as nn
 import jax
 
 from msajax.encoders.kinds import Encoder
+from msajax.encoders.layers import Encoded
 from msajax.nn.masks import front, to_front
+from msajax.nn.pooling import mean_pool
 
 
 def make_encoder(
-    config: Encoder | None, *, remat: bool, scan: bool
+    config: Encoder | None, *, remat: bool, scan: bool, pooler: bool = False
 ) -> nn.Module | None:
     """The network at 'encoder', where pretrained weights go; None without a config.
 
     Args:
       config: of the network.
       remat, scan: of its layers, see `LayerStack`.
+      pooler: whether it has its layer for `text_vector`.
 
     Returns:
-      As `Bert` and `XLNet`, without a pooler.
+      As `Bert` and `XLNet`.
     """
     if config is None:
         return None
+    pooler &= config.summary != "mean"  # that mean is of the utterance alone
     settings = dict(dtype=None, remat=remat, scan=scan)
-    return config.encoder(pooler=False, **settings, name="encoder")
+    return config.encoder(pooler=pooler, **settings, name="encoder")
 
 
 def text_steps(
@@ -46,6 +50,17 @@ def text_steps(
     masks = dict(mask=batch["text_mask"], segments=batch["text_type"])
     last = encoder(batch["text_ids"], **masks, train=train).last
     return {**own_steps(batch), "text": own_states(last, batch)}
+
+
+def text_vector(encoded: Encoded, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """The vector of a sequence, [B, D], that an encoder with its pooler gives.
+
+    Where an encoder has no such vector (T5) it is the mean over the utterance's own steps.
+    """
+    if encoded.pooled is not None:
+        return encoded.pooled
+    own = own_steps(batch)["text_mask"]
+    return mean_pool(own_states(encoded.last, batch), own)
 
 
 def own_steps(batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:

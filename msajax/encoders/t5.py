@@ -109,10 +109,11 @@ class T5Config:
 
     @property
     def least_parameters(self) -> int:
-        """Parameters of the encoder's kernels and of the words: fewer than the network has."""
+        """Parameters of the encoder's kernels, words and positions: fewer than the network has."""
         heads = self.num_heads * self.d_kv
         layer = self.d_model * (4 * heads + 2 * self.d_ff)
-        return self.vocab_size * self.d_model + self.num_layers * layer
+        table = self.relative_attention_num_buckets * self.num_heads
+        return self.vocab_size * self.d_model + table + self.num_layers * layer
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> "T5Config":
@@ -189,11 +190,11 @@ def rms_norm(config: T5Config, dtype: Any, name: str | None = None) -> nn.RMSNor
     return nn.RMSNorm(config.layer_norm_epsilon, dtype=dtype, name=name)
 
 
-def bias_table(config: T5Config, name: str | None = None) -> nn.Embed:
+def bias_table(config: T5Config, name: str | None = None) -> Embed:
     """A bias of each head for each bucket of relative positions."""
     shape = (config.relative_attention_num_buckets, config.num_heads)
     init = nn.initializers.normal(config.d_model**-0.5)
-    return nn.Embed(*shape, embedding_init=init, name=name)
+    return Embed(*shape, embedding_init=init, name=name)
 
 
 def rows(config: T5Config, length: int, *, causal: bool) -> np.ndarray:

@@ -140,7 +140,10 @@ class Wav2Vec2Config:
         )
         front = sum(size * before * after for size, (before, after) in pairs)
         layers = self.num_hidden_layers * width * (4 * width + 2 * wide)
-        return front + self.conv_dim[-1] * width + layers
+        size, narrow = self.num_conv_pos_embeddings, self.conv_pos_kernel_size
+        positions = width // self.num_conv_pos_embedding_groups * width
+        positions *= size * (narrow or 1)
+        return front + self.conv_dim[-1] * width + positions + layers
 
     @property
     def field(self) -> int:

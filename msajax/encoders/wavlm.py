@@ -20,6 +20,7 @@ from msajax.encoders.layers import INIT, Context, Count, dense
 from msajax.encoders.relative import buckets
 from msajax.encoders.wav2vec2 import VoiceEncoder, Wav2Vec2Config, voice_config
 from msajax.encoders.wave_layers import self_attention
+from msajax.nn.embedding import Embed
 from msajax.weights.table import Table
 from msajax.weights.wavlm import table
 
@@ -43,6 +44,11 @@ class WavLMConfig(Wav2Vec2Config):
                 f"max_bucket_distance is {self.max_bucket_distance}, but {self.num_buckets} "
                 f"buckets (num_buckets) reach to {self.num_buckets // 4} at least"
             )
+
+    @property
+    def least_parameters(self) -> int:
+        """As of `Wav2Vec2Config`, and of the table of distances."""
+        return super().least_parameters + self.num_buckets * self.num_attention_heads
 
     @classmethod
     def read(cls, facts: Mapping[str, Any], *, do_normalize: bool) -> "WavLMConfig":
@@ -87,7 +93,7 @@ class WavLM(VoiceEncoder):
     def shared(self, frames: int) -> Context:
         """The bias of the relative positions, [1, H, F, F]."""
         count, heads = self.config.num_buckets, self.config.num_attention_heads
-        table = nn.Embed(count, heads, embedding_init=INIT, name="rel_attn_embed")
+        table = Embed(count, heads, embedding_init=INIT, name="rel_attn_embed")
         steps, farthest = np.arange(frames), self.config.max_bucket_distance
         rows = buckets(steps[None] - steps[:, None], count=count, farthest=farthest)
         return (jnp.moveaxis(table(jnp.asarray(rows)), 2, 0)[None],)

@@ -6,7 +6,7 @@ declare-lab/BBFN, as are the defaults. It has no positions and no last LayerNorm
 make both and use neither, as the dropout of embeddings and of the control vectors. The
 discriminators and what they read are trained together, without a reversal of gradients; the
 authors' README trains without them (`discrimination=0`). The prediction is read off the first
-step, which is [CLS] where an encoder reads the text. Unlike in the authors' code, a
+step, which is [CLS] where an encoder reads the text (another encoder's by `step_zero`). Unlike in the authors' code, a
 convolution does not read what an encoder makes of padding (`padded` restores it), a row may
 lack a modality, data that is not aligned can be pooled to the text's steps, recurrent
 kernels do not start orthogonal, and nothing is selected on the test split.
@@ -21,8 +21,9 @@ import optax
 
 from msajax import parallel
 from msajax.data.spec import MODALITIES
-from msajax.encoders.bert import BertConfig
-from msajax.encoders.steps import make_encoder, text_steps
+from msajax.encoders import Encoder
+from msajax.encoders.steps import make_encoder, own_steps, text_steps
+from msajax.encoders.summary import step_zero
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.align import to_text
 from msajax.nn.attention import MultiHeadAttention
@@ -64,7 +65,7 @@ class BBFN(Model):
     own_words: ClassVar[bool] = True
 
     criterion: str = "mse"
-    encoder: BertConfig | None = None
+    encoder: Encoder | None = None
     align: bool = False
     dim: int = 40
     heads: int = 5
@@ -97,7 +98,7 @@ class BBFN(Model):
         """
         self.check_choices(_CHOICES)
         x, masks = self._aligned(batch, train)
-        out, first = {}, []
+        text, out, first = own_steps(batch)["text_mask"], {}, []
         for m, size in zip(MODALITIES, self.kernel_sizes, strict=True):
             read = _Projection(self.dim, self.projection, size, name=f"project_{m}")
             out[f"steps_{m}"], out[f"vector_{m}"] = read(x[m], masks[m], self.padded)
@@ -118,7 +119,7 @@ class BBFN(Model):
                 masks=tuple(masks[k] for k in pair),
                 train=train,
             )
-            first += [h[:, 0] for h in streams]
+            first += [step_zero(self.encoder, h, text) for h in streams]
             out[f"stream_{m}"] = jnp.stack(streams, axis=1)
             out |= {f"control_{m}": control, f"score_{m}": score}
         fusion = jnp.concatenate(first, axis=-1)

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 
 from msajax import losses, parallel
 from msajax.data.spec import MODALITIES
-from msajax.encoders.bert import BertConfig
+from msajax.encoders import Encoder
 from msajax.encoders.steps import make_encoder, own_steps, text_steps
+from msajax.encoders.summary import step_zero
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
@@ -54,9 +55,8 @@ class MFON(Model):
         and on its inputs.
       text_dropout: dropout rate of the projected text.
       query: the modality that guides the two others.
-      pooling: the guide's one query: 'cls' its position 0, 'mean' that of its real
-        steps, for features without a step for the whole sequence (and for those of a
-        frozen XLNet, whose step for it is the last).
+      pooling: the guide's one query: 'cls' its position 0 (`step_zero`), 'mean' that of its
+        real steps, for features without a step for the whole sequence there.
       mask: keys that the query sees in MPA. The authors' mask, keys 0..|T - L|, has
         the padded length T of the keys and for L the longest text of the batch:
         'static' takes for both what the training split is padded to (spec.lengths),
@@ -77,7 +77,7 @@ class MFON(Model):
     """
 
     criterion: str = "mse"
-    encoder: BertConfig | None = None
+    encoder: Encoder | None = None
     dim: int = 768
     heads: int = 8
     layers: tuple[int, int] = (5, 2)
@@ -172,9 +172,11 @@ class MFON(Model):
         Returns:
           {modality: [B, dim]}, the guide's query itself among them.
         """
-        guide, query = self._guide, f[self._guide][:, 0]
-        if self.pooling == "mean":
-            query = mean_pool(f[guide], batch[f"{guide}_mask"])
+        guide, steps = self._guide, batch[f"{self._guide}_mask"]
+        encoder = self.encoder if guide == "text" else None
+        mean = self.pooling == "mean"
+        query = f[guide]
+        query = mean_pool(query, steps) if mean else step_zero(encoder, query, steps)
         x, one = {guide: query}, jnp.ones((len(query), 1), bool)
         for m in (m for m in f if m != guide):
             if m not in self.mpa:

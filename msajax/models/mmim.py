@@ -22,12 +22,13 @@ import jax.numpy as jnp
 
 from msajax import losses, parallel
 from msajax.data.spec import MODALITIES
-from msajax.encoders.bert import BertConfig
+from msajax.encoders import Encoder
 from msajax.encoders.steps import make_encoder, text_steps
+from msajax.encoders.summary import summary_steps
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
-from msajax.nn.pooling import final_states, first_step, last_step, mean_pool
+from msajax.nn.pooling import final_states, last_step, mean_pool
 from msajax.nn.recurrent import Recurrent
 
 _CHOICES = {"pooling": ("cls", "mean")}
@@ -40,7 +41,7 @@ class MMIM(Model):
     Attributes:
       encoder: the network that reads word pieces, from config.text; None takes the
         text features of the data.
-      pooling: the text's one vector: 'cls', its first step, or 'mean'.
+      pooling: the text's one vector: 'cls', by `summary_steps`, or 'mean'.
       hidden_dims, out_dims: widths of the LSTMs of audio and vision, and of what they give.
       bidirectional: whether the LSTMs of audio and vision also read backwards, as in MMSA.
       fusion_dim: width of the fusion z.
@@ -52,7 +53,7 @@ class MMIM(Model):
       remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
-    encoder: BertConfig | None = None
+    encoder: Encoder | None = None
     pooling: str = "cls"
     hidden_dims: tuple[int, int] = (16, 16)
     out_dims: tuple[int, int] = (16, 16)
@@ -135,8 +136,9 @@ class MMIM(Model):
         """A modality as one vector: [B, D]."""
         mask = batch[f"{m}_mask"]
         if m == "text":
-            pool = first_step if self.pooling == "cls" else mean_pool
-            return pool(batch[m], mask)
+            cls = self.pooling == "cls"
+            steps = summary_steps(self.encoder, mask) if cls else mask
+            return mean_pool(batch[m], steps)
         h = self.read[m](batch[m], mask)
         if self.bidirectional:
             h = final_states(h, mask).reshape(len(h), -1)

@@ -5,7 +5,7 @@ Language Understanding", NAACL 2019, section 4, which takes the first token;
 the mean over the real tokens is the default here.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ from annotated_types import Ge
 
 from msajax import losses, parallel
 from msajax.encoders import Encoder
-from msajax.encoders.steps import own_states, own_steps
+from msajax.encoders.steps import make_encoder, own_states, own_steps, text_vector
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.attention import masked_softmax
 from msajax.nn.dropout import Dropout
@@ -64,15 +64,13 @@ class TextOnly(Model):
         cls, mask = self.pooling == "cls", batch["text_mask"]
         if self.encoder is None:
             return batch["text"][:, 0] if cls else self._mean(batch["text"], mask)
-        # Where an encoder has no vector of the sequence (T5) the mean stands for it, which
-        # here is of the utterance alone.
-        cls &= self.encoder.summary != "mean"
-        settings = dict(dtype=None, remat=self.remat, scan=self.scan)
-        encoded = self.encoder.encoder(pooler=cls, **settings, name="encoder")(
+        settings = dict(remat=self.remat, scan=self.scan)
+        encoder: Any = make_encoder(self.encoder, pooler=cls, **settings)
+        encoded = encoder(
             batch["text_ids"], mask=mask, segments=batch["text_type"], train=train
         )
-        if encoded.pooled is not None:
-            return encoded.pooled
+        if cls:
+            return text_vector(encoded, batch)
         own = own_steps(batch)["text_mask"]
         return self._mean(own_states(encoded.last, batch), own)
 

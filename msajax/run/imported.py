@@ -9,7 +9,7 @@ from flax import traverse_util
 
 from msajax import parallel, weights
 from msajax.data.spec import DATASETS, FILES, MODALITIES, Spec
-from msajax.run import corpora, recipe, text, training, workdir
+from msajax.run import corpora, pretrained, recipe, training, workdir
 from msajax.run.options import Options
 from msajax.run.run import Run, make
 from msajax.train.plan import Book
@@ -51,7 +51,7 @@ def import_weights(
         variables = weights.load(run.model, state)
         # Claim the folder only once the weights are known to fit.
         options = workdir.claim(folder, options, spec, sha256)
-        text.keep(options, folder)
+        pretrained.keep(options, folder)
         params: Any = traverse_util.flatten_dict(variables.pop("params"), sep="/")
         others: Any = traverse_util.flatten_dict(variables, sep="/")
         best = parallel.replicate(State(params, others, {}), run.devices)

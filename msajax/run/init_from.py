@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from msajax import parallel
-from msajax.run import text, workdir
+from msajax.run import pretrained, text, workdir
 from msajax.run.options import Options, build
 from msajax.run.run import Run
 from msajax.train import step
@@ -75,8 +75,8 @@ def arrays(run: Run, seed: int) -> dict[str, np.ndarray]:
 def _best(run: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     """The arrays that validation chose for a seed of a run."""
     options = workdir.load_options(folder)
-    encoder = text.encoder_of(options, folder)
-    model = build(options, workdir.load_spec(folder), encoder)
+    spec = workdir.load_spec(folder)
+    model = build(options, spec, **pretrained.configs(options, folder, spec))
     like = parallel.replicate(step.blank(model), run.devices)
     home = workdir.checkpoints(folder, int(name.removeprefix("seed_")), run.say)
     found = home.restore(lambda _: {"best": like})

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from msajax.data import typed
 from msajax.data.spec import suggest
 
 # Fields of a module that are not a recipe's.
-_NOT_OPTIONS = ("spec", "encoder", "lora", "parent", "name")
+_NOT_OPTIONS = ("spec", "encoder", "voice", "lora", "parent", "name")
 # No system has as many layers, or as wide ones; more would take minutes to build.
 _LAYERS, _SIZE = 1000, 2**16
 
@@ -88,6 +88,23 @@ def check_text(system: str, *, trained_encoder: bool, vocabulary: bool) -> None:
         raise ValueError(
             f"config.text.vocabulary is set, but {system} learns no embedding of words; "
             "set it to False, or name an encoder (config.text.encoder)"
+        )
+
+
+def check_voice(system: str, encoder: str, modalities: Collection[str]) -> None:
+    """Refuses an encoder of waves where the system takes none, or sees no audio.
+
+    Raises:
+      ValueError: says what to do.
+    """
+    if encoder and "audio" not in modalities:
+        raise ValueError(
+            'config.audio.encoder is set, but config.data.modalities lacks "audio"'
+        )
+    if encoder and "voice" not in models.get(system).__dataclass_fields__:
+        raise ValueError(
+            f"config.audio.encoder is {encoder}, but {system} reads features of the audio, "
+            "not waves; leave it empty, or take a system that does (mmml)"
         )
 
 

@@ -150,6 +150,19 @@ class TextOptions(typed.Checked):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class AudioOptions(typed.Checked):
+    """How the audio is read.
+
+    Attributes:
+      encoder: pretrained encoder of waves, given as that of the text; empty takes the
+        audio features of the data.
+    """
+
+    where: dataclasses.InitVar[str] = "config.audio"
+    encoder: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions(Training):
     """The training of every phase that does not say otherwise.
 
@@ -210,7 +223,7 @@ class Options(typed.Checked):
 
     Attributes:
       system: a name in `msajax.models.names()`.
-      data, text, train, optimizer: sections with classes of their own.
+      data, text, audio, train, optimizer: sections with classes of their own.
       model: hyperparameters, which are the fields of the system's module.
       epochs_scale: factor by which the epochs of all phases are multiplied: 0.1 for a
         short run.
@@ -236,6 +249,7 @@ class Options(typed.Checked):
     system: str
     data: DataOptions = DataOptions()
     text: TextOptions = TextOptions()
+    audio: AudioOptions = AudioOptions()
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     train: TrainOptions = TrainOptions()
     optimizer: Optimizer = Optimizer()
@@ -258,6 +272,7 @@ class Options(typed.Checked):
                 raise ValueError(
                     f'config.text.{key} is set, but config.data.modalities lacks "text"'
                 )
+        model_options.check_voice(self.system, self.audio.encoder, self.data.modalities)
         model_options.check_text(
             self.system,
             trained_encoder=bool(self.text.encoder and not self.text.frozen),
@@ -270,7 +285,7 @@ class Options(typed.Checked):
                 "layers are not trained (config.text.frozen, config.optimizer.lora_rank) and "
                 "would stay random; set it to 0"
             )
-        if self.text.frozen or not self.text.encoder:
+        if (self.text.frozen or not self.text.encoder) and not self.audio.encoder:
             self._check_no_encoder()
         _ = self.plan
 
@@ -325,7 +340,11 @@ class Options(typed.Checked):
         return tuple(found)
 
 
-def build(options: Options, spec: Spec, encoder: Any = None) -> Model:
-    """The system of a recipe for a spec; encoder is the config of the text's, if it has one."""
-    given = {} if encoder is None else {"encoder": encoder, "lora": options.lora}
+def build(
+    options: Options, spec: Spec, encoder: Any = None, voice: Any = None
+) -> Model:
+    """The system of a recipe for a spec; encoder and voice are configs of the text's and the audio's, if it has them."""
+    found = dict(encoder=encoder, voice=voice)
+    given = {k: config for k, config in found.items() if config is not None}
+    given |= {"lora": options.lora} if given else {}
     return models.get(options.system)(spec=spec, **given, **options.model)

@@ -17,7 +17,7 @@ from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
 from msajax.models.base import Model
 from msajax.report import table
 from msajax.report.results import Predictions, Results
-from msajax.run import corpora, text, workdir
+from msajax.run import corpora, pretrained, workdir
 from msajax.run.options import Options, build
 from msajax.train import evaluate, feed, fit, step
 from msajax.train.checkpoint import Checkpoints
@@ -135,8 +135,8 @@ class Run:
 
     def initial(self) -> dict[str, np.ndarray]:
         """The pretrained values among the system's initial parameters; says what was read."""
-        values, report = text.weights(self.options, self.model)
-        if report:
+        values, reports = pretrained.weights(self.options, self.model)
+        for report in reports:
             self.say(str(report))
         return values
 
@@ -330,5 +330,5 @@ def make(
     """The run of a recipe in a folder: its system, on the devices of the recipe."""
     devices = parallel.find_devices(options.parallel.devices)
     console = console or Console(quiet=not processes.is_first())
-    model = build(options, spec, text.encoder_of(options, folder))
+    model = build(options, spec, **pretrained.configs(options, folder, spec))
     return Run(options, folder, spec, model, devices, console, own)

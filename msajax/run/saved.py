@@ -18,14 +18,14 @@ _FREE = (
 )
 
 # Options that name a folder, which may be spelled in several ways.
-_PATHS = ("init_from", "text.encoder")
+_PATHS = ("init_from", "text.encoder", "audio.encoder")
 
 # Options that texts of older versions lack; their defaults are what those did. The hash
 # of a run leaves them out at their defaults, and so stays what it was.
 _LATER = (
     *("text.context", "text.context_behind", "text.context_mark", "text.reinit_layers"),
     *("optimizer.layer_decay", "optimizer.lora_rank", "optimizer.lora_rate"),
-    *("optimizer.lora_alpha", "optimizer.lora_targets", "train.ema"),
+    *("optimizer.lora_alpha", "optimizer.lora_targets", "train.ema", "audio.encoder"),
 )
 # Others, which are part of every hash since they are there.
 _HASHED = (
@@ -70,15 +70,16 @@ def from_json(text: str | bytes, *, name: str = "config.json") -> Options:
 
 def _check_keys(values: Mapping[str, Any]) -> None:
     """Refuses a text that lacks an option that every version wrote."""
-    known = to_dict(Options(system="lf_dnn"))
+    known, later = to_dict(Options(system="lf_dnn")), {*_LATER, *_HASHED}
     for key, value in known.items():
         needed = value if isinstance(value, Mapping) and key != "model" else {}
         found = values.get(key, {})
-        paths = {key: key in values}
+        new = bool(needed) and {f"{key}.{name}" for name in needed} <= later
+        paths = {key: key in values or new}  # a section of such options alone
         if isinstance(found, Mapping):
             paths |= {f"{key}.{name}": name in found for name in needed}
         for path, present in paths.items():
-            if not present and path not in (*_LATER, *_HASHED):
+            if not present and path not in later:
                 raise ValueError(f'"{path}" is missing')
 
 

@@ -7,21 +7,15 @@ reads new text without the folder that the weights came from.
 import pathlib
 import shutil
 from collections.abc import Iterable
-from typing import Any
-
-import numpy as np
-from flax import traverse_util
 
 from msajax import encoders
 from msajax.data import parts, vocabulary
 from msajax.data.spec import Corpus, Split
 from msajax.encoders import Encoder, frozen, tokenize, tokenizer_files
 from msajax.encoders.context import Neighbours, own_first
-from msajax.encoders.lora import is_adapter
-from msajax.models.base import Model
 from msajax.run import model_options
 from msajax.run.options import Options, TextOptions
-from msajax.train import optim, step
+from msajax.train import optim
 
 _PIECES = ("text_ids", "text_type", "text_own")
 # In the workdir, beside the config and the tokenizer of a frozen encoder.
@@ -162,30 +156,6 @@ def _check_weights(features: frozen.Features, workdir: pathlib.Path) -> None:
             "was trained on: their content has changed; put the old ones back, or "
             "train in another workdir"
         )
-
-
-def weights(
-    options: Options, model: Model
-) -> tuple[dict[str, np.ndarray], encoders.Report | None]:
-    """The pretrained ones among a system's initial parameters, by their flat paths.
-
-    Returns:
-      ({'encoder/...': array}, the report of what was read); ({}, None) for a
-      system without an encoder.
-    """
-    encoder = getattr(model, "encoder", None)
-    if encoder is None:
-        return {}, None
-    own = {k: x for k, x in step.shapes(model).params.items() if not is_adapter(k)}
-    nested: Any = traverse_util.unflatten_dict(own, sep="/")
-    params = nested["encoder"]
-    network = encoder.encoder(pooler="pooler" in params)
-    loaded, report = encoders.load(
-        encoders.locate(options.text.encoder), network, params
-    )
-    flat: dict[str, Any] = traverse_util.flatten_dict({"encoder": loaded}, sep="/")
-    drawn = drawn_anew(options, own) | {f"encoder/{k}" for k in report.missing}
-    return {k: v for k, v in flat.items() if k not in drawn}, report
 
 
 def drawn_anew(options: Options, paths: Iterable[str]) -> set[str]:

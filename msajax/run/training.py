@@ -14,7 +14,7 @@ from msajax import parallel, processes
 from msajax.data.spec import Corpus
 from msajax.encoders.lora import is_adapter
 from msajax.report.results import Results
-from msajax.run import corpora, devices, init_from, saved, text, workdir
+from msajax.run import corpora, devices, init_from, pretrained, saved, workdir
 from msajax.run.options import Options
 from msajax.run.run import Run, make
 from msajax.train import fit, log, step
@@ -81,7 +81,7 @@ def train(
             hashes,
             write_files=processes.is_first(),
         )
-        text.keep(options, folder, corpus.vocabulary)
+        pretrained.keep(options, folder, corpus.vocabulary)
     run = dataclasses.replace(run, options=options)
     books = trainer.train(options.train.seeds, stop)
     return run, None if books is None else _results(run, data, books, corpus)

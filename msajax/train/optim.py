@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import optax
 
 from msajax.data import typed
 from msajax.data.typed import Count, NotNegative, Positive, PositiveShare, ShareBelowOne
-from msajax.encoders.lora import is_adapter
+from msajax.encoders.lora import ENCODERS, is_adapter
 
 # What reads the last of an encoder's layers: the pooler, and T5's norm.
 _ABOVE = r"encoder/(pooler|encoder/final_layer_norm)/"
@@ -109,15 +109,15 @@ def check_regex(what: str, regex: str) -> None:
 
 
 def assign(
-    optimizer: Optimizer, paths: Iterable[str], *, has_encoder: bool = True
+    optimizer: Optimizer, paths: Iterable[str], *, encoders: Collection[str] = ENCODERS
 ) -> dict[str, int | None]:
     """Group of each parameter: its index in `optimizer.groups`, None where frozen.
 
     Args:
       optimizer: has the groups.
       paths: of the parameters that a phase trains.
-      has_encoder: False passes over groups of a text encoder ("encoder/..."): a recipe
-        that fine-tunes also trains on features.
+      encoders: the pretrained ones that the system has. Groups of others are passed over
+        ("encoder/...", "voice/..."): a recipe that fine-tunes also trains on features.
 
     Raises:
       ValueError: a parameter that no regex covers, or a regex that covers nothing.
@@ -137,12 +137,14 @@ def assign(
         found[path] = group
     begin = dict.fromkeys(path.partition("/")[0] for path in paths)
     # The frozen layers may be all that there are: nothing is left for the next groups.
-    partly = any(
-        settings is None and regex.startswith("encoder/") and i in found.values()
+    partly = {
+        regex.partition("/")[0]
         for i, (regex, settings) in enumerate(optimizer.groups)
-    )
+        if settings is None and i in found.values()
+    }
     for i, (regex, _) in enumerate(optimizer.groups):
-        absent = regex.startswith("encoder/") and (partly or not has_encoder)
+        first = regex.partition("/")[0]
+        absent = first in ENCODERS and (first in partly or first not in encoders)
         if i not in found.values() and not absent:
             raise ValueError(
                 f'the optimizer group "{regex}" matches no parameter that an earlier '

@@ -275,7 +275,7 @@ def _groups(model: Model, phase: Phase, paths: Collection[str]) -> dict[str, int
     assigned = optim.assign(
         phase.optimizer,
         [k for k in paths if re.fullmatch(phase.train, k)],
-        has_encoder=any(k.startswith("encoder/") for k in paths),
+        encoders={k.partition("/")[0] for k in paths},
     )
     trains = model.lora.trains if model.lora else lambda path: True
     groups = {k: i for k, i in assigned.items() if i is not None and trains(k)}

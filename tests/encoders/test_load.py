@@ -1,3 +1,4 @@
+import functools
 import json
 import time
 import typing
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from msajax import encoders
+from tests import toys
 from tests.encoders.checkpoints import Checkpoint, empty, flat, write
 
 BERT, DEBERTA, ELECTRA, MPNET, ROBERTA, XLNET = (
@@ -305,11 +307,32 @@ def encoders_config(folder):
     return encoders.read_config(folder)
 
 
-def test_a_network_larger_than_its_weights(tmp_path):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_hidden_layers": 400},
+        {"max_position_embeddings": 10**6},
+        {"type_vocab_size": 10**6},
+    ],
+)
+def test_a_network_larger_than_its_weights(tmp_path, changes):
     made = Checkpoint("bert")
-    write(tmp_path, {**made.facts, "num_hidden_layers": 400}, state=made.state)
+    write(tmp_path, made.facts | changes, state=made.state)
     with pytest.raises(ValueError, match=r"network of \d+ parameters or more, but"):
         encoders.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [toys.BERT, toys.ELECTRA, toys.MPNET, toys.DEBERTA, toys.XLNET, toys.T5],
+    ids=lambda config: type(config).__name__,
+)
+def test_the_least_parameters_are_some_of_all(config):
+    ids = np.zeros((1, 4), np.int32)
+    init = functools.partial(config.encoder().init, mask=ids == 0, train=False)
+    tree = jax.eval_shape(init, jax.random.key(0), ids)
+    count = sum(leaf.size for leaf in jax.tree.leaves(tree))
+    assert count / 3 < config.least_parameters < count
 
 
 def test_a_pointer_is_told_from_weights_that_are_too_few(tmp_path):

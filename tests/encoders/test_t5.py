@@ -8,7 +8,7 @@ import pytest
 from flax import traverse_util
 
 from msajax import encoders
-from msajax.encoders.t5 import T5Config
+from msajax.encoders.t5 import FeedForward, T5Config
 from msajax.encoders.t5_writer import IGNORED, T5Writer, greedy, shift
 from msajax.weights.t5 import table
 from tests.encoders import checkpoints
@@ -194,6 +194,44 @@ def test_what_is_injected_is_written_too():
     real = written > 1
     np.testing.assert_array_equal(written[real], best[real])
     assert (np.asarray(decode(written).logits.argmax(-1))[real] != best[real]).any()
+
+
+def test_gradients_of_the_gated_block():
+    """By the rule of the chain, in float64."""
+    model = FeedForward(SMALL, jnp.float32)
+    own = np.random.default_rng(3)
+    x, g = own.normal(size=(2, 3, 6, 12)).astype(np.float32)
+    like = jax.eval_shape(lambda k: model.init(k, x, train=False), jax.random.key(0))
+    params = jax.tree.map(lambda p: 0.5 * p, arrays(like))["params"]
+
+    @jax.jit
+    def gradients(params, x):
+        def total(params, x):
+            return jnp.sum(model.apply({"params": params}, x, train=False) * g)
+
+        return jax.grad(total, argnums=(0, 1))(params, x)
+
+    found, moved = gradients(params, x)
+    x, g = (v.reshape(-1, 12).astype(float) for v in (x, g))
+    scale = params["layer_norm"]["scale"]
+    w0, w1, wo = (params[k]["kernel"].astype(float) for k in ("wi_0", "wi_1", "wo"))
+    rms = np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-6)
+    h = x / rms * scale
+    a, b, k = h @ w0, h @ w1, np.sqrt(2 / np.pi)
+    t = np.tanh(k * (a + 0.044715 * a**3))
+    gelu = a * (1 + t) / 2
+    slope = (1 + t) / 2 + a / 2 * (1 - t**2) * k * (1 + 3 * 0.044715 * a**2)
+    inner = g @ wo.T
+    da, db = inner * b * slope, inner * gelu
+    dh = da @ w0.T + db @ w1.T
+    expected = {"wi_0": h.T @ da, "wi_1": h.T @ db, "wo": (gelu * b).T @ g}
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name]["kernel"], value, rtol=1e-3, atol=1e-3)
+    wanted = (dh * x / rms).sum(axis=0)
+    np.testing.assert_allclose(found["layer_norm"]["scale"], wanted, rtol=1e-3)
+    dh = dh * scale
+    dx = g + dh / rms - x * (dh * x).mean(axis=1, keepdims=True) / rms**3
+    np.testing.assert_allclose(moved.reshape(-1, 12), dx, rtol=1e-3, atol=1e-3)
 
 
 def test_gradients_reach_every_parameter():

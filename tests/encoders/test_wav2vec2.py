@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from msajax.encoders.wav2vec2 import Wav2Vec2Config
-from msajax.encoders.wave_front import normalize
+from msajax.encoders.wave_front import _GroupNorm, normalize
 from msajax.encoders.wavlm import WavLMConfig
 from tests.encoders.checkpoints import check_dropout
 
@@ -185,6 +185,38 @@ def test_a_wave_that_is_too_short_for_a_frame():
         run(GROUP, WAVES[:, :18], MASK[:, :18])
 
 
+def test_gradients_of_a_norm_over_real_frames():
+    """By the formula of batch normalisation, in every row and channel over its own frames."""
+    rng = np.random.default_rng(2)
+    x, g = rng.normal(size=(2, 3, 7, 4)).astype(np.float32)
+    real = np.arange(7) < np.array([7, 4, 1])[:, None]
+    g[~real] = 0  # what is behind reads no padding
+    scale, bias = rng.normal(size=(2, 4)).astype(np.float32)
+
+    @jax.jit
+    def gradients(params, x):
+        def total(params, x):
+            return jnp.sum(_GroupNorm().apply({"params": params}, x, real) * g)
+
+        return jax.grad(total, argnums=(0, 1))(params, x)
+
+    found, moved = gradients({"scale": scale, "bias": bias}, x)
+    expected = dict(scale=np.zeros(4), bias=np.zeros(4))
+    for row, frames in enumerate(real):
+        own, change = x[row, frames].astype(float), g[row, frames]
+        deviation = np.sqrt(own.var(axis=0) + 1e-5)
+        own = (own - own.mean(axis=0)) / deviation
+        expected["scale"] += (change * own).sum(axis=0)
+        expected["bias"] += change.sum(axis=0)
+        change = change - change.mean(axis=0) - own * (change * own).mean(axis=0)
+        np.testing.assert_allclose(
+            moved[row, frames], scale / deviation * change, atol=1e-4
+        )
+        assert not np.any(moved[row, ~frames])
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-4)
+
+
 def test_waves_are_normalised_over_their_real_samples():
     waves = jnp.asarray([[1, 3, 100], [5, 5, 5], [7, 8, 9]], jnp.float32)
     mask = jnp.asarray([[1, 1, 0], [1, 1, 1], [0, 0, 0]], bool)
@@ -208,3 +240,9 @@ def test_waves_are_normalised_over_their_real_samples():
 def test_sizes_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(WAVLM, **changes)
+
+
+@every
+def test_the_least_parameters_are_some_of_all(config):
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables_of(config)))
+    assert count / 2 < config.least_parameters < count

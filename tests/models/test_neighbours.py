@@ -17,8 +17,11 @@ FIELDS = (*Spec.fields, "text_ids", "text_type", "text_own")
 # As aligned data: a row of audio and vision for each piece that the utterance has alone.
 SPEC = Spec((1, 3, 4), (8, 8, 8), 4, fields=FIELDS)
 LENGTHS = (4, 8, 2)  # of the utterances
+MPNET = dataclasses.replace(toys.MPNET, num_hidden_layers=1)
+XLNET = dataclasses.replace(toys.XLNET, n_layer=1)
 ENCODERS = {
-    "mag_xlnet": dataclasses.replace(toys.XLNET, n_layer=1),
+    **dict.fromkeys(("bbfn", "mag_bert", "mfon", "mmim"), MPNET),
+    "mag_xlnet": XLNET,
     "text_only": toys.T5,  # its vector of the sequence is a mean
 }
 BERT = dataclasses.replace(toys.BERT, num_hidden_layers=1)
@@ -30,6 +33,7 @@ FIELDS_OF = {
     "mfon": dict(pooling="mean", mask="sample"),
     "misa": dict(text_lengths=True),
     "mmim": dict(pooling="mean"),
+    "mmml": dict(context="joined"),
     "msg_mba": dict(align=False, pooling="mean"),
     "self_mm": dict(pooling="mean"),
     "text_only": dict(pooling="cls"),
@@ -66,7 +70,7 @@ def blind(params):
     def value(path, x):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         hidden = ("position_embeddings/", "attention/output/dense/kernel")
-        hidden += ("attention/o/kernel", "rel_attn/o")
+        hidden += ("/o/kernel", "rel_attn/o")
         inside = name.startswith("params/encoder/") and any(k in name for k in hidden)
         return np.zeros_like(x) if inside else x
 
@@ -74,9 +78,10 @@ def blind(params):
 
 
 @functools.cache
-def ready(name):
+def ready(name, **changes):
     fields = {**TINY.get(name, {}), **FIELDS_OF.get(name, {})}
-    model = models.get(name)(SPEC, **{**fields, "encoder": ENCODERS.get(name, BERT)})
+    fields = {**fields, "encoder": ENCODERS.get(name, BERT), **changes}
+    model = models.get(name)(SPEC, **fields)
     rng = np.random.default_rng(0)
     like = template(model, SPEC.example(2), train=False)
     return (
@@ -100,3 +105,26 @@ def test_a_system_sees_the_utterance_alone(name):
             x[b["text_own"]] for x, b in zip(last, (joined, alone), strict=True)
         )
         np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bbfn", "mfon", "mmim"])
+def test_the_vector_of_a_sequence_is_where_the_encoder_has_it(name):
+    """XLNet's is the last piece's, in systems whose authors read BERT's first."""
+    changes = {} if name == "bbfn" else dict(pooling="cls")
+    variables, run = ready(name, encoder=XLNET, **changes)
+    if name == "bbfn":  # what is behind the vectors adds nothing
+        last = jax.tree.map(np.zeros_like, variables["params"]["fc2"])
+        variables = {"params": {**variables["params"], "fc2": last}}
+    batch = utterances()
+    out, ends = run(variables, batch), np.array(LENGTHS) - 1
+    if name == "bbfn":
+        streams = [np.asarray(out[f"stream_{m}"]) for m in ("audio", "vision")]
+        for row, end in enumerate([*ends, 0]):
+            read = np.concatenate([x[row, i, end] for x in streams for i in (0, 1)])
+            np.testing.assert_allclose(out["fusion"][row], read, atol=1e-6)
+        return
+    for place, moves in ((0, False), (ends, True)):
+        ids = batch["text_ids"].copy()
+        ids[np.arange(3), place] = 1 - ids[np.arange(3), place]
+        again = run(variables, {**batch, "text_ids": ids})["pred"]
+        assert ((np.abs(again - out["pred"]) > 1e-6)[:3] == moves).all()

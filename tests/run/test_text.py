@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from msajax import encoders, main
 from msajax.data import read
-from msajax.run import corpora, init_from, opened, recipe, text
+from msajax.run import corpora, init_from, opened, pretrained, recipe
 from msajax.run.run import make
 from msajax.train import step
 from tests import small_encoders
@@ -149,7 +149,7 @@ def check_adapters(folder, place):
     params = found.parameters(1)
     plain = make(chosen(place, context=1), folder, found.spec)
     assert params.keys() == step.shapes(plain.model).params.keys()
-    weights, _ = text.weights(plain.options, plain.model)
+    weights, _ = pretrained.weights(plain.options, plain.model)
     moved = {k for k, x in weights.items() if not np.array_equal(params[k], x)}
     adapted = r"encoder/encoder/layer/\d/attention/self/(query|value)/kernel"
     assert moved and all(re.fullmatch(adapted, k) for k in moved)
@@ -182,8 +182,8 @@ def test_what_is_frozen_stays_as_the_weights_have_it(place, tmp_path, frozen, st
     found = made.checkpoints(1).restore(lambda _: {"best": like})
     assert found
     params = found[1]["best"].params
-    expected, report = text.weights(config, made.model)
-    assert report and report.missing == () and len(expected) == report.loaded
+    expected, (report,) = pretrained.weights(config, made.model)
+    assert report.missing == () and len(expected) == report.loaded
     assert expected.keys() == {k for k in params if k.startswith("encoder/")}
     for name, value in expected.items():
         same = np.array_equal(params[name], value)
@@ -192,17 +192,17 @@ def test_what_is_frozen_stays_as_the_weights_have_it(place, tmp_path, frozen, st
 
 
 def test_last_layers_may_start_from_random_values(place, tmp_path):
-    def pretrained(count):
+    def read(count):
         config = chosen(place, reinit_layers=count)
         corpus = corpora.read_corpus(config, tmp_path)
         made = make(config, tmp_path, corpora.make_spec(config, corpus))
-        return set(text.weights(config, made.model)[0])
+        return set(pretrained.weights(config, made.model)[0])
 
-    every = pretrained(0)
+    every = read(0)
     last = {k for k in every if "/layer/1/" in k}
-    assert len(last) == 16 and pretrained(1) == every - last
+    assert len(last) == 16 and read(1) == every - last
     with pytest.raises(ValueError, match="reinit_layers is 3, but the encoder has 2"):
-        pretrained(3)
+        read(3)
     lora = ("--config.optimizer.lora_rank=1",)
     with pytest.raises(
         ValueError, match="not trained .* would stay random; set it to 0"

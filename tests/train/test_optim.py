@@ -137,7 +137,7 @@ def test_wrong_groups_are_errors(groups, message):
 
 def test_groups_of_an_encoder_that_is_not_there_are_passed_over():
     optimizer = Optimizer(groups=(("encoder/.*", {}), (".*", {})))
-    found = optim.assign(optimizer, ["head/kernel"], has_encoder=False)
+    found = optim.assign(optimizer, ["head/kernel"], encoders=())
     assert found == {"head/kernel": 1}
     optimizer = Optimizer(groups=(("encoder/bais", {}), (".*", {})))
     with pytest.raises(ValueError, match="begin with encoder, head"):
