@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from msajax import models
-from msajax.data import clean, demo, loader, store
+from msajax.data import clean, loader, store
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Reading, Spec, suggest
 from msajax.models.base import Model
 from msajax.report.results import Predictions, Results
@@ -76,10 +76,10 @@ def load_data(
         _need("a modality", name, str, f"one of {', '.join(MODALITIES)}")
         if name not in MODALITIES:
             raise ValueError(f'unknown modality "{name}"{suggest(name, MODALITIES)}')
-    if not path and dataset != "demo":
+    if not path and dataset not in corpora.GENERATED:
         raise ValueError(
-            f"path is empty; give a file or a prepared store of {dataset} (only the "
-            "demo corpus is generated)"
+            f"path is empty; give a file or a prepared store of {dataset} (only "
+            f"{' and '.join(corpora.GENERATED)} are generated)"
         )
     if path:
         corpus = store.open_corpus(
@@ -91,7 +91,8 @@ def load_data(
             encoding=encoding,
         )
     else:
-        corpus = clean.select(demo.generate(0), names, labels=labels)
+        made = corpora.GENERATED[dataset](0, 0.0)
+        corpus = clean.select(made, names, labels=labels)
     if not labels:  # not what a run trains on
         return corpus
     reading = Reading(corpora.content(corpus), names, format, encoding)
@@ -119,7 +120,10 @@ def create_model(name: str, data: Corpus | Spec, **fields: Any) -> Model:
         dataset = data.dataset if isinstance(data, Corpus) else "demo"
         options = Options(system=name, data=DataOptions(dataset=dataset))
     options = recipe.change(options, {f"model.{k}": v for k, v in fields.items()})
-    spec = data if isinstance(data, Spec) else loader.make_spec(data)
+    if isinstance(data, Corpus):
+        spec = loader.make_spec(data, view=models.get(options.system).view)
+    else:
+        spec = data
     encoder = text.encoder_of(options, None)
     return build(options, spec, encoder)
 
@@ -283,7 +287,7 @@ def _options(what: str | Options | Model, data: Corpus | None) -> Options:
             f"{system} has a pretrained encoder, whose weights a recipe names: "
             'fit("text_only:mosi", corpus, options={"text.encoder": ...})'
         )
-    here, there = loader.make_spec(data), what.spec
+    here, there = loader.make_spec(data, view=what.view), what.spec
     for key in ("dims", "lengths", "classes"):
         if getattr(here, key) != getattr(there, key):
             raise ValueError(

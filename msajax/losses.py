@@ -33,9 +33,12 @@ def huber(x: jax.Array, *, delta: float) -> jax.Array:
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """Cross-entropy in nats: logits [B, C], label [B] int32 -> [B]."""
-    chex.assert_rank(logits, 2)
-    chex.assert_shape(label, logits.shape[:1])
+    """Cross-entropy in nats: logits [..., C], label [...] int32 -> [...].
+
+    The leading axes are [B], or [B, U] of dialogues.
+    """
+    chex.assert_rank(logits, {2, 3})
+    chex.assert_shape(label, logits.shape[:-1])
     return optax.softmax_cross_entropy_with_integer_labels(
         logits.astype(jnp.float32), label
     )

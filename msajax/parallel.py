@@ -44,18 +44,20 @@ def batch_sum(x: jax.Array) -> jax.Array:
 
 
 def batch_mean(x: jax.Array, *, where: jax.Array) -> jax.Array:
-    """Mean over the rows of the global batch that count.
+    """Mean over the rows, or their turns, of the global batch that count.
 
     Averaging its gradient over devices gives the exact gradient.
 
     Args:
-      x: [B, ...] float32, one value (or array) per row.
-      where: [B] bool, False on rows that weigh nothing. With no row left the
-        mean is 0, and so is its gradient.
+      x: [B, ...] float32, one value (or array) per row; [B, U, ...] per turn.
+      where: [B] bool, False on rows that weigh nothing; [B, U] bool on turns. With
+        none left the mean is 0, and so is its gradient.
 
     Returns:
       [...] float32, the same on every device.
     """
+    if where.ndim > 1:
+        x, where = x.reshape(-1, *x.shape[where.ndim :]), where.reshape(-1)
     mask = where.reshape(where.shape + (1,) * (x.ndim - 1))
     count = batch_sum(where.astype(x.dtype))
     # The inner where keeps a NaN of a filler row out of the sum and the gradient.

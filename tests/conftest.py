@@ -32,8 +32,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("slow machines too", deadline=None)
 hypothesis.settings.load_profile("slow machines too")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Tracing makes many objects and few cycles: looking for those takes a few percent.
-gc.set_threshold(50_000, 20, 20)
+# Tracing makes many objects and few cycles: looking for those takes a few percent. What was
+# imported stays: it is not looked through again.
+gc.set_threshold(100_000, 20, 100)
 # Kept from run to run, for all checkouts with the same packages. Processes share it: jax warns
 # of an entry that another one is writing (pyproject.toml lets it), and compiles by itself.
 LOCK = hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest()[:16]
@@ -43,6 +44,10 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 TESTS = itertools.count()
+
+
+def pytest_collection_finish():
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

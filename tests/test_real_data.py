@@ -47,7 +47,9 @@ def mmmo(shared, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("system", ["lf_dnn", "ef_lstm"])
+@pytest.mark.parametrize(
+    "system", ["lf_dnn", pytest.param("ef_lstm", marks=pytest.mark.slow)]
+)
 def test_a_few_steps_on_real_sequences(mmmo, system):
     corpus = read.read(mmmo, dataset="mosi")
     assert {name: len(split) for name, split in corpus.splits.items()} == {

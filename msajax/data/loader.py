@@ -5,9 +5,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msajax.data import misfit, vocabulary
+from msajax.data import dialogues, misfit, vocabulary
 from msajax.data.prepared import StoredSequences
-from msajax.data.spec import DATASETS, FIELDS, MODALITIES, Corpus, Spec, Split
+from msajax.data.spec import (
+    DATASETS,
+    FIELDS,
+    MODALITIES,
+    OF_TURNS,
+    Corpus,
+    Spec,
+    Split,
+)
 
 # The modality whose steps a field has on its second axis.
 _LENGTH_OF = {
@@ -25,6 +33,7 @@ def make_spec(
     lengths: tuple[int, ...] = (),
     truncate: bool = False,
     batch_size: int = 0,
+    view: str = "utterance",
 ) -> Spec:
     """Dims, lengths and labels of a corpus, checked against what a recipe expects.
 
@@ -34,13 +43,17 @@ def make_spec(
       lengths: longest sequences expected, or () for any.
       truncate: cut longer sequences to `lengths` instead of refusing them.
       batch_size: rows of the largest batch of the training split.
+      view: what a row is, 'utterance' or 'dialogue'; the turns are then the steps.
 
     Returns:
       The spec of the batches.
 
     Raises:
-      ValueError: no features at all, or features that the recipe is not for.
+      ValueError: no features at all, features that the recipe is not for, or no
+        dialogues where they are wanted.
     """
+    if view == "dialogue":
+        corpus, lengths = dialogues.grouped(corpus), ()
     train = misfit.training_split(corpus)
     found = {name: train.arrays[name] for name in MODALITIES if name in train.arrays}
     pieces = train.arrays.get("text_ids")
@@ -64,6 +77,11 @@ def make_spec(
     dataset = DATASETS[corpus.dataset]
     present = [*(m for n in found for m in (n, f"{n}_mask")), *train.arrays]
     absent = [m for n in MODALITIES if n not in found for m in (n, f"{n}_mask")]
+    turns = train.arrays["utterance_mask"].shape[1] if view == "dialogue" else 0
+    words = 0
+    if turns:
+        sizes = [turns] * 3
+        words = pieces.shape[2] if pieces is not None else 0
     if pieces is not None:
         absent = [name for name in absent if name != "text"]
     return Spec(
@@ -75,6 +93,9 @@ def make_spec(
         # Not the order of a dict, which differs between a file and its prepared store.
         fields=tuple(k for k in FIELDS if k in {*present, *absent, "index", "valid"}),
         vocabulary=vocabulary.size(corpus.vocabulary),
+        turns=turns,
+        speakers=dialogues.speakers(corpus) if turns else 0,
+        words=words,
     )
 
 
@@ -82,7 +103,7 @@ def pad(split: Split, spec: Spec, *, truncate: bool = False) -> dict[str, np.nda
     """The arrays of a split in the shapes of a spec.
 
     Args:
-      split: rows as a reader returned them.
+      split: rows as a reader returned them; dialogues where the spec has turns.
       spec: shapes to pad (or, with `truncate`, cut) the sequences to.
       truncate: cut sequences that are longer than the spec's.
 
@@ -93,6 +114,9 @@ def pad(split: Split, spec: Spec, *, truncate: bool = False) -> dict[str, np.nda
       ValueError: other widths, or longer sequences, than the spec's.
     """
     arrays = {}
+    if dialogues.PLACES in split.arrays:
+        places = split.arrays[dialogues.PLACES]
+        arrays[dialogues.PLACES] = resize(places, spec.turns, fill=-1)
     for name in spec.fields:
         shape = spec.shape(name)
         if name in ("index", "valid"):
@@ -106,7 +130,7 @@ def pad(split: Split, spec: Spec, *, truncate: bool = False) -> dict[str, np.nda
             arrays[name] = np.zeros((len(split), *shape), FIELDS[name].dtype)
             continue
         array = split.arrays[name]
-        if array.shape[2:] != shape[1:]:
+        if name in MODALITIES and array.shape[2:] != shape[1:]:
             raise ValueError(
                 f"{misfit.width_error(name, array.shape[-1], shape[-1])}; the system was "
                 "trained on those, so give a file with the same features"
@@ -129,9 +153,10 @@ def parts(
     Returns:
       Each part's {field: [n, ...]} with 'index', its rows' places in the split.
     """
+    axes = _length_of(arrays)
     steps = {
         name: _lengths(arrays[f"{name}_mask"])
-        for name in MODALITIES
+        for name in {*axes.values()}
         if f"{name}_mask" in arrays
     }
     number = len(next(iter(arrays.values())))
@@ -144,9 +169,9 @@ def parts(
         part = {}
         for name, array in arrays.items():
             array = array if len(rows) == number else array[rows]
-            modality = _LENGTH_OF.get(name)
-            if cut and modality in steps:
-                array = resize(array, max(1, steps[modality][rows].max(initial=0)))
+            axis = axes.get(name)
+            if cut and axis in steps:
+                array = resize(array, max(1, steps[axis][rows].max(initial=0)))
             part[name] = array
         made.append({**part, "index": rows.astype(np.int32)})
     return made
@@ -219,6 +244,14 @@ def _batches(orders: Sequence[np.ndarray], batch_size: int) -> Batches:
     return Batches(np.concatenate(made), part)
 
 
+def _length_of(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """What a field's second axis is as long as: a modality, or a dialogue (its 'utterance')."""
+    if "utterance_mask" not in arrays:
+        return _LENGTH_OF
+    of_turns = {*_LENGTH_OF, *OF_TURNS, "utterance_mask"}
+    return dict.fromkeys(of_turns & arrays.keys(), "utterance")
+
+
 def _lengths(mask: np.ndarray) -> np.ndarray:
     """[N, L] bool -> [N], steps up to the last real one."""
     return np.where(mask.any(1), mask.shape[1] - mask[:, ::-1].argmax(1), 0)
@@ -238,12 +271,12 @@ def _fit(
     return resize(array, length)
 
 
-def resize(array: Any, length: int) -> Any:
-    """[N, L, ...] -> [N, length, ...], cut or padded with zeros."""
+def resize(array: Any, length: int, *, fill: int = 0) -> Any:
+    """[N, L, ...] -> [N, length, ...], cut or padded with `fill`."""
     if isinstance(array, StoredSequences):
         return array.with_length(length)
     if length <= array.shape[1]:
         return array[:, :length]
-    padded = np.zeros((len(array), length, *array.shape[2:]), array.dtype)
+    padded = np.full((len(array), length, *array.shape[2:]), fill, array.dtype)
     padded[:, : array.shape[1]] = array
     return padded

@@ -48,8 +48,17 @@ FIELDS: Mapping[str, Field] = {
     "labelled": Field((), "bool", "False on rows without a label (semi-supervised)"),
     "dialogue": Field((), "int32", "dialogue that an utterance belongs to"),
     "turn": Field((), "int32", "position of an utterance in its dialogue"),
-    "speaker": Field((), "int32", "speaker within the corpus"),
+    "speaker": Field((), "int32", "speaker, numbered within the dialogue"),
+    "utterance_mask": Field(
+        ("U",), "bool", "True on a dialogue's real turns (dialogue view)"
+    ),
 }
+
+# The views of a store: rows are utterances, or dialogues.
+VIEWS = ("utterance", "dialogue")
+# Fields of an utterance that have an axis of turns in the dialogue view. Its features have
+# it in the place of the steps.
+OF_TURNS = ("label", *(f"label_{m}" for m in MODALITIES), "labelled", "speaker")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +114,7 @@ DATASETS: Mapping[str, Dataset] = {
     # In the order of MulT's file.
     "iemocap4": _classes("IEMOCAP (four emotions)", "neutral", "happy", "sad", "angry"),
     "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0), own_labels=True),
+    "dialogue_demo": _classes("demo dialogues", "calm", "glad", "upset"),
 }
 
 
@@ -153,6 +163,11 @@ class Spec:
         word pieces, ...).
       vocabulary: number of ids in `text_ids`, where they are words of the training
         split (config.text.vocabulary); else 0.
+      turns: U of the dialogue view, where a row is a dialogue and the steps of every
+        modality are its turns: `lengths` is (U, U, U). 0 in the utterance view.
+      speakers: P of the dialogue view: `speaker` is in [0, P).
+      words: W of the dialogue view, where `text_ids` is [B, U, W]: the words of each
+        utterance, in a vocabulary.
     """
 
     dims: tuple[Size, Size, Size]
@@ -165,6 +180,9 @@ class Spec:
         *("label", "index", "valid"),
     )
     vocabulary: int = 0
+    turns: int = 0
+    speakers: int = 0
+    words: int = 0
 
     @property
     def num_outputs(self) -> int:
@@ -173,8 +191,12 @@ class Spec:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities that the data has: all but those of width and length 1."""
-        sizes = zip(MODALITIES, self.dims, self.lengths, strict=True)
+        """The modalities that the data has: all but those of width and length 1.
+
+        In the dialogue view, whose lengths are its turns, all but those of width 1.
+        """
+        lengths = (1, 1, 1) if self.turns else self.lengths
+        sizes = zip(MODALITIES, self.dims, lengths, strict=True)
         return tuple(m for m, dim, length in sizes if (dim, length) != (1, 1))
 
     @property
@@ -185,10 +207,15 @@ class Spec:
 
     def shape(self, field: str) -> tuple[int, ...]:
         """Shape of a batch field after its leading axis."""
-        sizes = {}
+        sizes = {"U": self.turns}
         for letter, length, dim in zip("tav", self.lengths, self.dims, strict=True):
             sizes[f"L{letter}"], sizes[f"D{letter}"] = length, dim
-        return tuple(sizes[size] for size in FIELDS[field].shape)
+        axes = FIELDS[field].shape
+        if self.turns and field in OF_TURNS:
+            axes = ("U", *axes)
+        if self.turns and field == "text_ids":
+            axes, sizes["W"] = ("U", "W"), self.words
+        return tuple(sizes[size] for size in axes)
 
     def example(self, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
         """A random batch of this spec, for initialisation and for tests.
@@ -199,13 +226,17 @@ class Spec:
 
         Returns:
           A dict of [B, ...] arrays with zeros on padded steps; each row has a
-          length of its own, and all rows are valid.
+          length of its own, and all rows are valid. In the dialogue view it is that of
+          all modalities.
         """
         rng = np.random.default_rng(seed)
         batch: dict[str, np.ndarray] = {}
         for modality, length in zip(MODALITIES, self.lengths, strict=True):
             steps = rng.integers(1, length + 1, (batch_size, 1))
             batch[f"{modality}_mask"] = np.arange(length) < steps
+        if self.turns:
+            real = batch["utterance_mask"] = batch["text_mask"]
+            batch |= {f"{modality}_mask": real.copy() for modality in MODALITIES}
         for name in self.fields:
             shape, dtype = (batch_size, *self.shape(name)), FIELDS[name].dtype
             if name == "label" and self.classes:
@@ -220,12 +251,17 @@ class Spec:
                 mask = batch[f"{name}_mask"]
                 batch[name] = rng.normal(size=shape).astype(dtype) * mask[..., None]
             elif dtype == "int32":
-                ids = max(2, self.vocabulary if name == "text_ids" else 2)
+                many = {"text_ids": self.vocabulary, "speaker": self.speakers}
+                ids = max(2, many.get(name, 0))
                 batch[name] = rng.integers(0, ids, shape).astype(dtype)
             elif name == "text_own":
                 batch[name] = batch["text_mask"] & (np.arange(self.lengths[0]) % 3 != 1)
             elif not name.endswith("_mask"):
                 batch[name] = np.ones(shape, dtype)
+        if self.turns:
+            for name in OF_TURNS:
+                if name in batch:
+                    batch[name] *= batch["utterance_mask"]
         return batch
 
 

@@ -38,6 +38,8 @@ class Model(nn.Module):
 
     # True where the *parameters* are bound to the padded length.
     static_length: ClassVar[bool] = False
+    # What a row of a batch is: an utterance, or a dialogue of at most `spec.turns` of them.
+    view: ClassVar[str] = "utterance"
     # True where it embeds the words of a vocabulary (`spec.vocabulary`) itself.
     own_words: ClassVar[bool] = False
 
@@ -102,8 +104,8 @@ class Model(nn.Module):
           train: dropout, BatchNorm on batch statistics.
 
         Returns:
-          A dict with 'pred' ([B] float32 sentiment, or [B, C] logits); it may
-          hold representations and attention weights.
+          A dict with 'pred' ([B] float32 sentiment, or [B, C] logits; of dialogues
+          [B, U] or [B, U, C]); it may hold representations and attention weights.
         """
         raise NotImplementedError
 
@@ -127,13 +129,12 @@ class Model(nn.Module):
         return self.task_loss(pred, batch), {"pred": pred}
 
     def task_loss(self, pred: jax.Array, batch: Batch) -> jax.Array:
-        """Mean task loss of `pred` ([B] or [B, C]) on `label` over valid, labelled rows: a scalar.
+        """Mean task loss of `pred` on `label` over what `counted` says: a scalar.
 
-        With class weights it is the mean by the weights of the rows' classes, as that
+        `pred` is [B] or, of classes, [B, C]; in the dialogue view [B, U] or [B, U, C]. With class weights it is the mean by the weights of the rows' classes, as that
         of torch.nn.CrossEntropyLoss.
         """
-        where = batch["valid"] & batch.get("labelled", True)
-        mean = functools.partial(parallel.batch_mean, where=where)
+        mean = functools.partial(parallel.batch_mean, where=self.counted(batch))
         if not self.spec.classes:
             return mean(CRITERIA[self.criterion](pred, batch["label"]))
         values = losses.cross_entropy(pred, batch["label"])
@@ -142,6 +143,13 @@ class Model(nn.Module):
         weight = jnp.asarray(self.class_weights, jnp.float32)[batch["label"]]
         total = jnp.maximum(mean(weight), jnp.finfo(jnp.float32).tiny)
         return mean(weight * values) / total
+
+    def counted(self, batch: Batch) -> jax.Array:
+        """Valid, labelled utterances: rows [B] bool, or turns of dialogues [B, U] bool."""
+        where = batch["valid"]
+        if self.spec.turns:
+            where = where[:, None] & batch["utterance_mask"]
+        return where & batch.get("labelled", True)
 
     def loss_of_modality(
         self, pred: jax.Array, batch: Batch, modality: str
@@ -196,8 +204,11 @@ class Model(nn.Module):
         return batch["valid"] & jnp.any(batch[f"{modality}_mask"], axis=1)
 
     def squeeze_single(self, pred: jax.Array) -> jax.Array:
-        """The last layer's [B, spec.num_outputs] as predictions: [B], or [B, C] of classes."""
-        return pred if self.spec.classes else pred[:, 0]
+        """The last layer's [..., spec.num_outputs] as predictions: [...], or [..., C] of classes.
+
+        The leading axes are [B], or [B, U] of dialogues.
+        """
+        return pred if self.spec.classes else pred[..., 0]
 
     def check_choices(self, known: Mapping[str, Sequence[str]]) -> None:
         """Refuses a field whose value is not one of those known: {field: values}.

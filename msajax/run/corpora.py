@@ -7,13 +7,13 @@ import math
 import os
 import pathlib
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from msajax import parallel
-from msajax.data import clean, demo, loader, splits, store, unlabelled
+from msajax import models, parallel
+from msajax.data import clean, demo, demo_dialogues, loader, splits, store, unlabelled
 from msajax.data.errors import DataError
 from msajax.data.formats import columns
 from msajax.data.spec import Corpus, Spec, Split, suggest
@@ -26,6 +26,12 @@ _ROWS = 1024
 _SPLITS: dict[tuple[str, ...], str] = {
     (columns.UNLABELLED,): f"; {unlabelled.ADVICE.format('FILE')}",
     ("train",): "; --config.data.split=0.7,0.15,0.15 divides its rows",
+}
+
+# Corpora that need no file, from the seed and the share of weak clips.
+GENERATED: Mapping[str, Callable[[int, float], Corpus]] = {
+    "demo": lambda seed, weak: demo.generate(seed, weak=weak),
+    "dialogue_demo": lambda seed, weak: demo_dialogues.generate(seed),
 }
 
 
@@ -126,8 +132,9 @@ def check_dataset(name: str, corpus: Corpus) -> None:
 
 
 def _read(data: DataOptions, path: str | None, *, labels: bool) -> Corpus:
-    if path is None and data.dataset == "demo" and not data.path:
-        return clean.select(demo.generate(data.seed, weak=data.weak), data.modalities)
+    if path is None and data.dataset in GENERATED and not data.path:
+        made = GENERATED[data.dataset](data.seed, data.weak)
+        return clean.select(made, data.modalities)
     if data.weak and path is None:
         raise ValueError("config.data.weak is for the generated demo corpus alone")
     name = "/".join(part for part in (data.dataset, data.variant) if part)
@@ -279,4 +286,5 @@ def expected(options: Options, corpus: Corpus) -> dict[str, Any]:
         lengths=lengths,
         truncate=data.truncate,
         batch_size=max(sizes, default=0),
+        view=models.get(options.system).view,
     )

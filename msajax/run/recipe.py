@@ -49,6 +49,13 @@ def demo(**changes: Any) -> dict[str, Any]:
     return _Whole(merge(dict(data=data, train=train), changes))
 
 
+def dialogue_demo(**changes: Any) -> dict[str, Any]:
+    """A recipe of the embedded demo dialogues."""
+    data = dict(dataset="dialogue_demo")
+    train = dict(seeds=(1, 2, 3), epochs=40, batch_size=32, select="weighted_f1")
+    return _Whole(merge(dict(data=data, train=train), changes))
+
+
 def poria(**changes: Any) -> dict[str, Any]:
     """A recipe of CMU-MOSI utterance vectors on the split of Poria et al.
 

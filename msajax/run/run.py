@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from msajax import metrics, parallel, processes
-from msajax.data import loader, unlabelled
+from msajax.data import dialogues, loader, unlabelled
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
 from msajax.models.base import Model
 from msajax.report import table
@@ -87,7 +87,11 @@ class Run:
         return corpus
 
     def pad(self, split: Split) -> dict[str, np.ndarray]:
-        """The arrays of a split as the system takes them."""
+        """The arrays of a split as the system takes them: its rows, or its dialogues."""
+        if self.spec.turns:
+            split, note = dialogues.of_spec(split, self.spec)
+            if note:
+                self.say(f"data: {note}")
         return loader.pad(split, self.spec, truncate=self.options.data.truncate)
 
     def on_devices(self, corpus: Corpus, others: Mapping[str, Corpus]) -> fit.Data:
@@ -97,7 +101,7 @@ class Run:
         for path, other in others.items():
             self.describe(other, path)
             own[path] = self.pad(unlabelled.rows_of(path, other))
-        labels = {name: arrays["label"] for name, arrays in splits.items()}
+        labels = {n: split.arrays["label"] for n, split in corpus.splits.items()}
         found = self.sources([*splits.values(), *own.values()])
         return fit.Data(
             DATASETS[corpus.dataset],

@@ -24,7 +24,7 @@ def outputs(model: Model, found: Any, *, rows: int) -> None:
             f"{name}.__call__ returns {evaluate.kind_of(found)}{listed}; return a dict "
             'that has the predictions as "pred"'
         )
-    wanted = (rows, len(classes)) if classes else (rows,)
+    wanted = (rows, *model.spec.shape("label"), *([len(classes)] if classes else ()))
     if (shape := found["pred"].shape) != wanted:
         raise ValueError(
             f'{name}.__call__ returns "pred" of shape {shape} for {rows} rows, but must '

@@ -60,6 +60,27 @@ def loss_and_terms(model: Any, method: str, returned: Any) -> tuple[Any, Arrays]
     return loss, dict(terms)
 
 
+def alike(choices: list[Callable]) -> list[Callable]:
+    """Functions that return an array and a scalar, the array padded to the largest of all.
+
+    Parts of dialogues have predictions of as many turns as the part's longest.
+    """
+    shapes = [jax.eval_shape(choice)[0].shape for choice in choices]
+    if len({*shapes}) == 1:
+        return choices
+    largest = np.max(shapes, axis=0)
+
+    def padded(choice: Callable) -> Callable:
+        def run():
+            pred, value = choice()
+            sizes = zip(pred.shape, largest, strict=True)
+            return jnp.pad(pred, [(0, int(b) - a) for a, b in sizes]), value
+
+        return run
+
+    return [padded(choice) for choice in choices]
+
+
 def make_forward(
     model: Any,
     devices: parallel.Devices,
@@ -105,6 +126,8 @@ def make_forward(
             choices = [
                 lambda d=d: one(variables, feed.take(d, at[0]), progress) for d in data
             ]
+            if len(data) > 1:
+                choices = alike(choices)
             return choices[0]() if len(data) == 1 else jax.lax.switch(at[1], choices)
 
         progress = progress | {"lr_scale": lr_scale}
@@ -135,7 +158,7 @@ def make_forward(
             found.append(jax.device_get(runs[source.resident](variables, *arguments)))
         pred, losses = (np.concatenate(x, axis=1) for x in zip(*found, strict=True))
         steps = len(batches.part)  # the last chunk may be filled up
-        counts = (batches.rows >= 0).sum(axis=1)
+        counts = feed.counts(batches, source)
         losses = np.average(losses[:, :steps], axis=1, weights=counts)
         return feed.in_order(pred[:, :steps], batches, source), losses
 

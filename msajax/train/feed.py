@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msajax import parallel
+from msajax.data.dialogues import PLACES
 from msajax.data.loader import Batches
 
 # Steps of one dispatch: between two of them the bar moves, and a signal is heard.
@@ -44,7 +45,8 @@ class Source:
     Attributes:
       parts: {field: [n, ...]} of each part (`loader.parts`); on the devices
         where resident, else on the host.
-      index: [n] of each part on the host: its rows' places in the split.
+      index: [n] of each part on the host: its rows' places in the split; of
+        dialogues [n, U], those of their turns, -1 on padding.
       devices: where the batches go.
       resident: whether the whole split lies on every device.
     """
@@ -122,8 +124,8 @@ def source(
     """
     if not resident and len(parts) > 1:
         refuse_buckets(len(parts))
-    index = tuple(part["index"] for part in parts)
-    placed = tuple(parts)
+    index = tuple(part.get(PLACES, part["index"]) for part in parts)
+    placed = tuple({k: v for k, v in part.items() if k != PLACES} for part in parts)
     if resident:  # what stayed in a store is read now
         arrays = [{k: np.asarray(v) for k, v in part.items()} for part in placed]
         placed = parallel.replicate(tuple(arrays), devices)
@@ -153,13 +155,32 @@ def take(data: dict[str, jax.Array], rows: jax.Array) -> dict[str, jax.Array]:
 
 
 def in_order(values: np.ndarray, batches: Batches, source: Source) -> np.ndarray:
-    """Outputs of ordered batches, [S, steps, B, ...], as rows of the split, [S, N, ...]."""
-    real = batches.rows >= 0
-    starts = np.cumsum([0, *source.sizes[:-1]])[batches.part]
-    places = (starts[:, None] + batches.rows)[real]
-    rows = np.empty((len(values), len(places), *values.shape[3:]), values.dtype)
-    rows[:, np.concatenate(source.index)[places]] = values[:, real]
+    """Outputs of ordered batches, [S, steps, B, ...], as rows of the split, [S, N, ...].
+
+    Of dialogues [S, steps, B, U, ...] as the rows of their utterances.
+    """
+    places = _places(batches, source)
+    places = places[..., : values.shape[3]] if places.ndim > 2 else places
+    real = places >= 0
+    rows = np.empty(
+        (len(values), real.sum(), *values.shape[1 + real.ndim :]), values.dtype
+    )
+    rows[:, places[real]] = values[:, real]
     return rows
+
+
+def counts(batches: Batches, source: Source) -> np.ndarray:
+    """The number of utterances in each of the ordered batches: [steps]."""
+    places = _places(batches, source)
+    return (places >= 0).reshape(len(places), -1).sum(1)
+
+
+def _places(batches: Batches, source: Source) -> np.ndarray:
+    """Where the utterances of ordered batches are in the split: [steps, B] or [steps, B, U]; -1 on filler."""
+    starts = np.cumsum([0, *source.sizes[:-1]])[batches.part]
+    places = np.concatenate(source.index)[starts[:, None] + batches.rows]
+    places[batches.rows < 0] = -1
+    return places
 
 
 def _read(

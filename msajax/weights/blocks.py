@@ -63,15 +63,20 @@ def _summed(names: Iterable[str], leaf: str) -> Rule:
 
 
 def recurrent(
-    torch: str, ours: str, cell: str, directions: Sequence[str] = _DIRECTIONS
+    torch: str,
+    ours: str,
+    cell: str,
+    directions: Sequence[str] = _DIRECTIONS,
+    *,
+    layer: int = 0,
 ) -> Iterator[Rule]:
-    """A torch.nn.LSTM or GRU of one layer to `Recurrent`."""
+    """A layer of a torch.nn.LSTM or GRU to `Recurrent`."""
     for direction in directions:
-        ending = "_reverse" if direction == "backward" else ""
+        ending = f"l{layer}" + ("_reverse" if direction == "backward" else "")
         leaf = f"params/{ours}/{direction}"
-        names = [f"{torch}.bias_{kind}_l0{ending}" for kind in ("ih", "hh")]
-        yield reverse(f"{torch}.weight_ih_l0{ending}", f"{leaf}/kernel")
-        yield reverse(f"{torch}.weight_hh_l0{ending}", f"{leaf}/recurrent_kernel")
+        names = [f"{torch}.bias_{kind}_{ending}" for kind in ("ih", "hh")]
+        yield reverse(f"{torch}.weight_ih_{ending}", f"{leaf}/kernel")
+        yield reverse(f"{torch}.weight_hh_{ending}", f"{leaf}/recurrent_kernel")
         if cell == "lstm":
             yield _summed(names, f"{leaf}/bias")
         else:

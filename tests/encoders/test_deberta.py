@@ -98,7 +98,9 @@ def test_what_is_injected_into_padding_does_not_matter():
     np.testing.assert_allclose(other[MASK], plain[MASK], atol=1e-5)
 
 
-@pytest.mark.parametrize("remat,scan", [(True, False), (False, True)])
+@pytest.mark.parametrize(
+    "remat,scan", [pytest.param(True, False, marks=pytest.mark.slow), (False, True)]
+)
 def test_scan_and_remat_do_not_change_it(remat, scan):
     shift = rng.normal(size=(3, 6, 12)).astype(np.float32)
     given = dict(inject_after=1, inject=lambda x: x + shift)

@@ -93,7 +93,11 @@ def test_padding_matters_in_the_form_of_transformers(config):
     np.testing.assert_allclose(padded[0], encoded(config).last[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [STABLE, WAVLM], ids=["stable", "wavlm"])
+@pytest.mark.parametrize(
+    "config",
+    [STABLE, pytest.param(WAVLM, marks=pytest.mark.slow)],
+    ids=["stable", "wavlm"],
+)
 def test_gradients_do_not_depend_on_how_it_runs(config):
     config = dataclasses.replace(
         config, hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0

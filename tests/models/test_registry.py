@@ -9,6 +9,7 @@ seeds on two devices. The step itself is run for STEPS, and for all systems by `
 import dataclasses
 import functools
 import re
+from typing import NamedTuple
 
 import chex
 import jax
@@ -30,13 +31,50 @@ FIELDS = (
     *(*Spec.fields, "text_ids", "text_type"),
     *("label_text", "label_audio", "label_vision"),
 )
-SPEC = Spec(dims=(8, 3, 4), lengths=(8, 10, 9), num_train=12, fields=FIELDS)
-SHORT = dataclasses.replace(SPEC, lengths=(5, 7, 6))
-CLASSES = dataclasses.replace(SPEC, label_range=None, classes=("a", "b", "c"))
 ROWS = 12
-BATCH = SPEC.example(ROWS, seed=1)
-# An odd number of rows that count: else the signs of an L1 loss can cancel.
-FILLED = {**BATCH, "valid": np.arange(ROWS) < ROWS - 1}
+
+
+class View(NamedTuple):
+    """What the systems of a view are tested on."""
+
+    spec: Spec
+    short: Spec  # shorter sequences, fewer turns
+    classes: Spec
+    batch: dict[str, np.ndarray]
+    # An odd number of rows that count: else the signs of an L1 loss can cancel.
+    filled: dict[str, np.ndarray]
+
+
+def _view(spec, **short):
+    classes = dataclasses.replace(spec, label_range=None, classes=("a", "b", "c"))
+    batch = spec.example(ROWS, seed=1)
+    filled = {**batch, "valid": np.arange(ROWS) < ROWS - 1}
+    return View(spec, dataclasses.replace(spec, **short), classes, batch, filled)
+
+
+UTTERANCES = _view(
+    Spec(dims=(8, 3, 4), lengths=(8, 10, 9), num_train=12, fields=FIELDS),
+    lengths=(5, 7, 6),
+)
+DIALOGUES = _view(
+    Spec(
+        dims=(8, 3, 4),
+        lengths=(6, 6, 6),
+        num_train=12,
+        fields=(*Spec.fields, "utterance_mask", "speaker"),
+        turns=6,
+        speakers=3,
+    ),
+    # Three less: the padding that a test adds.
+    lengths=(3, 3, 3),
+    turns=3,
+)
+
+
+def view(name):
+    return DIALOGUES if models.get(name).view == "dialogue" else UTTERANCES
+
+
 # Not the first epoch, in which Self-MM's single modalities have no labels yet.
 # What a failure of losses on two devices means.
 HINT = """The loss of the global batch differs between one device and two. Means over the batch
@@ -69,6 +107,7 @@ TINY = {
     ),
     "av_mc": dict(hidden_dims=(9, 8, 7), post_dims=(5, 6, 7), fusion_dim=4),
     "bbfn": dict(align=True, dim=6, heads=2, layers=1),
+    "bc_lstm": dict(hidden=4, layers=1, post_dim=9),
     "cm_bert": dict(encoder=BERT, align=True, dim=5),
     "cormult": dict(
         **dict(dim=6, heads=2, layers=1, remat=False),
@@ -163,7 +202,8 @@ STEPS = {"lf_dnn"}
 systems = pytest.mark.parametrize("name", models.names())
 
 
-def build(name, spec=SPEC, **fields):
+def build(name, spec=None, **fields):
+    spec = spec or view(name).spec
     return models.get(name)(spec=spec, **{**TINY.get(name, {}), **fields})
 
 
@@ -186,7 +226,7 @@ def initial(name):
 def initial_of_classes(name):
     """As `initial`; only parameters of other shapes are drawn anew."""
     rng = np.random.default_rng(0)
-    shapes, base = step.shapes(build(name, CLASSES)), initial(name)
+    shapes, base = step.shapes(build(name, view(name).classes)), initial(name)
     params = {
         path: base.params[path]
         if path in base.params and base.params[path].shape == like.shape
@@ -208,7 +248,7 @@ def evaluation(name):
     XLA computes once what the tasks, and what the loss and the prediction, share.
     """
     options = dict(train=False, progress=PROGRESS, method="loss")
-    tasks = {"regression": build(name), "classes": build(name, CLASSES)}
+    tasks = {"regression": build(name), "classes": build(name, view(name).classes)}
 
     def evaluate(params, others, collections, batch, labels, *, predict, asked):
         found = {}
@@ -229,18 +269,19 @@ def evaluation(name):
     return jax.jit(evaluate, static_argnames=("predict", "asked"))
 
 
-def answers(name, batch=BATCH):
+def answers(name, batch=None):
     """{task: (prediction, loss, terms)} of a batch in evaluation; the prediction of `__call__`."""
     asked = "regression", "classes"
     found = evaluation(name)(*arguments(name, batch), predict=True, asked=asked)
     return jax.device_get(found)
 
 
-def arguments(name, batch=BATCH, *, cast=lambda arrays: arrays):
+def arguments(name, batch=None, *, cast=lambda arrays: arrays):
     """What `evaluation` takes; `cast` is done to parameters and features."""
     base, classes = initial(name), initial_of_classes(name)
     others = {k: x for k, x in classes.params.items() if x is not base.params.get(k)}
-    labels = {k: v for k, v in CLASSES.example(ROWS).items() if k.startswith("label")}
+    batch, drawn = batch or view(name).batch, view(name).classes.example(ROWS)
+    labels = {k: v for k, v in drawn.items() if k.startswith("label")}
     batch = {**batch, **cast({m: batch[m] for m in MODALITIES})}
     return cast(base.params), cast(others), base.collections, batch, labels
 
@@ -260,7 +301,8 @@ def half(arrays):
 @systems
 def test_prediction_and_loss_agree(name):
     for task, (pred, loss, terms) in answers(name).items():
-        chex.assert_shape(pred, (ROWS, 3) if task == "classes" else (ROWS,))
+        shape = ROWS, *view(name).spec.shape("label")
+        chex.assert_shape(pred, (*shape, 3) if task == "classes" else shape)
         chex.assert_tree_all_finite(pred)
         if "pred" in terms:
             np.testing.assert_allclose(terms.pop("pred"), pred, atol=1e-6)
@@ -296,16 +338,17 @@ def test_losses_in_bfloat16_are_near_those_in_float32(name):
 def test_longer_padding_changes_nothing(name):
     # Batches are at most as long as the spec, and often shorter.
     model, variables = build(name), step.variables(initial(name))
-    batch = SHORT.example(ROWS, seed=1)
+    batch = view(name).short.example(ROWS, seed=1)
     short = jax.jit(lambda v, b: model.apply(v, b, train=False)["pred"])
     longer = {}
     for key, value in batch.items():
         extra = 3 if np.ndim(value) > 1 else 0
         pads = [(0, 0), (0, extra)] + [(0, 0)] * (np.ndim(value) - 2)
         longer[key] = np.pad(value, pads[: np.ndim(value)])
-    np.testing.assert_allclose(
-        predict(name, longer), short(variables, batch), atol=1e-5
-    )
+    found, expected = predict(name, longer), short(variables, batch)
+    if view(name).spec.turns:
+        found = found[:, : expected.shape[1]]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @systems
@@ -318,21 +361,26 @@ def test_what_depends_on_padding_says_so(name):
 
 @systems
 def test_padded_values_change_nothing(name):
-    noise = dict(BATCH)
+    batch = view(name).batch
+    noise = dict(batch)
     for key in MODALITIES:
-        noise[key] = np.where(BATCH[f"{key}_mask"][..., None], BATCH[key], 7.0)
+        noise[key] = np.where(batch[f"{key}_mask"][..., None], batch[key], 7.0)
         noise[key] = noise[key].astype(np.float32)
-    for key in ("text_ids", "text_type"):
-        noise[key] = np.where(BATCH["text_mask"], BATCH[key], 1 - BATCH[key])
-    np.testing.assert_allclose(predict(name, noise), predict(name, BATCH), atol=1e-5)
+    for key in batch.keys() & {"text_ids", "text_type", "speaker"}:
+        noise[key] = np.where(batch["text_mask"], batch[key], 1 - batch[key])
+    found, expected = predict(name, noise), predict(name, batch)
+    if view(name).spec.turns:
+        real = batch["utterance_mask"]
+        found, expected = found[real], expected[real]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @systems
 def test_batch_mates_do_not_matter_in_evaluation(name):
-    others = SPEC.example(ROWS, seed=9)
-    mixed = {k: np.concatenate([v[:1], others[k][1:]]) for k, v in BATCH.items()}
+    batch, others = view(name).batch, view(name).spec.example(ROWS, seed=9)
+    mixed = {k: np.concatenate([v[:1], others[k][1:]]) for k, v in batch.items()}
     np.testing.assert_allclose(
-        predict(name, mixed)[0], predict(name, BATCH)[0], atol=1e-5
+        predict(name, mixed)[0], predict(name, batch)[0], atol=1e-5
     )
 
 
@@ -381,7 +429,7 @@ def gradients(name, params, batch):
 
 @systems
 def test_every_parameter_gets_a_gradient(name):
-    grads = gradients(name, _moved(initial(name).params), FILLED)
+    grads = gradients(name, _moved(initial(name).params), view(name).filled)
     chex.assert_tree_all_finite(grads)
     for path, grad in grads.items():
         assert np.abs(grad).max() > 0, path
@@ -401,7 +449,7 @@ def _moved(params):
 @systems
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_a_missing_modality_is_an_all_false_mask(name, modality):
-    batch = dict(BATCH)
+    batch = dict(view(name).batch)
     batch[f"{modality}_mask"] = np.zeros_like(batch[f"{modality}_mask"])
     batch[modality] = np.zeros_like(batch[modality])
     chex.assert_tree_all_finite(predict(name, batch))
@@ -418,15 +466,16 @@ def test_losses_of_two_seeds_on_two_devices_equal_one(name):
     orders = np.stack(
         [np.roll(np.arange(ROWS), i * (name not in DRAWS)) for i in (0, 1)]
     )
+    filled = view(name).filled
     # [devices, seeds, rows of a device, ...]
     shards = {
         k: np.swapaxes(v[orders].reshape(2, 2, ROWS // 2, *v.shape[1:]), 0, 1)
-        for k, v in FILLED.items()
+        for k, v in filled.items()
     }
     params, alone = initial(name).params, initial(name).collections
     both = put(fit.stack([alone] * 2))
     for epoch in map(np.int32, (0, 1)):
-        wanted = jax.device_get(training(name)(params, alone, FILLED, epoch)[1])
+        wanted = jax.device_get(training(name)(params, alone, filled, epoch)[1])
         found = jax.device_get(
             run(put(params), both, parallel.put_shards(shards, devices), put(epoch))
         )
@@ -467,7 +516,7 @@ def _steps(model, phase, *, devices=1, seeds=1, roll=1):
     devices = parallel.find_devices(devices)
     rows = np.array([[0, 5, 2, 3, 4, 1, 6, -1], [3, 2, 1, 0, 7, 8, 9, 10]], np.int32)
     rows = np.stack([np.roll(rows, i * roll, axis=1) for i in range(seeds)])
-    data = SPEC.example(12, seed=3)
+    data = model.spec.example(12, seed=3)
     del data["valid"]
     state = step.init(model, random_bits.key(0))
     transform = optim.build(

@@ -94,7 +94,11 @@ def results(folder):
 
 @pytest.mark.parametrize(
     "option",
-    ["train.seeds_at_once=2", "data.on_device=never", "parallel.devices=2"],
+    [
+        "train.seeds_at_once=2",
+        pytest.param("data.on_device=never", marks=pytest.mark.slow),
+        "parallel.devices=2",
+    ],
 )
 def test_another_way_to_run_gives_the_same_figures(trained, tmp_path, option):
     path = f"--config.data.path={trained.parent / 'data.npz'}"

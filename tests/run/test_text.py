@@ -419,7 +419,9 @@ def test_xlnet_with_a_row_per_word(tmp_path):
     assert run(tmp_path / "w", *args, config="mag_xlnet:mosi") == 0
 
 
-@pytest.mark.parametrize("system", ["text_only", "mag_bert"])
+@pytest.mark.parametrize(
+    "system", ["text_only", pytest.param("mag_bert", marks=pytest.mark.slow)]
+)
 def test_half_precision_runs_in_half_precision(place, tmp_path, system):
     config = chosen(place, f"{system}:sims", "--config.precision=bfloat16")
     corpus = corpora.read_corpus(config, tmp_path)

@@ -165,6 +165,7 @@ def test_an_electra():
     assert config.least_parameters < BertConfig.read(BERT).least_parameters
 
 
+@pytest.mark.slow
 def test_a_changed_weight_shows(shared):
     (folder,) = (shared / "golden" / "xlnet").iterdir()
     case = read_case(folder)

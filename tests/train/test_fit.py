@@ -217,8 +217,8 @@ def history_is_near(one, other):
     [
         {},
         {"devices": 2},
-        {"resident": False},
-        {"buckets": 2},
+        pytest.param({"resident": False}, marks=pytest.mark.slow),
+        pytest.param({"buckets": 2}, marks=pytest.mark.slow),
         {"resident": False, "devices": 2},
     ],
     ids=str,
@@ -240,7 +240,7 @@ def test_seeds_at_once_equal_seeds_alone(tmp_path, options):
             np.testing.assert_allclose(value, other, atol=2e-5, err_msg=path)
 
 
-@pytest.mark.parametrize("stop_after", [2, 7, 9])
+@pytest.mark.parametrize("stop_after", [2, pytest.param(7, marks=pytest.mark.slow), 9])
 def test_seeds_at_once_resume_to_the_bit(tmp_path, stop_after, monkeypatch):
     monkeypatch.setattr(feed, "_STEPS", 4)
     whole = fit_seeds({s: tmp_path / f"whole_{s}" for s in SEEDS})

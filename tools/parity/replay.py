@@ -99,6 +99,58 @@ def spec_of(batch: Batch, outputs: int = 1) -> Spec:
     )
 
 
+def dialogues(
+    text: np.ndarray,
+    mask: np.ndarray,
+    speakers: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: int,
+    vocabulary: int = 0,
+    **others: np.ndarray,
+) -> tuple[Spec, Batch]:
+    """A batch of conversations, as conv-emotion's loaders give it, and its spec.
+
+    Args:
+      text: [U, B, D] float32 features, or with a vocabulary [U, B, W] ids of words.
+      mask: [B, U], 1 on real utterances.
+      speakers: [U, B, P] one-hot, zeros on padding.
+      labels: [B, U] integer classes.
+      classes: their number.
+      vocabulary: size of that of the words.
+      **others: features [U, B, D] of audio and vision.
+    """
+    rows, turns = mask.shape
+    real = mask.astype(bool)
+    arrays = {"text": text, **others}
+    features = {m: np.swapaxes(arrays[m], 0, 1) for m in MODALITIES if m in arrays}
+    dims = [features[m].shape[-1] if m in features else 1 for m in MODALITIES]
+    if vocabulary:
+        features["text_ids"], dims[0] = features.pop("text").astype(np.int32), 1
+    batch = {
+        **features,
+        **{f"{m}_mask": real for m in MODALITIES},
+        "utterance_mask": real,
+        "speaker": np.argmax(speakers, -1).T.astype(np.int32) * real,
+        "label": labels.astype(np.int32) * real,
+        "index": np.arange(rows, dtype=np.int32),
+        "valid": np.ones(rows, bool),
+    }
+    spec = Spec(
+        dims=(dims[0], dims[1], dims[2]),
+        lengths=(turns, turns, turns),
+        num_train=rows,
+        label_range=None,
+        classes=tuple(f"class {i}" for i in range(classes)),
+        fields=tuple(batch),
+        vocabulary=vocabulary,
+        turns=turns,
+        speakers=speakers.shape[-1],
+        words=text.shape[-1] if vocabulary else 0,
+    )
+    return spec, {name: jnp.asarray(array) for name, array in batch.items()}
+
+
 def run(
     model: Model,
     variables: dict[str, Any],

@@ -45,8 +45,8 @@ def read(
 
     Returns:
       A corpus of `raw_text`, `dialogue`, `turn` (position among the utterances
-      that the file has of the dialogue), `speaker` (numbered in order of
-      appearance) and `label`, for `clean.clean`.
+      that the file has of the dialogue), `speaker` (numbered within the dialogue, in
+      the order of their first turns) and `label`, for `clean.clean`.
 
     Raises:
       DataError: a missing column, or an emotion that is no class of the dataset.
@@ -58,29 +58,31 @@ def read(
             f"set {option('dataset', 'meld')}"
         )
     needed = (*COLUMNS, "Emotion") if labels else COLUMNS
-    speakers: dict[str, int] = {}
     splits = {}
     for name, file in files(path).items():
         rows = tables.rows(file, needed, decoder=decoder)
-        splits[name] = _split(name, rows, speakers)
+        splits[name] = _split(name, rows)
         if labels:
             emotions = [_emotion(row, classes) for row in rows]
             splits[name].arrays["label"] = np.array(emotions, np.int32)
     return Corpus(dataset, splits)
 
 
-def _split(name: str, rows: list[tables.Row], speakers: dict[str, int]) -> Split:
+def _split(name: str, rows: list[tables.Row]) -> Split:
     dialogue = np.array([_whole(row, "Dialogue_ID") for row in rows], np.int32)
     number = np.array([_whole(row, "Utterance_ID") for row in rows], np.int32)
     order = np.lexsort((number, dialogue))
     first = np.searchsorted(dialogue[order], dialogue[order])  # of the same dialogue
     turn = np.zeros_like(number)
     turn[order] = np.arange(len(order)) - first
-    speaker = [speakers.setdefault(row["Speaker"], len(speakers)) for row in rows]
+    speakers: dict[int, dict[str, int]] = {}  # of each dialogue
+    speaker = np.zeros_like(number)
+    for i in order.tolist():
+        known = speakers.setdefault(int(dialogue[i]), {})
+        speaker[i] = known.setdefault(rows[i]["Speaker"], len(known))
     ids = [f"{name}_dia{d}_utt{u}" for d, u in zip(dialogue, number, strict=True)]
     texts = [row["Utterance"] for row in rows]
-    arrays = {"dialogue": dialogue, "turn": turn}
-    arrays |= {"speaker": np.array(speaker, np.int32)}
+    arrays = {"dialogue": dialogue, "turn": turn, "speaker": speaker}
     return Split(np.array(ids, str), columns.strings(texts, name="Utterance"), arrays)
 
 

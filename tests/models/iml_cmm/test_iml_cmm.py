@@ -187,7 +187,12 @@ def loss_by_hand(m, mix, *, labels="blend", terms="all", weights=TINY["weights"]
 
 
 @pytest.mark.parametrize(
-    "labels,terms", [("blend", "all"), ("mixture", "all"), ("blend", "own")]
+    "labels,terms",
+    [
+        pytest.param("blend", "all", marks=pytest.mark.slow),
+        ("mixture", "all"),
+        ("blend", "own"),
+    ],
 )
 def test_both_readings_of_the_mixup_loss(labels, terms):
     fields = dict(mix_labels=labels, mix_terms=terms, mix_weights=(0.5, 2.0))

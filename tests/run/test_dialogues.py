@@ -1,0 +1,67 @@
+"""Conversations end to end: what a run writes is over utterances, whatever the view."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import msajax
+from msajax.data import demo_dialogues
+from msajax.data.spec import Corpus
+
+SMALL = {"model.hidden": 6, "model.post_dim": 5, "model.layers": 1}
+TEST = demo_dialogues.generate(0).splits["test"]
+
+
+def fitted(**options):
+    options = {"train.epochs": 2, "train.batch_size": 16, **SMALL, **options}
+    return msajax.fit("bc_lstm:dialogue_demo", seeds=(1,), options=options, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return fitted()
+
+
+def test_predictions_are_of_utterances_by_id(trained):
+    results = trained.evaluate("test")
+    made = results.predictions["test"]
+    assert made.ids.tolist() == TEST.ids.tolist()
+    assert made.seeds[1].shape == (len(TEST), 3)
+    np.testing.assert_array_equal(made.labels, TEST.arrays["label"])
+    accuracy = np.mean(made.seeds[1].argmax(-1) == TEST.arrays["label"])
+    assert results.splits["test"]["accuracy"]["mean"] == pytest.approx(accuracy)
+
+
+def test_the_order_of_the_rows_does_not_matter(trained):
+    order = np.random.default_rng(0).permutation(len(TEST))
+    found = trained.predict(Corpus("dialogue_demo", {"all": TEST.take(order)}))
+    assert found.ids.tolist() == TEST.ids[order].tolist()
+    wanted = trained.evaluate("test").predictions["test"].seeds[1][order]
+    np.testing.assert_allclose(found.seeds[1], wanted, atol=1e-5)
+
+
+def test_streamed_dialogues_train_the_same(trained):
+    again = fitted(**{"data.on_device": "never"})
+    wanted = trained.evaluate("test").predictions["test"].seeds[1]
+    found = again.evaluate("test").predictions["test"].seeds[1]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_buckets_by_turns_predict_as_one(trained):
+    wanted = trained.evaluate("test").predictions["test"].seeds[1]
+    options = trained.options
+    data = dataclasses.replace(options.data, buckets=3)
+    other = dataclasses.replace(
+        trained, options=dataclasses.replace(options, data=data)
+    )
+    found = other.evaluate("test").predictions["test"].seeds[1]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_data_without_dialogues_say_what_to_give():
+    bare = demo_dialogues.generate(0)
+    for split in bare.splits.values():
+        del split.arrays["dialogue"]
+    with pytest.raises(ValueError, match="reads whole dialogues.*MELD's csv"):
+        msajax.fit("bc_lstm:dialogue_demo", bare, options=SMALL, quiet=True)
