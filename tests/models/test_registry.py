@@ -169,6 +169,7 @@ TINY = {
     ),
     "mlmf": dict(hidden_dims=(9, 8, 7), post_dims=(6, 7, 8), rank=2),
     "mctn": dict(hidden=5),
+    "mm_dfn": dict(hidden=4, recurrent_layers=1, graph_dim=9, layers=2),
     "mmmu_ba": dict(hidden_dims=(4, 3, 5), dim=6),
     # A small bound: mu has a gradient only where it binds.
     "msg_mba": dict(
