@@ -145,7 +145,7 @@ def _means(split: Split, modality: str) -> tuple[np.ndarray, np.ndarray]:
     for i in range(len(split)):  # it may lie in a store: row by row
         if mask[i].any():
             total[i] = np.asarray(values[i])[mask[i]].mean(0)
-    return total, mask.any(1)
+    return total, np.asarray(mask.any(1))
 
 
 def _at(values: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from msajax.data.errors import DataError
 from msajax.data.formats import (
     budget,
     columns,
+    conversations,
     decode,
     kinds,
     label_csv,
@@ -27,7 +28,7 @@ from msajax.data.formats import (
 )
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, suggest
 
-_PICKLES = {"mmsa": mmsa, "mult": mult, "mag": mag}
+_PICKLES = {"mmsa": mmsa, "mult": mult, "mag": mag, "conversations": conversations}
 _OTHERS = {"label_csv": label_csv, "meld": meld, "npz": npz}
 _LOOKED_AT = 1000  # files of a folder
 FORMATS = (*_PICKLES, *_OTHERS, "store")

@@ -12,17 +12,13 @@ _NPZ = 'save its rows as an .npz (msajax/data/README.md, "Your own data")'
 
 
 def format_of(data: Any) -> str:
-    """'mmsa', 'mult' or 'mag', by the structure of a loaded pickle.
+    """'mmsa', 'mult', 'mag' or 'conversations', by the structure of a loaded pickle.
 
     Raises:
       DataError: none of them; says what the pickle holds.
     """
     if isinstance(data, list | tuple) and _is_conversations(data):
-        raise DataError(
-            f"is a conversation pickle: {_shown(data)} by dialogue, as DialogueRNN's "
-            "IEMOCAP_features.pkl and MELD_features_raw.pkl. This version reads "
-            f"utterances, not conversations: {_NPZ}, one row an utterance"
-        )
+        return "conversations"
     entries, _ = columns.splits(data)
     if len({id(entry) for entry in entries.values()}) < len(entries):
         raise DataError(

@@ -18,16 +18,13 @@ def test_formats(samples):
     assert format_of(samples.mag_data()) == "mag"
     assert format_of(samples.mag_data()["train"]) == "mag"
     assert format_of([1, (ROW, 1.0, "x")]) == "mag"  # one damaged row
+    conversations = (DIALOGUES, DIALOGUES, DIALOGUES, {"d0"}, ["d1"])
+    assert format_of(conversations) == "conversations"
 
 
 @pytest.mark.parametrize(
     "data,match",
     [
-        (
-            (DIALOGUES, DIALOGUES, DIALOGUES, {"d0"}, ["d1"]),
-            r"is a conversation pickle: a tuple of 5 \(dict, set, list\) by dialogue, as "
-            "DialogueRNN's .* one row an utterance",
-        ),
         (
             [{"id": "a", "text": [1.0]}] * 4,
             r"the pickle is a list of 4 \(dict\), the first with the keys id, text; expec",

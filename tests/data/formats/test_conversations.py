@@ -1,0 +1,181 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from msajax.data import loader, read
+from msajax.data.errors import DataError
+
+IDS = {"b": 2, "a": 3, "c": 1, "d": 2}  # dialogues and their turns
+RNG = np.random.default_rng(0)
+
+
+def by_dialogue(make, ids=IDS):
+    return {key: [make(key, i) for i in range(count)] for key, count in ids.items()}
+
+
+def vectors(width):
+    return by_dialogue(lambda *_: RNG.normal(size=width))
+
+
+def one_hot(key, turn):
+    return [int(turn % 2 == place) for place in range(9)]
+
+
+SENTENCES = by_dialogue(lambda key, i: f"{key} says {i}")
+NAMES = by_dialogue(lambda key, i: f"Ses_{key}_F00{i}")
+NUMBERS = by_dialogue(lambda key, i: i)
+LABELS = by_dialogue(lambda key, i: (ord(key) + i) % 6)
+GENDER = by_dialogue(lambda key, i: "MF"[i % 2])
+ONE_HOT = by_dialogue(one_hot)
+TRAIN, TEST = {"b", "a", "d"}, ["c"]
+LAYERS = [vectors(4) for _ in range(4)]
+FILES = {
+    "iemocap_features": (
+        "iemocap",
+        *[
+            (
+                NAMES,
+                GENDER,
+                LABELS,
+                vectors(5),
+                vectors(3),
+                vectors(2),
+                SENTENCES,
+                TRAIN,
+                TEST,
+            )
+        ],
+    ),
+    "meld_raw": (
+        "meld",
+        (
+            NUMBERS,
+            ONE_HOT,
+            LABELS,
+            vectors(5),
+            vectors(3),
+            SENTENCES,
+            TRAIN,
+            TEST,
+            LABELS,
+        ),
+    ),
+    "meld_raw1": (
+        "meld",
+        *[
+            (NUMBERS, ONE_HOT, LABELS, vectors(5), vectors(3), vectors(2))
+            + (SENTENCES, TRAIN, TEST, LABELS)
+        ],
+    ),
+    "iemocap_roberta": (
+        "iemocap",
+        (GENDER, LABELS, *LAYERS, SENTENCES, {"b", "a"}, TEST, ["d"]),
+    ),
+    "meld_roberta": (
+        "meld",
+        (ONE_HOT, LABELS, LABELS, *LAYERS, SENTENCES, {"b", "a"}, TEST, ["d"]),
+    ),
+}
+
+
+def written(folder, data, name="any_name.pkl"):
+    path = folder / name
+    path.write_bytes(pickle.dumps(data, protocol=2))
+    return path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_layout_reads_right(tmp_path, name):
+    dataset, data = FILES[name]
+    corpus = read.read(written(tmp_path, data), dataset=dataset)
+    train, test = corpus.splits["train"], corpus.splits["test"]
+    own = "roberta" in name
+    # Without a validation split every tenth training dialogue is it: the first of three.
+    ids = (["a", "b"] if own else ["b", "d"]), ["d"] if own else ["a"], ["c"]
+    for split, keys in zip(("train", "valid", "test"), ids, strict=True):
+        found = corpus.splits[split]
+        words = [text for key in keys for text in SENTENCES[key]]
+        assert found.raw_text.tolist() == words
+        turns = [i for key in keys for i in range(IDS[key])]
+        assert found.arrays["turn"].tolist() == turns
+        assert found.arrays["speaker"].tolist() == [i % 2 for i in turns]
+        labels = [label for key in keys for label in LABELS[key]]
+        assert found.arrays["label"].tolist() == labels
+    assert train.arrays["dialogue"].max() == 1
+    text = LAYERS if own else [data[3]]
+    wanted = np.concatenate([entry["c"][0] for entry in text]).astype(np.float32)
+    np.testing.assert_array_equal(test.arrays["text"][0, 0], wanted)
+    assert ("vision" in test.arrays) == (name in ("iemocap_features", "meld_raw1"))
+    assert test.ids.tolist() == (
+        ["Ses_c_F000"] if name == "iemocap_features" else ["diac_utt0"]
+    )
+    assert any("validation: the file has none" in note for note in corpus.notes) != own
+    spec = loader.make_spec(corpus, view="dialogue")
+    assert (spec.turns, spec.speakers) == (3 if own else 2, 2)
+
+
+def test_the_dialogues_of_melds_dev_are_its_validation(tmp_path):
+    ids = dict.fromkeys(range(1160), 1)
+    entry = by_dialogue(lambda *_: np.ones(2), ids)
+    numbers, words = by_dialogue(lambda *_: 0, ids), by_dialogue(lambda *_: "a", ids)
+    speakers = by_dialogue(one_hot, ids)
+    data = (numbers, speakers, numbers, entry, entry, words)
+    data += (set(range(1152)), set(range(1152, 1160)), numbers)
+    corpus = read.read(written(tmp_path, data), dataset="meld")
+    assert corpus.splits["valid"].ids[0] == "dia1038_utt0"
+    assert {k: len(s) for k, s in corpus.splits.items()} == {
+        "train": 1038,
+        "valid": 114,
+        "test": 8,
+    }
+
+
+def changed(name, place, **entries):
+    dataset, data = FILES[name]
+    data = list(data)
+    data[place] = {**data[place], **entries}
+    return dataset, tuple(data)
+
+
+COMET = tuple(vectors(3) for _ in range(9))
+
+
+@pytest.mark.parametrize(
+    "dataset,data,message",
+    [
+        ("meld", FILES["iemocap_features"][1], "those of iemocap, not of meld"),
+        ("iemocap", FILES["meld_raw"][1], "those of meld, not of iemocap"),
+        ("iemocap", COMET, "COMET's vectors of common sense"),
+        ("meld", (*FILES["meld_raw"][1], SENTENCES), "in no known layout: 10 entries"),
+        (
+            *changed("meld_raw", 1, a=[one_hot("a", 0)] * 2),
+            "3 sentences, but 2 speakers",
+        ),
+        (
+            *changed("meld_raw", 3, b=[[1.0] * 5]),
+            "has 2 sentences, but 1 vectors of text",
+        ),
+        (*changed("meld_raw", 1, b=[[1, 1, 0], [0, 1, 0]]), "2 ones in its vector"),
+        (*changed("iemocap_features", 1, b=["M", "X"]), 'is "X", expected M or F'),
+        (*changed("meld_raw", 4, b=[[1.0], [2.0]]), "audio has other widths"),
+        (*changed("meld_raw", 4, b=[[1.0] * 3, [2.0]]), "expected one width"),
+    ],
+)
+def test_the_wrong_file_says_what_it_is(tmp_path, dataset, data, message):
+    with pytest.raises(DataError, match=message):
+        read.read(written(tmp_path, data), dataset=dataset)
+
+
+def test_a_dialogue_in_two_splits_is_refused(tmp_path):
+    dataset, data = FILES["meld_raw"]
+    data = (*data[:7], ["c", "a"], data[8])
+    with pytest.raises(DataError, match='dialogue "a" is in two splits'):
+        read.read(written(tmp_path, data), dataset=dataset)
+
+
+def test_an_utterance_without_audio_counts_as_lacking_it(tmp_path):
+    dataset, data = changed("meld_raw", 4, c=[np.zeros(3)])
+    corpus = read.read(written(tmp_path, data), dataset=dataset)
+    assert not corpus.splits["test"].arrays["audio_mask"].any()
+    assert corpus.splits["train"].arrays["audio_mask"].all()
