@@ -44,6 +44,13 @@ def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     )
 
 
+def focal(logits: jax.Array, label: jax.Array, *, gamma: float) -> jax.Array:
+    """Cross-entropy times (1 - p)^gamma, p the label's probability without its gradient: as `cross_entropy`."""
+    values = cross_entropy(logits, label)
+    missed = jax.lax.stop_gradient(-jnp.expm1(-values))
+    return jnp.power(jnp.maximum(missed, 0), gamma) * values
+
+
 def token_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Cross-entropy in nats of each token of a text; 0 where a label is negative, which does not count.
 

@@ -53,7 +53,7 @@ _STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
 # The rows of --all: baselines and what newer systems build on first; others come last.
 _ORDER = (
     *("text_only", "ef_lstm", "lf_dnn", "tfn", "lmf", "mfn", "graph_mfn"),
-    *("marn", "mfm", "mctn", "mmmu_ba", "mlf_dnn", "mtfn", "mlmf"),
+    *("marn", "mfm", "mctn", "raven", "mmmu_ba", "mlf_dnn", "mtfn", "mlmf"),
     *("mult", "imr", "cm_bert", "misa", "mag_bert", "mag_xlnet", "self_mm"),
     *("mmim", "bbfn", "mmlatch", "msg_mba", "mfon", "almt", "av_mc"),
     *("iml_cmm", "alr", "cormult"),

@@ -69,7 +69,7 @@ class LSTMLayer(nn.Module):
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """As `__call__`, and the cells of all steps, [L, B, hidden]."""
         _assert_first_time(x, real)
-        kernel, recurrent, bias = _lstm_params(self, x.shape[-1], self.hidden)
+        kernel, recurrent, bias = lstm_params(self, x.shape[-1], self.hidden)
         # One flat product: XLA's CPU code is faster for it than for [L, B, D].
         flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
         return _recur(flat.reshape(*x.shape[:2], -1), recurrent, real)
@@ -82,7 +82,7 @@ class LSTMDecoder(nn.Module):
     def __call__(self, x: jax.Array, *, steps: int) -> jax.Array:
         """[B, D] -> the outputs of so many steps, [steps, B, D]."""
         chex.assert_rank(x, 2)
-        kernel, recurrent, bias = _lstm_params(self, x.shape[-1], x.shape[-1])
+        kernel, recurrent, bias = lstm_params(self, x.shape[-1], x.shape[-1])
         shape = (steps - 1, len(x), len(bias))
         later = jnp.broadcast_to(bias[None, None], shape)
         projected = jnp.concatenate([(x @ kernel + bias[None])[None], later])
@@ -160,7 +160,7 @@ def _assert_first_time(x: jax.Array, real: jax.Array) -> None:
     chex.assert_shape(real, (*x.shape[:2], 1))
 
 
-def _lstm_params(module: nn.Module, dim: int, hidden: int) -> tuple[jax.Array, ...]:
+def lstm_params(module: nn.Module, dim: int, hidden: int) -> tuple[jax.Array, ...]:
     """Kernel, recurrent kernel and bias, as parameters of the module."""
     init, gates = uniform(hidden), 4 * hidden
     return (
@@ -197,7 +197,7 @@ def _forward(projected, recurrent, real):
         h, c = state
         z, real = inputs
         z = z.astype(c.dtype) + jnp.dot(h, recurrent, preferred_element_type=c.dtype)
-        i, f, g, o = _gates(z)
+        i, f, g, o = lstm_gates(z)
         c_new = f * c + i * g
         h_new = (o * jnp.tanh(c_new)).astype(h.dtype)
         h, c = jnp.where(real, h_new, h), jnp.where(real, c_new, c)
@@ -225,7 +225,7 @@ def _backward(saved, gradients):
     def step(state, inputs):
         dh, dc = state
         d_output, d_cell, z, c, c_before, real = inputs
-        i, f, g, o = _gates(z)
+        i, f, g, o = lstm_gates(z)
         tanh = jnp.tanh(c)
         dh = dh if d_output is None else dh + d_output
         dc = dc if d_cell is None else dc + d_cell
@@ -250,7 +250,7 @@ def _backward(saved, gradients):
 _recur.defvjp(_save, _backward, symbolic_zeros=True)
 
 
-def _gates(z: jax.Array) -> tuple[jax.Array, ...]:
+def lstm_gates(z: jax.Array) -> tuple[jax.Array, ...]:
     """Input, forget, cell and output gates from [B, 4 H]: [B, H] each."""
     # Gate by gate would say the same, but XLA's CPU compiler fuses that into a
     # loop that it cannot vectorise, at three times the cost.

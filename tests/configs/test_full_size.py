@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from msajax import models
 from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.deberta import DebertaConfig
@@ -89,10 +90,15 @@ def spec_of(options):
     there = [m in data.modalities for m in MODALITIES]
     if options.text.words:
         lengths = (lengths[0],) * 3
+    dialogues: dict[str, int] = {}
+    if models.get(options.system).view == "dialogue":
+        dialogues = dict(turns=33, speakers=9)  # MELD's longest dialogue
+        lengths, fields = (33, 33, 33), [*fields, "utterance_mask", "speaker"]
     return Spec(
         *(tuple(int(n) for n in np.where(there, x, 1)) for x in (dims, lengths)),
         *(1284, dataset.label_range, dataset.classes, tuple(fields)),
         vocabulary=9000 if options.text.vocabulary else 0,
+        **dialogues,
     )
 
 
@@ -150,7 +156,8 @@ def test_every_parameter_is_trained_by_one_phase(name):
     options = load(name)
     model, out, params = at_full_size(options)
     classes = len(model.spec.classes)
-    assert out["pred"].shape == ((2, classes) if classes else (2,))
+    rows = (2, *model.spec.shape("label"))
+    assert out["pred"].shape == ((*rows, classes) if classes else rows)
     trained = []
     for phase in options.plan:
         assert callable(getattr(model, phase.loss))

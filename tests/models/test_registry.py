@@ -170,6 +170,7 @@ TINY = {
     "mlmf": dict(hidden_dims=(9, 8, 7), post_dims=(6, 7, 8), rank=2),
     "mctn": dict(hidden=5),
     "mmml": dict(dim=6, layers=1, heads=2, hidden_dim=9),
+    "mm_dfn": dict(hidden=4, recurrent_layers=1, graph_dim=9, layers=2),
     "mmmu_ba": dict(hidden_dims=(4, 3, 5), dim=6),
     # A small bound: mu has a gradient only where it binds.
     "msg_mba": dict(
@@ -181,6 +182,8 @@ TINY = {
         **dict(post_fusion_dim=7, weights=(1.0, 0.4, 0.4, 0.8)),
     ),
     "mult": dict(dim=6, heads=2, layers=1, remat=False),
+    # Of one frame a word no state before it is read.
+    "raven": dict(dim=5, cell=6, hidden=7, frames=2),
     "self_mm": dict(
         encoder=BERT,
         hidden_dims=(6, 5),
