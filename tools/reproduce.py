@@ -3,9 +3,10 @@
 import argparse
 import functools
 import pathlib
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -20,7 +21,7 @@ from msajax.data import store
 from msajax.data.spec import DATASETS, suggest
 from msajax.report import comparison, published
 from msajax.report.published import Figure
-from msajax.run import recipe, saved, text, workdir
+from msajax.run import model_options, recipe, saved, text, workdir
 from msajax.run.options import Options
 from tools import table
 from tools.table import Entry
@@ -173,21 +174,35 @@ def _entry(
     if f"{system}:{dataset}" not in _recipes():
         return None, f"needs a recipe of {dataset} in configs/{system}.py"
     known, parts = _OPTIONS.get(system, {}), setting.split("+")
-    own = [known[part] for part in parts if part in known]
+    values = [*common, *(known[part] for part in parts if part in known)]
     row = "+".join(part for part in parts if part and part not in known)
-    name = "/".join(filter(None, (f"{system}:{dataset}", row)))
+    base = f"{system}:{dataset}"
     try:
-        made = table.entry_of(name, [*own, *common])
-    except (
-        ValueError
-    ) as error:  # a value of the command line that this system lacks, too
+        made = _run_of(base, row, values)
+    except ValueError as error:  # such as a value of all recipes that this one lacks
         return None, str(error)
     if path := data.get(_store(made.options)) or data.get(dataset):
-        made = table.entry_of(name, [f"--config.data.path={path}", *own, *common])
+        made = _run_of(base, row, [f"--config.data.path={path}", *values])
     if missing := _lacking(made.options):
         return None, missing
     digest = saved.sha256(made.options)[:12]
     return made._replace(name=f"{system}-{digest}"), ""
+
+
+def _run_of(base: str, row: str, values: Sequence[str]) -> Entry:
+    """A row of a recipe: the recipe itself where the row sets what the defaults are anyway."""
+    plain = table.entry_of(base, values)
+    if not row:
+        return plain
+    made = table.entry_of(f"{base}/{row}", values)
+    same = _full(made.options) == _full(plain.options)
+    return plain if same else made
+
+
+def _full(options: Options) -> dict[str, Any]:
+    """The options as values, with the system's defaults where a recipe is silent."""
+    defaults = {k: v for k, (_, v) in model_options.fields(options.system).items()}
+    return saved.to_dict(options) | {"model": defaults | dict(options.model)}
 
 
 @functools.cache
@@ -242,7 +257,9 @@ def _run(
     """Trains what is not finished; the exit status."""
     failed: dict[str, int] = {}
     found = [job.entry for rows in tables.values() for job in rows if job.entry]
-    unique = {entry.name: entry for entry in found}
+    unique: dict[str, Entry] = {}
+    for entry in found:
+        unique.setdefault(entry.name, entry)
     write(tables, home, corpus, failed)
     for i, entry in enumerate(unique.values() if not dry else ()):
         if table.finished(entry, home):
@@ -290,7 +307,7 @@ def write(
 def _row(job: Job, home: pathlib.Path, failed: Mapping[str, int]) -> comparison.Row:
     """A row with what its run has so far."""
     if job.entry is None:
-        return comparison.Row(job.figures, None, job.missing)
+        return comparison.Row(job.figures, None, job.missing, recipe="")
     ours = table.result(job.entry, home)
     wanted = job.entry.options.train.seeds
     state = ""
@@ -301,7 +318,8 @@ def _row(job: Job, home: pathlib.Path, failed: Mapping[str, int]) -> comparison.
         state = "not run yet"
     elif lacking := sorted(set(wanted) - set(ours.seeds)):
         state = f"seeds {', '.join(map(str, lacking))} are not run yet"
-    return comparison.Row(job.figures, ours, state)
+    run = shlex.join([job.entry.recipe, *job.entry.values])
+    return comparison.Row(job.figures, ours, state, recipe=run)
 
 
 if __name__ == "__main__":

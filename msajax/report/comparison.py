@@ -33,11 +33,13 @@ class Row:
       figures: the published cells, of one data set, system and setting.
       ours: what our run reached; None where it has no results.
       state: why there are none, or not of all seeds; '' where all is done.
+      recipe: of our run, with its values; '' where there is none.
     """
 
     figures: Sequence[Figure]
     ours: Results | None
     state: str
+    recipe: str
 
     @property
     def name(self) -> str:
@@ -102,7 +104,7 @@ def sheet(rows: Sequence[Row], *, corpus: str) -> str:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(
         "paper table dataset system setting metric published corpus seeds mean std "
-        "difference state note".split()
+        "difference state recipe note".split()
     )
     for row in rows:
         for f in row.figures:
@@ -112,7 +114,7 @@ def sheet(rows: Sequence[Row], *, corpus: str) -> str:
                 ours = (*found, found[0] - f.value)
             names = [f.paper, f.table, f.dataset, f.system, f.setting, f.metric]
             measured = [f.value, corpus or f.dataset, seeds, *ours]
-            lines.writerow([*names, *measured, row.state, f.note])
+            lines.writerow([*names, *measured, row.state, row.recipe, f.note])
     return text.getvalue()
 
 
@@ -151,7 +153,7 @@ def _cell(row: Row, metric: str) -> str:
 
 
 def _lists(rows: Sequence[Row]) -> Iterator[tuple[str, list[str]]]:
-    """What is missing and which seeds ours have, then the notes (*)."""
+    """What is missing and what was run, then the notes (*)."""
     missing: dict[str, list[str]] = {}
     for row in rows:
         if row.state:
@@ -159,17 +161,15 @@ def _lists(rows: Sequence[Row]) -> Iterator[tuple[str, list[str]]]:
             missing.setdefault(row.state, []).append(name)
     if missing:
         yield "Missing", [f"{', '.join(n)}: {why}" for why, n in missing.items()]
-    seeds: dict[tuple[int, ...], list[str]] = {}
+    runs: dict[str, list[str]] = {}
     for row in rows:
         if row.ours:
-            seeds.setdefault(row.ours.seeds, []).append(row.name)
-    if seeds:
+            seeds = ", ".join(map(str, row.ours.seeds))
+            runs.setdefault(f"{row.recipe}, seeds {seeds}", []).append(row.name)
+    if runs:
         yield (
-            "Seeds",
-            [
-                f"{', '.join(map(str, s))}: {', '.join(dict.fromkeys(names))}"
-                for s, names in seeds.items()
-            ],
+            "Runs",
+            [f"{', '.join(dict.fromkeys(n))}: {run}" for run, n in runs.items()],
         )
     notes: dict[str, list[str]] = {}
     for row in rows:
