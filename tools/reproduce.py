@@ -33,9 +33,9 @@ _EXAMPLES = """examples:
 
 Every row that has a system, a recipe and its data trains as by msajax.main, in a process of
 its own, with the recipe's seeds and the checkpoint that validation chose. Rows that are the
-same run are run once, also those of different tables and papers in one --workdir. The same
-command goes on where it was stopped. PAPER_tableN.md, .csv and .html in --workdir are written
-again after every run; they say what is missing, and which file it would need.
+same run are run once, also those of different tables and papers in one --workdir. Rerun the
+command to resume. PAPER_tableN.md, .csv and .html in --workdir are written again after every
+run; they say what is missing, and which file it would need.
 """
 # Settings that are options rather than rows of the recipe.
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
