@@ -47,7 +47,7 @@ list: it has no row, or where some of its seeds are finished a row of these.
 table.md and table.csv are in --workdir, written again after every run.
 """
 # By SIGINT or SIGTERM: 128 + n where msajax.main has saved, -n before it could.
-_STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
+STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
 
 
 # The rows of --all: baselines and what newer systems build on first; others come last.
@@ -108,9 +108,9 @@ def _run(entries: Sequence[Entry], home: pathlib.Path) -> int:
         if not finished(entry, home):
             print(f"{entry.name}: {i + 1} of {len(entries)}", flush=True)
             status = train(entry, home)
-            if status in _STOPPED:
+            if status in STOPPED:
                 print("stopped; rerun the command to resume")
-                return _STOPPED[status]
+                return STOPPED[status]
             if status:
                 failed[entry.name] = status
         write(entries, home, failed)
@@ -166,13 +166,13 @@ def read_list(
     if file and not pathlib.Path(file).is_file():
         raise ValueError(f"--list {file}: no such file")
     lines = pathlib.Path(file).read_text("utf-8").splitlines() if file else []
-    entries = [_entry(line, common) for line in (*recipes, *lines) if _words(line)]
+    entries = [entry_of(line, common) for line in (*recipes, *lines) if _words(line)]
     named = {entry.name for entry in entries}
     systems = _systems(every) if every else []
     for system in systems:
         if system in named:
             continue
-        entry = _entry(f"{system}:{every}", common)
+        entry = entry_of(f"{system}:{every}", common)
         if reason := _lacking(entry.options):
             print(f"left out: {entry.recipe}: {reason}")
         else:
@@ -186,8 +186,12 @@ def _words(line: str) -> list[str]:
     return shlex.split(line, comments=True)
 
 
-def _entry(line: str, common: Sequence[str]) -> Entry:
-    """A recipe with values of its own after those of all."""
+def entry_of(line: str, common: Sequence[str]) -> Entry:
+    """A recipe, with values of its own on its line after those of all.
+
+    Raises:
+      ValueError: no such recipe, or a wrong value.
+    """
     name, *own = _words(line)
     values = [*common, *own]
     pairs = []

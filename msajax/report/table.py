@@ -24,7 +24,11 @@ from msajax.data.spec import DATASETS
 Run = Mapping[str, Any]
 
 _CAPTION = "mean ± std over the seeds; Acc and F1 in %"
-_RAW = ("mae", "corr", "r2")  # all others are printed in %
+# All others are printed in %. The losses and the time are published figures' alone.
+_RAW = (
+    *("mae", "corr", "r2", "loss", "loss_text", "loss_audio", "loss_vision"),
+    "epoch_seconds",
+)
 _TITLES = {
     "mae": ("MAE", ""),
     "corr": ("Corr", ""),
@@ -241,22 +245,34 @@ def _cell(
     metric: str, figure: Mapping[str, Any], style: _Style, best: float | None = None
 ) -> str:
     """'mean ± std'; a mean that reads as `best` does is bold."""
-    mean, values = _number(metric, figure["mean"]), figure["values"]
+    mean, values = number(metric, figure["mean"]), figure["values"]
     undefined = int(np.isnan(values).sum())
     if undefined:
         return f"nan{style.line}({undefined} of {len(values)})"
-    std = _number(metric, figure["std"]) if len(values) > 1 else "-"
-    if best is not None and mean == _number(metric, best):
+    std = number(metric, figure["std"]) if len(values) > 1 else "-"
+    if best is not None and mean == number(metric, best):
         mean = style.bold.format(mean)
     return f"{mean}\n±{std}" if style.line == "\n" else f"{mean} ± {std}"
 
 
-def _number(metric: str, value: float) -> str:
+def number(metric: str, value: float) -> str:
+    """A figure as tables print it: in %, or as it is."""
     return f"{value:.3f}" if metric in _RAW else f"{100 * value:.2f}"
 
 
+def title(metric: str) -> str:
+    """The name of a metric as tables print it: 'Acc-2 has0'."""
+    return " ".join(filter(None, _title(metric)))
+
+
+def _title(metric: str) -> tuple[str, str]:
+    if metric in _RAW and metric not in _TITLES:
+        return metric, ""
+    return _TITLES.get(metric, ("F1", metric.removeprefix("f1_")))
+
+
 def _heading(metric: str, style: _Style) -> str:
-    head, rest = _TITLES.get(metric, ("F1", metric.removeprefix("f1_")))
+    head, rest = _title(metric)
     arrow = "↓" if metrics.better(metric) == "min" else "↑"
     if style.line == "\n":
         # The arrow ends the name, where that costs no width (names of classes are long).

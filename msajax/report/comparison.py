@@ -1,0 +1,187 @@
+"""Our figures beside the published ones: Markdown, csv and HTML of one table of a paper."""
+
+import csv
+import dataclasses
+import html
+import io
+from collections.abc import Iterator, Sequence
+
+from msajax.data.spec import DATASETS
+from msajax.report import published, table
+from msajax.report.published import Figure
+from msajax.report.results import Results
+
+_CAPTION = "ours (mean ± std over the seeds, on test) / published (difference); Acc and F1 in %"
+_DEMO = (
+    "Ours are figures of the demo corpus, not of the data that the paper measured on: the "
+    "differences mean nothing."
+)
+_STYLE = """
+body { font-family: sans-serif; margin: 1rem; color: #111; }
+div { overflow-x: auto; }
+table { border-collapse: collapse; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid #bbb; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a published table, and our run of it.
+
+    Attributes:
+      figures: the published cells, of one data set, system and setting.
+      ours: what our run reached; None where it has no results.
+      state: why there are none, or not of all seeds; '' where all is done.
+      recipe: of our run, with its values; '' where there is none.
+    """
+
+    figures: Sequence[Figure]
+    ours: Results | None
+    state: str
+    recipe: str
+
+    @property
+    def name(self) -> str:
+        """The system and its setting: 'mfon/no_prompts'."""
+        first = self.figures[0]
+        return "/".join(filter(None, (first.system, first.setting)))
+
+    def mean_std(self, metric: str) -> tuple[float, float] | None:
+        """Ours on test; None where the run does not have the metric."""
+        test = self.ours.splits.get("test", {}) if self.ours else {}
+        return (test[metric]["mean"], test[metric]["std"]) if metric in test else None
+
+
+def markdown(rows: Sequence[Row], *, demo: bool) -> str:
+    """The table in Markdown.
+
+    Args:
+      rows: of one paper and table.
+      demo: whether ours were measured on the demo corpus.
+
+    Returns:
+      A table for each data set, then what is missing and the notes of the cells.
+    """
+    lines = [f"# {_heading(rows)}", "", _CAPTION, *(["", _DEMO] if demo else [])]
+    for title, header, cells in _grids(rows):
+        rule = [":--", *["--:"] * (len(header) - 1)]
+        lines += ["", f"## {title}", ""]
+        lines += [f"| {' | '.join(row)} |" for row in (header, rule, *cells)]
+    for title, items in _lists(rows):
+        lines += ["", f"## {title}", "", *(f"- {item}" for item in items)]
+    return "\n".join(lines) + "\n"
+
+
+def page(rows: Sequence[Row], *, demo: bool) -> str:
+    """The table as one HTML file; arguments as in `markdown`."""
+    heading = html.escape(_heading(rows))
+    body = [f"<h1>{heading}</h1>", f"<p>{html.escape(_CAPTION)}</p>"]
+    body += [f"<p><strong>{_DEMO}</strong></p>"] if demo else []
+    for title, header, cells in _grids(rows):
+        body += [f"<h2>{html.escape(title)}</h2>", "<div><table>"]
+        body += [_html_row(header, "th"), *(_html_row(row, "td") for row in cells)]
+        body += ["</table></div>"]
+    for title, items in _lists(rows):
+        items = "".join(f"<li>{html.escape(item)}</li>" for item in items)
+        body += [f"<h2>{html.escape(title)}</h2>", f"<ul>{items}</ul>"]
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{heading}</title><style>{_STYLE}</style>"
+    )
+    lines = [f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>', *body]
+    return "\n".join([*lines, "</body></html>"]) + "\n"
+
+
+def sheet(rows: Sequence[Row], *, corpus: str) -> str:
+    """The table as csv: a line for each published cell, values as `msajax.metrics` has them.
+
+    Args:
+      rows: of one paper and table.
+      corpus: what ours were measured on; '' is the data set of the row.
+    """
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(
+        "paper table dataset system setting metric published corpus seeds mean std "
+        "difference state recipe note".split()
+    )
+    for row in rows:
+        for f in row.figures:
+            seeds, ours = "", ("", "", "")
+            if row.ours and (found := row.mean_std(f.metric)):
+                seeds = " ".join(map(str, row.ours.seeds))
+                ours = (*found, found[0] - f.value)
+            names = [f.paper, f.table, f.dataset, f.system, f.setting, f.metric]
+            measured = [f.value, corpus or f.dataset, seeds, *ours]
+            lines.writerow([*names, *measured, row.state, row.recipe, f.note])
+    return text.getvalue()
+
+
+def _heading(rows: Sequence[Row]) -> str:
+    first = rows[0].figures[0]
+    what = published.TABLES[first.paper][first.table]
+    return f"{published.PAPERS[first.paper]}, Table {first.table}: {what}"
+
+
+def _grids(
+    rows: Sequence[Row],
+) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Of each data set: title, column headings and cells."""
+    for dataset in dict.fromkeys(row.figures[0].dataset for row in rows):
+        mine = [row for row in rows if row.figures[0].dataset == dataset]
+        names = list(dict.fromkeys(f.metric for row in mine for f in row.figures))
+        cells = [[row.name, *(_cell(row, name) for name in names)] for row in mine]
+        yield DATASETS[dataset].title, ["system", *map(table.title, names)], cells
+
+
+def _cell(row: Row, metric: str) -> str:
+    """'84.20 ± 0.31 / 84.84 (-0.64)'; '-' for what is not there, * where the cell has a note."""
+    ours, found = "-", row.mean_std(metric)
+    if found and row.ours:
+        ours = table.number(metric, found[0])
+        if len(row.ours.seeds) > 1:
+            ours += f" ± {table.number(metric, found[1])}"
+    figure = next((f for f in row.figures if f.metric == metric), None)
+    if figure is None:
+        return f"{ours} / -" if found else "-"
+    text = f"{ours} / {table.number(metric, figure.value)}{'*' * bool(figure.note)}"
+    if found:
+        difference = table.number(metric, found[0] - figure.value)
+        text += f" ({'' if difference.startswith('-') else '+'}{difference})"
+    return text
+
+
+def _lists(rows: Sequence[Row]) -> Iterator[tuple[str, list[str]]]:
+    """What is missing and what was run, then the notes (*)."""
+    missing: dict[str, list[str]] = {}
+    for row in rows:
+        if row.state:
+            name = f"{row.name} ({row.figures[0].dataset})"
+            missing.setdefault(row.state, []).append(name)
+    if missing:
+        yield "Missing", [f"{', '.join(n)}: {why}" for why, n in missing.items()]
+    runs: dict[str, list[str]] = {}
+    for row in rows:
+        if row.ours:
+            seeds = ", ".join(map(str, row.ours.seeds))
+            runs.setdefault(f"{row.recipe}, seeds {seeds}", []).append(row.name)
+    if runs:
+        yield (
+            "Runs",
+            [f"{', '.join(dict.fromkeys(n))}: {run}" for run, n in runs.items()],
+        )
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        for f in row.figures:
+            if f.note:
+                cell = f"{row.name} {table.title(f.metric)} ({f.dataset})"
+                notes.setdefault(f.note, []).append(cell)
+    if notes:
+        yield "Notes (*)", [f"{note}: {', '.join(c)}" for note, c in notes.items()]
+
+
+def _html_row(cells: Sequence[str], tag: str) -> str:
+    return (
+        f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+    )

@@ -1,0 +1,194 @@
+import csv
+import signal
+
+import pytest
+
+from msajax.report.results import Results
+from msajax.run import output, recipe, saved, workdir
+from tools import reproduce, table
+
+HERE = {"mae": {"mean": 0.5, "std": 0.1, "values": [0.4, 0.6]}}
+
+
+def record(entry, home, seeds=None):
+    """Files of a run as training leaves them."""
+    facts = {
+        "seconds": [1.0],
+        "config_sha256": saved.sha256(entry.options),
+        "data_sha256": "",
+    }
+    seeds = tuple(seeds or entry.options.train.seeds)
+    splits = {"valid": HERE, "test": HERE}
+    folder = entry.folder(home)
+    folder.mkdir(parents=True, exist_ok=True)
+    workdir.write(folder / "config.json", saved.to_json(entry.options))
+    made = Results(
+        entry.options.system, entry.options.data.dataset, seeds, splits, facts
+    )
+    output.write_results(folder, made)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Recipes that would be trained; results are recorded in their place."""
+    names, statuses = [], {}
+
+    def train(entry, home):
+        names.append(entry.recipe)
+        status = statuses.get(entry.recipe, 0)
+        if not status:
+            record(entry, home)
+        return status
+
+    monkeypatch.setattr(table, "train", train)
+    monkeypatch.setattr(reproduce, "_encoder_problem", lambda encoder: "")
+    return names, statuses
+
+
+def run(folder, *arguments):
+    return reproduce.main(["--workdir", str(folder), "--corpus", "demo", *arguments])
+
+
+def sheet(folder, name):
+    with open(folder / f"{name}.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_table_on_the_demo_corpus(tmp_path, trained):
+    names, _ = trained
+    assert run(tmp_path, "--paper", "mfon", "--table", "2") == 0
+    systems = ["tfn", "lmf", "mult", "misa", "self_mm", "mmim", "mfon"]
+    # Once, though MOSI and MOSEI both have the row.
+    assert names == [f"{s}:demo" for s in systems]
+    rows = sheet(tmp_path, "mfon_table2_demo")
+    (mine,) = (
+        r
+        for r in rows
+        if (r["system"], r["dataset"], r["metric"]) == ("mfon", "mosi", "mae")
+    )
+    assert float(mine["difference"]) == pytest.approx(0.5 - 0.725)
+    assert mine["recipe"] == "mfon:demo" and mine["seeds"] == "1 2 3"
+    text = (tmp_path / "mfon_table2_demo.md").read_text("utf-8")
+    assert "0.500 ± 0.100 / 0.725 (-0.225)" in text
+    assert "- conki (mosi), conki (mosei): msajax has no system conki" in text
+    assert "<table>" in (tmp_path / "mfon_table2_demo.html").read_text("utf-8")
+
+
+def test_the_same_run_of_tables_and_papers_is_run_once(tmp_path, trained):
+    names, _ = trained
+    assert run(tmp_path, "--paper", "cormult", "--table", "2") == 0
+    assert run(tmp_path, "--paper", "cormult", "--table", "3") == 0
+    # Strategy D and the cosine are the defaults: one run, of the recipe itself.
+    rows = [name.partition("/")[2] for name in names]
+    strategies = ["strategy_a", "strategy_b", "strategy_c", ""]
+    assert rows == [*strategies, "euclidean", "manhattan", "chebyshev", "mahalanobis"]
+    names.clear()
+    assert run(tmp_path, "--paper", "alr", "--table", "3") == 0
+    assert run(tmp_path, "--paper", "cormult", "--table", "4") == 0
+    assert names.count("mult:demo") == 1 and "cormult:demo" not in names
+    text = (tmp_path / "cormult_table2_demo.md").read_text("utf-8")
+    assert "cormult/average (mosei): a mean of other rows, not a run" in text
+
+
+def test_a_stopped_command_resumes_and_a_failed_run_ends_nothing(
+    tmp_path, trained, capsys
+):
+    names, statuses = trained
+    statuses["alr:demo/concatenation"] = 1
+    statuses["alr:demo/addition"] = -signal.SIGINT
+    arguments = "--paper", "alr", "--table", "7"
+    assert run(tmp_path, *arguments) == 130
+    assert "rerun the command to resume" in capsys.readouterr().out
+    text = (tmp_path / "alr_table7_demo.md").read_text("utf-8")
+    assert "- alr/concatenation (mosei): failed (exit status 1), see " in text
+    later = ["alr:demo/addition", "alr:demo/multiplication", "alr:demo"]
+    assert "alr/multiplication (mosei), alr (mosei): not run yet" in text
+    names.clear()
+    statuses.clear()
+    assert run(tmp_path, *arguments) == 0
+    assert names == ["alr:demo/concatenation", *later]
+    names.clear()
+    assert run(tmp_path, *arguments) == 0
+    assert names == []
+    # Another seed is another part of the same run.
+    more = "--config.train.seeds=1,2,3,4"
+    assert run(tmp_path, *arguments, more, "--dry-run") == 0
+    text = (tmp_path / "alr_table7_demo.md").read_text("utf-8")
+    assert "seeds 4 are not run yet" in text and names == []
+
+
+def test_what_is_missing_names_the_file_that_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "none"))
+    monkeypatch.setattr(
+        reproduce, "_encoder_problem", lambda name: name and f"the encoder {name}"
+    )
+    jobs = reproduce.jobs("msg_mba", 1, "", {}, ())
+    why = {
+        (j.figures[0].system, j.figures[0].setting): j.missing
+        for j in jobs
+        if not j.entry
+    }
+    assert len(why) == len(jobs) == 29
+    assert (
+        "needs the data mosi/unaligned: MMSA's unaligned_50.pkl"
+        in why["mult", "bert_features"]
+    )
+    assert "the encoder bert-base-uncased" in why["mult", "bert_features"]
+    assert "needs the data mosi/mag: the pickle of MAG-BERT's" in why["msg_mba", ""]
+    assert "the encoder xlnet-base-cased" in why["msg_mba", "xlnet"]
+    assert "GloVe" in why["mult", "glove"]
+    assert why["iccn", ""] == "msajax has no system iccn"
+    (simsv2,) = (
+        j
+        for j in reproduce.jobs("iml_cmm", 2, "", {}, ())
+        if j.figures[0].system == "mmim"
+    )
+    assert simsv2.missing == "needs a recipe of simsv2 in configs/mmim.py"
+
+
+def test_a_file_of_data_and_options_of_a_setting(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "_encoder_problem", lambda encoder: "")
+    monkeypatch.setattr(reproduce.text, "encoder_of", lambda options, folder: None)
+    file = tmp_path / "mosi.pkl"
+    file.touch()
+    data = {"mosi/mag": str(file)}
+    common = ["--config.text.encoder=mine"]
+    jobs = reproduce.jobs("msg_mba", 6, "", data, common)
+    made = [job.entry.options for job in jobs if job.entry]
+    assert len(made) == 8 and {o.data.path for o in made} == {str(file)}
+    # What makes the row what it is comes after the values of all.
+    assert [o.text.encoder for o in made] == ["mine"] * 4 + ["xlnet-base-cased"] * 4
+    networks = ["sLSTM", "bLSTM", "sGRU", "bGRU"]
+    assert [o.model["recurrent"] for o in made] == networks * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--table", "9"), 'table "9". Known: 2, 3, 4, 5'),
+        (("--data", "mosi"), "--data mosi: expected DATASET=FILE"),
+        (("--data", "mosy=x"), 'no data set "mosy"; did you mean "mosi"?'),
+        (("--data", "mosi=nowhere.pkl"), "nowhere.pkl: no such file"),
+    ],
+)
+def test_wrong_arguments_are_refused(tmp_path, capsys, arguments, words):
+    assert run(tmp_path, "--paper", "mfon", *arguments) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_a_table_without_a_row_to_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "none"))
+    home = str(tmp_path / "home")
+    command = ["--paper", "iml_cmm", "--table", "3", "--workdir", home]
+    monkeypatch.setattr(reproduce, "_encoder_problem", lambda encoder: "an encoder")
+    assert reproduce.main(command) == 1
+    assert "no row can be run" in capsys.readouterr().err
+    text = (tmp_path / "home/iml_cmm_table3.md").read_text("utf-8")
+    assert "needs the data simsv2/unaligned" in text
+
+
+def test_settings_that_are_options_are_of_systems_and_no_rows():
+    names = recipe.names()
+    for system, settings in reproduce._OPTIONS.items():
+        assert f"{system}:mosi" in names
+        assert not any(f"{system}:mosi/{setting}" in names for setting in settings)
