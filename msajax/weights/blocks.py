@@ -5,6 +5,7 @@ Each takes the prefix of the module in the state dict and the path of ours
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -82,6 +83,37 @@ def recurrent(
         else:
             yield copy(names[0], f"{leaf}/bias")
             yield copy(names[1], f"{leaf}/recurrent_bias")
+
+
+def parties(torch: str, ours: str, model: Any) -> Iterator[Rule]:
+    """DialogueRNN's cell to `PartyRNN`, with the attention and the listener of the model."""
+    cells = dict(g="global", p="party", e="emotion")
+    if model.listener:
+        cells["l"] = "listener"
+    for letter, name in cells.items():
+        leaf = f"params/{ours}/{name}_cell"
+        source = f"{torch}.{letter}_cell"
+        yield reverse(f"{source}.weight_ih", f"{leaf}/kernel")
+        yield reverse(f"{source}.weight_hh", f"{leaf}/recurrent_kernel")
+        yield copy(f"{source}.bias_ih", f"{leaf}/bias")
+        yield copy(f"{source}.bias_hh", f"{leaf}/recurrent_bias")
+    kind, vector = model.context_attention, f"params/{ours}/attention_vector"
+    source = f"{torch}.attention"
+    if kind in ("general", "general2"):
+        leaf = f"{ours}/attention"
+        yield reverse(f"{source}.transform.weight", f"params/{leaf}/kernel")
+        if kind == "general2":
+            yield copy(f"{source}.transform.bias", f"params/{leaf}/bias")
+    elif kind == "concat":
+        kernel = f"params/{ours}/attention_kernel"
+        yield reverse(f"{source}.transform.weight", kernel)
+        yield copy(f"{source}.vector_prod.weight", vector, np.ravel, _row)
+    elif kind == "simple":
+        yield copy(f"{source}.scalar.weight", vector, np.ravel, _row)
+
+
+def _row(vector: np.ndarray) -> np.ndarray:
+    return vector[None]
 
 
 def feed_forward(torch: str, ours: str) -> Iterator[Rule]:

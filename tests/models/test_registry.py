@@ -114,6 +114,10 @@ TINY = {
         **dict(mce_dim=8, mce_heads=2, mce_layers=1, mce_hidden=5, mce_out=3),
         correlated=("text", "vision"),
     ),
+    "dialoguegcn": dict(
+        **dict(base="gru", hidden=3, recurrent_layers=1, graph_dim=5, bases=2),
+        **dict(window_past=2, window_future=1),
+    ),
     "ef_lstm": dict(hidden_dim=6, layers=2),
     "graph_mfn": dict(
         hidden_dims=(6, 5, 4),

@@ -1,0 +1,216 @@
+"""DialogueRNN's recurrence: states of a dialogue, of each of its speakers, and of the emotion, in one scan.
+
+Majumder et al., "DialogueRNN: An Attentive RNN for Emotion Detection in Conversations",
+AAAI 2019, in the form of declare-lab/conv-emotion @ 6128ca2.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msajax.nn.attention import masked_softmax
+from msajax.nn.dropout import Dropout
+from msajax.nn.linear import Linear, uniform
+from msajax.nn.masks import assert_steps
+
+ATTENTIONS = ("simple", "general", "general2", "concat", "dot")
+
+
+class PartyRNN(nn.Module):
+    """One direction.
+
+    Attributes:
+      global_dim: width of the dialogue's state.
+      party_dim: width of each speaker's state.
+      hidden: width of the emotion's state.
+      attention: over the dialogue's earlier states, one of `ATTENTIONS`.
+      attention_dim: of the attention 'concat'.
+      squash: tanh of the scores of 'general2', as all copies of it but DialogueRNN's have it.
+      listener: those who do not speak change too, by a cell of their own.
+      dropout: of all new states.
+      padded: run on over the padding, as the reference; nothing real reads it.
+    """
+
+    global_dim: int
+    party_dim: int
+    hidden: int
+    attention: str = "general"
+    attention_dim: int = 100
+    squash: bool = True
+    listener: bool = False
+    dropout: float = 0.0
+    padded: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        speaker: jax.Array,
+        mask: jax.Array,
+        *,
+        parties: int,
+        train: bool,
+    ) -> jax.Array:
+        """The emotion's states.
+
+        Args:
+          x: [B, U, D] float32.
+          speaker: [B, U] int32, below parties.
+          mask: [B, U] bool, padded at the end.
+          parties: number of speakers P.
+          train: apply dropout.
+
+        Returns:
+          [B, U, hidden].
+        """
+        assert_steps(x, mask)
+        rows, turns, dim = x.shape
+        cell = {
+            "global": _GRU(dim, self.party_dim, self.global_dim, name="global_cell"),
+            "party": _GRU(dim, self.global_dim, self.party_dim, name="party_cell"),
+            "emotion": _GRU(0, self.party_dim, self.hidden, name="emotion_cell"),
+        }
+        if self.listener:
+            sizes = (dim, self.party_dim, self.party_dim)
+            cell["listener"] = _GRU(*sizes, name="listener_cell")
+        params = {name: gru() for name, gru in cell.items()}
+        attend = self._attention(x)
+        x = jnp.swapaxes(x, 0, 1)  # time goes first from here on
+        shares = {k: p.of_inputs(x, dim) for k, p in params.items() if k != "emotion"}
+        of_each = {"party", "listener"}  # and the others have one state
+        shapes: dict[str, tuple[int, ...]] = {
+            k: (turns, rows, *(parties,) * (k in of_each), p.width)
+            for k, p in params.items()
+        }
+        drop = Dropout(self.dropout, deterministic=not train)
+        # One mask for all steps.
+        kept = {k: drop(jnp.ones(shape, x.dtype)) for k, shape in shapes.items()}
+
+        def step(state, inputs):
+            t, share, kept, query, who, real = inputs
+            history, g, q, e = state
+            own = jnp.einsum("bp,bpd->bd", who, q)
+            new_g = params["global"](share["global"], own, g) * kept["global"]
+            c = attend(query, history, t)
+            spoken = params["party"](share["party"], c, q) * kept["party"]
+            heard = q
+            if self.listener:
+                said = jnp.einsum("bp,bpd->bd", who, spoken)
+                heard = params["listener"](share["listener"], said, q)
+                heard *= kept["listener"]
+            q = jnp.where((who * real)[..., None] > 0, spoken, heard)
+            now = jnp.einsum("bp,bpd->bd", who, q)
+            new_e = params["emotion"](None, now, e) * kept["emotion"]
+            goes_on = real > -self.padded  # everywhere, if padded
+            e, g = jnp.where(goes_on, new_e, e), jnp.where(goes_on, new_g, g)
+            history = jax.lax.dynamic_update_index_in_dim(history, g, t, axis=1)
+            return (history, g, q, e), e
+
+        zeros = [
+            jnp.zeros((rows, *shape), x.dtype)
+            for shape in (
+                *((turns, self.global_dim), (self.global_dim,)),
+                *((parties, self.party_dim), (self.hidden,)),
+            )
+        ]
+        who = jax.nn.one_hot(speaker.T, parties, dtype=x.dtype)
+        real = mask.T[..., None].astype(x.dtype)
+        queries = jnp.swapaxes(attend.queries, 0, 1)
+        inputs = (jnp.arange(turns), shares, kept, queries, who, real)
+        _, states = jax.lax.scan(step, tuple(zeros), inputs)
+        return jnp.swapaxes(states, 0, 1)
+
+    def _attention(self, x: jax.Array) -> "_Attention":
+        """The parameters of the attention, and the utterances' share of it at all steps."""
+        kind, width, squash = self.attention, self.global_dim, False
+        vector = matrix = None
+        queries = x
+        if kind in ("general", "general2"):
+            bias = kind == "general2"
+            queries = Linear(width, bias=bias, name="attention")(x)
+            squash = bias and self.squash
+        elif kind == "simple":
+            vector = self.param("attention_vector", uniform(width), (width,))
+        elif kind == "concat":
+            fan = width + x.shape[-1]
+            kernel = self.param(
+                "attention_kernel", uniform(fan), (fan, self.attention_dim)
+            )
+            matrix, queries = kernel[:width], x @ kernel[width:]
+            size = (self.attention_dim,)
+            vector = self.param("attention_vector", uniform(size[0]), size)
+        return _Attention(queries, vector, matrix, squash)
+
+
+class _Attention(NamedTuple):
+    """Attention over earlier states."""
+
+    queries: jax.Array  # [B, U, A], of all utterances
+    vector: jax.Array | None
+    matrix: jax.Array | None
+    squash: bool
+
+    def __call__(self, query: jax.Array, history: jax.Array, t: jax.Array) -> jax.Array:
+        """query [B, A] and the states [B, U, D], those before t -> [B, D], 0 at the first."""
+        if self.matrix is not None and self.vector is not None:
+            h = jnp.tanh(history @ self.matrix + query[:, None])
+            scores = jnp.einsum("bua,a->bu", h, self.vector)
+        elif self.vector is not None:
+            scores = jnp.einsum("bud,d->bu", history, self.vector)
+        else:
+            scores = jnp.einsum("bud,bd->bu", history, query)
+        scores = jnp.tanh(scores) if self.squash else scores
+        past = jnp.arange(history.shape[1])[None] < t
+        weights = masked_softmax(scores.astype(jnp.float32), past)
+        return jnp.einsum("bu,bud->bd", weights.astype(history.dtype), history)
+
+
+class _Cell(NamedTuple):
+    """The parameters of a torch.nn.GRUCell (gates r, z, n), whose input is utterance and state."""
+
+    kernel: jax.Array
+    recurrent: jax.Array
+    bias: jax.Array
+    recurrent_bias: jax.Array
+
+    @property
+    def width(self) -> int:
+        """Of its state."""
+        return self.recurrent.shape[0]
+
+    def of_inputs(self, x: jax.Array, dim: int) -> jax.Array:
+        """The utterances' share of the gates, [U, B, D] -> [U, B, 3 H]."""
+        return x @ self.kernel[:dim]
+
+    def __call__(self, share: jax.Array | None, x: jax.Array, h: jax.Array):
+        """share [B, 3 H], x [B, D], h [B, H] or, of all parties, [B, P, H] -> like h."""
+        z = x @ self.kernel[len(self.kernel) - x.shape[-1] :] + self.bias[None]
+        z = z if share is None else z + share
+        lead = (None,) * (h.ndim - 1)
+        y = h @ self.recurrent + self.recurrent_bias[lead]
+        z = z[:, None] if h.ndim > 2 else z
+        z_r, z_z, z_n = jnp.split(z, 3, axis=-1)
+        y_r, y_z, y_n = jnp.split(y, 3, axis=-1)
+        r, keep = nn.sigmoid(z_r + y_r), nn.sigmoid(z_z + y_z)
+        return (1 - keep) * jnp.tanh(z_n + r * y_n) + keep * h
+
+
+class _GRU(nn.Module):
+    """Makes a `_Cell`."""
+
+    dim: int
+    state: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self) -> _Cell:
+        """For utterances of width dim beside a state of width state."""
+        init, gates = uniform(self.hidden), (3 * self.hidden,)
+        return _Cell(
+            self.param("kernel", init, (self.dim + self.state, *gates)),
+            self.param("recurrent_kernel", init, (self.hidden, *gates)),
+            self.param("bias", init, gates),
+            self.param("recurrent_bias", init, gates),
+        )
