@@ -28,7 +28,15 @@ DATASETS = {
         text=dict(encoder="bert-base-uncased", frozen=True, max_length=40),
     ),
     "dialogue_demo": recipe.dialogue_demo(
-        model=dict(hidden=16, graph_dim=16, bases=8, dropout=0.1),
+        model=dict(
+            base="dialogue_rnn",  # which follows speakers
+            hidden=16,
+            global_dim=16,
+            party_dim=16,
+            graph_dim=16,
+            bases=8,
+            dropout=0.1,
+        ),
         optimizer=dict(learning_rate=3e-3),
     ),
 }
@@ -39,6 +47,7 @@ _IEMOCAP_WEIGHTS = (
 )
 ROWS = {
     "published": dict(edge_query="position", normalise="outgoing"),
+    "lstm": dict(base="lstm"),
     "gru": dict(base="gru"),
     "dialogue_rnn": dict(base="dialogue_rnn"),
     "no_base": dict(base="none"),
