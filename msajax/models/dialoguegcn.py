@@ -137,7 +137,8 @@ class DialogueGCN(Model):
                 padded=self.padded,
                 name=name,
             )
-            return rnn(x, speaker, mask, parties=self.spec.speakers, train=train)
+            sizes = dict(parties=self.spec.speakers)
+            return rnn(x, speaker, mask, **sizes, train=train)[0]
 
         forward = read(x, speaker, "forward")
         back = read(reverse(x, mask), reverse(speaker, mask), "backward")

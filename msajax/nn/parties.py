@@ -52,8 +52,8 @@ class PartyRNN(nn.Module):
         *,
         parties: int,
         train: bool,
-    ) -> jax.Array:
-        """The emotion's states.
+    ) -> tuple[jax.Array, jax.Array]:
+        """The emotion's states, and the attention over earlier turns.
 
         Args:
           x: [B, U, D] float32.
@@ -63,7 +63,7 @@ class PartyRNN(nn.Module):
           train: apply dropout.
 
         Returns:
-          [B, U, hidden].
+          [B, U, hidden], and the weights [B, U, U] by turn and earlier turn.
         """
         assert_steps(x, mask)
         rows, turns, dim = x.shape
@@ -93,7 +93,7 @@ class PartyRNN(nn.Module):
             history, g, q, e = state
             own = jnp.einsum("bp,bpd->bd", who, q)
             new_g = params["global"](share["global"], own, g) * kept["global"]
-            c = attend(query, history, t)
+            c, weights = attend(query, history, t)
             spoken = params["party"](share["party"], c, q) * kept["party"]
             heard = q
             if self.listener:
@@ -106,7 +106,7 @@ class PartyRNN(nn.Module):
             goes_on = real > -self.padded  # everywhere, if padded
             e, g = jnp.where(goes_on, new_e, e), jnp.where(goes_on, new_g, g)
             history = jax.lax.dynamic_update_index_in_dim(history, g, t, axis=1)
-            return (history, g, q, e), e
+            return (history, g, q, e), (e, weights)
 
         zeros = [
             jnp.zeros((rows, *shape), x.dtype)
@@ -120,7 +120,8 @@ class PartyRNN(nn.Module):
         queries = jnp.swapaxes(attend.queries, 0, 1)
         inputs = (jnp.arange(turns), shares, kept, queries, who, real)
         _, states = jax.lax.scan(step, tuple(zeros), inputs)
-        return jnp.swapaxes(states, 0, 1)
+        states, weights = (jnp.swapaxes(x, 0, 1) for x in states)
+        return states, weights
 
     def _attention(self, x: jax.Array) -> "_Attention":
         """The parameters of the attention, and the utterances' share of it at all steps."""
@@ -152,8 +153,10 @@ class _Attention(NamedTuple):
     matrix: jax.Array | None
     squash: bool
 
-    def __call__(self, query: jax.Array, history: jax.Array, t: jax.Array) -> jax.Array:
-        """query [B, A] and the states [B, U, D], those before t -> [B, D], 0 at the first."""
+    def __call__(
+        self, query: jax.Array, history: jax.Array, t: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """query [B, A] and the states [B, U, D], those before t -> [B, D], 0 at the first; weights [B, U]."""
         if self.matrix is not None and self.vector is not None:
             h = jnp.tanh(history @ self.matrix + query[:, None])
             scores = jnp.einsum("bua,a->bu", h, self.vector)
@@ -164,7 +167,8 @@ class _Attention(NamedTuple):
         scores = jnp.tanh(scores) if self.squash else scores
         past = jnp.arange(history.shape[1])[None] < t
         weights = masked_softmax(scores.astype(jnp.float32), past)
-        return jnp.einsum("bu,bud->bd", weights.astype(history.dtype), history)
+        found = jnp.einsum("bu,bud->bd", weights.astype(history.dtype), history)
+        return found, weights
 
 
 class _Cell(NamedTuple):

@@ -114,6 +114,7 @@ TINY = {
         **dict(mce_dim=8, mce_heads=2, mce_layers=1, mce_hidden=5, mce_out=3),
         correlated=("text", "vision"),
     ),
+    "dialogue_rnn": dict(global_dim=4, party_dim=3, hidden=2, post_dim=9),
     "dialoguegcn": dict(
         **dict(base="gru", hidden=3, recurrent_layers=1, graph_dim=5, bases=2),
         **dict(window_past=2, window_future=1),

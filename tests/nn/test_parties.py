@@ -69,7 +69,10 @@ def test_a_loop_over_turns_says_the_same(kind):
         *(jax.random.key(0), x, speaker, mask),
     )
     variables = jax.tree.map(lambda s: np.float32(rng.normal(0, 0.7, s.shape)), shapes)
-    found = jax.jit(call)(variables, x, speaker, mask)
+    found, attention = jax.jit(call)(variables, x, speaker, mask)
+    sums = np.arange(5)[None].repeat(3, 0) > 0  # no turn is earlier than the first
+    np.testing.assert_allclose(attention.sum(-1), sums, atol=1e-6)
+    assert not np.triu(attention).any()
     for row in range(3):
         n = int(mask[row].sum())
         wanted = by_hand(

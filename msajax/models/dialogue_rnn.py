@@ -1,0 +1,105 @@
+"""DialogueRNN: states of the dialogue, of its speakers and of the emotion, read in both directions.
+
+Majumder et al., "DialogueRNN: An Attentive RNN for Emotion Detection in Conversations",
+AAAI 2019; the bidirectional model with attention over emotions, with the sizes (IEMOCAP) of
+declare-lab/conv-emotion @ 6128ca2.
+"""
+
+from typing import Annotated, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from annotated_types import Gt
+
+from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.dropout import Dropout
+from msajax.nn.linear import Linear
+from msajax.nn.parties import ATTENTIONS, PartyRNN
+from msajax.nn.turns import MatchingAttention, reverse
+
+Width = Annotated[int, Gt(0)]
+# The reference drops more of the emotion's states than its option says.
+_MORE = 0.15
+
+
+class DialogueRNN(Model):
+    """Bidirectional DialogueRNN, on the features of all modalities that the data has.
+
+    Attributes:
+      global_dim, party_dim: widths of the states of the dialogue and of each speaker.
+      hidden: width of the emotion's state in each direction.
+      context_attention, attention_dim, listener: see `PartyRNN`.
+      attention: each utterance attends to all of its dialogue.
+      post_dim: width of the layer in front of the output.
+      recurrent_dropout: of new states; 0.15 more than that of what the recurrences return.
+      dropout: in front of the output.
+      padded: as the reference, run on over the padding; nothing real reads it.
+    """
+
+    view: ClassVar[str] = "dialogue"
+
+    global_dim: Width = 500
+    party_dim: Width = 500
+    hidden: Width = 300
+    context_attention: str = "general"
+    attention_dim: Width = 100
+    listener: bool = False
+    attention: bool = True
+    post_dim: Width = 600
+    recurrent_dropout: float = 0.1
+    dropout: float = 0.1
+    padded: bool = False
+
+    @nn.compact
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Predictions of all turns.
+
+        Returns:
+          'pred'; the emotion's states 'forward' and 'backward' [B, U, hidden], the last in the
+          order of reading; 'context' [B, U, U], the attention to earlier turns (forward);
+          'weights' [B, U, U], that to all turns.
+        """
+        self.check_choices({"context_attention": ATTENTIONS})
+        mask, speaker = batch["utterance_mask"], batch["speaker"]
+        there = ((batch[m], batch[f"{m}_mask"]) for m in self.spec.modalities)
+        parts = [jnp.where((own & mask)[..., None], x, 0) for x, own in there]
+        x = jnp.concatenate(parts, axis=-1)
+        forward, context = self._read(x, speaker, mask, "forward", train=train)
+        back = reverse(x, mask), reverse(speaker, mask)
+        backward, _ = self._read(*back, mask, "backward", train=train)
+        out: Outputs = {"forward": forward, "backward": backward, "context": context}
+        rate = self.recurrent_dropout and self.recurrent_dropout + _MORE
+        dropout = Dropout(rate, deterministic=not train)
+        both = dropout(forward), dropout(reverse(backward, mask))
+        h = jnp.concatenate(both, axis=-1)
+        if self.attention:
+            attention = MatchingAttention(squash=False, name="attention")
+            h, out["weights"] = attention(h, mask)
+        h = nn.relu(Linear(self.post_dim, name="linear")(h))
+        h = Dropout(self.dropout)(h, deterministic=not train)
+        pred = Linear(self.spec.num_outputs, name="out")(h)
+        return {"pred": self.squeeze_single(pred), **out}
+
+    def _read(
+        self,
+        x: jax.Array,
+        speaker: jax.Array,
+        mask: jax.Array,
+        name: str,
+        *,
+        train: bool,
+    ) -> tuple[jax.Array, jax.Array]:
+        rnn = PartyRNN(
+            self.global_dim,
+            self.party_dim,
+            self.hidden,
+            self.context_attention,
+            self.attention_dim,
+            squash=False,
+            listener=self.listener,
+            dropout=self.recurrent_dropout,
+            padded=self.padded,
+            name=name,
+        )
+        return rnn(x, speaker, mask, parties=self.spec.speakers, train=train)
