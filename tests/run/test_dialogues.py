@@ -65,3 +65,24 @@ def test_data_without_dialogues_say_what_to_give():
         del split.arrays["dialogue"]
     with pytest.raises(ValueError, match="reads whole dialogues.*MELD's csv"):
         msajax.fit("bc_lstm:dialogue_demo", bare, options=SMALL, quiet=True)
+
+
+@pytest.mark.slow
+def test_what_the_demo_dialogues_need():
+    """The label is the speaker's last mood: utterances do not tell it, dialogues with speakers do."""
+    alone = {
+        "model.hidden_dims": (32, 16, 16),
+        "model.text_out": 32,
+        "model.post_fusion_dim": 32,
+        "train.select": "weighted_f1",
+        "train.epochs": 30,
+    }
+    corpus = msajax.load_data(dataset="dialogue_demo")
+    model = msajax.create_model("lf_dnn", corpus)
+    utterances = msajax.fit(model, corpus, seeds=(1,), options=alone, quiet=True)
+    dialogues = msajax.fit("mm_dfn:dialogue_demo", seeds=(1,), quiet=True)
+    found = [
+        run.evaluate("test").splits["test"]["accuracy"]["mean"]
+        for run in (utterances, dialogues)
+    ]
+    assert found[0] < 0.6 and found[1] > 0.95
