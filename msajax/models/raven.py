@@ -8,9 +8,12 @@ epoch of each metric: nothing here does. Audio and vision are to have `frames` s
 word; other data are pooled to that.
 """
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from annotated_types import Gt
 
 from msajax import parallel
 from msajax.data.spec import MODALITIES
@@ -21,6 +24,7 @@ from msajax.nn.linear import Linear
 from msajax.nn.norm import BatchNorm, l2_norm
 from msajax.nn.recurrent import LSTM
 
+Width = Annotated[int, Gt(0)]
 _NONVERBAL = MODALITIES[1:]
 _CHOICES = {"gate": ("sigmoid", "linear"), "limit": ("word", "shift")}
 
@@ -47,11 +51,11 @@ class RAVEN(Model):
     """
 
     criterion: str = "mse"
-    dim: int = 150
-    cell: int = 150
-    hidden: int = 300
-    frames: int = 1
-    beta: float = 0.2
+    dim: Width = 150
+    cell: Width = 150
+    hidden: Width = 300
+    frames: Width = 1
+    beta: Annotated[float, Gt(0)] = 0.2
     dropout: float = 0.2
     gate: str = "sigmoid"
     limit: str = "word"
