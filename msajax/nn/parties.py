@@ -6,6 +6,7 @@ AAAI 2019, in the form of declare-lab/conv-emotion @ 6128ca2.
 
 from typing import NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -66,6 +67,8 @@ class PartyRNN(nn.Module):
           [B, U, hidden], and the weights [B, U, U] by turn and earlier turn.
         """
         assert_steps(x, mask)
+        chex.assert_shape(speaker, mask.shape)
+        chex.assert_type(speaker, int)
         rows, turns, dim = x.shape
         cell = {
             "global": _GRU(dim, self.party_dim, self.global_dim, name="global_cell"),

@@ -1,5 +1,6 @@
 """Blocks over the turns of a dialogue."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,9 @@ class MatchingAttention(nn.Module):
 
 def reverse(x: jax.Array, mask: jax.Array) -> jax.Array:
     """The real turns in reverse, padding still at the end: [B, U, ...], [B, U] bool -> like x, 0 on padding."""
+    chex.assert_equal_shape_prefix([x, mask], 2)
+    chex.assert_rank(mask, 2)
+    chex.assert_type(mask, bool)
     length = jnp.sum(mask, axis=1, keepdims=True)
     at = jnp.maximum(length - 1 - jnp.arange(mask.shape[1])[None], 0)
     more = (1,) * (x.ndim - 2)

@@ -26,6 +26,7 @@ from msajax.nn import (
     mixup,
     mult,
     norm,
+    parties,
     pooling,
     positions,
     post_norm,
@@ -33,6 +34,7 @@ from msajax.nn import (
     subnets,
     token_transformer,
     transformer,
+    turns,
     words,
 )
 
@@ -279,6 +281,17 @@ BLOCKS = {
         call(recurrent.LSTMDecoder(), steps=2),
         ((ROWS,), (X,)),
     ),
+    "turns.MatchingAttention": (call(turns.MatchingAttention()), SEQUENCE),
+    "turns.reverse": (turns.reverse, SEQUENCE),
+    "parties.PartyRNN": (
+        call(parties.PartyRNN(2, 3, 4), parties=3, train=False),
+        (
+            (of(B, L, D), ids(B, L), real(B, L)),
+            (of(B, L, D), ids(B, L), real(B)),
+            (of(B, L, D), ids(B, 1), real(B, L)),
+            (of(B, L, D), real(B, L), real(B, L)),
+        ),
+    ),
     "subnets.SubNet": (
         call(subnets.SubNet(2), "valid", train=True),
         ((ROWS, real(B)), (X, real(B)), (ROWS, real(B, 1)), (ROWS, real(1))),
@@ -332,6 +345,10 @@ BLOCKS = {
         losses.cross_entropy,
         ((of(B, 3), ids(B)), (of(B, 3), ids(B, 1)), (of(B, 3), ids(1))),
     ),
+    "losses.focal": (
+        call(losses.focal, gamma=2.0),
+        ((of(B, 3), ids(B)), (of(B, 3), ids(B, 1)), (of(B, 3), ids(1))),
+    ),
     "losses.token_cross_entropy": (
         losses.token_cross_entropy,
         ((of(B, L, 3), ids(B, L)), (of(B, L, 3), ids(B)), (of(B, 3), ids(B, 3))),
@@ -361,6 +378,7 @@ WITHOUT = {
     # They are called by a module, or by their methods.
     *("gates.gated", "subnets.post_layers", "subnets.modality_predictions"),
     *("token_transformer.out_layer", "mixup.Mixup"),
+    *("recurrent.lstm_params", "recurrent.lstm_gates"),
 }
 
 
