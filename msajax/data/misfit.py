@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from msajax.data import dialogues
 from msajax.data.spec import MODALITIES, Corpus, Split
 
 # What a feature width says about a file, for the error on a wrong one.
@@ -37,8 +38,11 @@ def misfits(
     lengths: tuple[int, ...] = (),
     truncate: bool = False,
     batch_size: int = 0,
+    view: str = "utterance",
 ) -> list[Misfit]:
     """All that does not fit of the training split; arguments as of `make_spec`."""
+    if view == "dialogue":
+        corpus, lengths = dialogues.grouped(corpus), ()
     train = training_split(corpus)
     wrong = []
     for i, (name, (length, width)) in enumerate(

@@ -36,8 +36,11 @@ class BCLSTM(Model):
       layers: number of LSTM layers.
       attention: each utterance attends to all of its dialogue.
       post_dim: width of the layer in front of the output.
-      dropout: between the layers, and in front of the output.
-      word_dim, filters, kernel_sizes, word_features: of `WordCNN`, for words.
+      dropout: dropout rate between the layers, and in front of the output.
+      word_dim: width of the words' embeddings.
+      filters: number of convolutions over words of each kernel size.
+      kernel_sizes: widths of the convolutions, in words.
+      word_features: width of an utterance's features from its words.
       padded: as the reference, run over the padding.
     """
 

@@ -29,11 +29,15 @@ class DialogueRNN(Model):
     Attributes:
       global_dim, party_dim: widths of the states of the dialogue and of each speaker.
       hidden: width of the emotion's state in each direction.
-      context_attention, attention_dim, listener: see `PartyRNN`.
+      context_attention: how a turn attends to the dialogue's earlier states, one of
+        'simple', 'general', 'general2', 'concat' and 'dot'.
+      attention_dim: width of the attention 'concat'.
+      listener: those who do not speak change too, by a cell of their own.
       attention: each utterance attends to all of its dialogue.
       post_dim: width of the layer in front of the output.
-      recurrent_dropout: of new states; 0.15 more than that of what the recurrences return.
-      dropout: in front of the output.
+      recurrent_dropout: dropout rate of new states; what the recurrences return has 0.15
+        more.
+      dropout: dropout rate in front of the output.
       padded: as the reference, run on over the padding; nothing real reads it.
     """
 

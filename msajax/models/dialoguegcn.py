@@ -40,22 +40,27 @@ class DialogueGCN(Model):
       base: what reads the utterances in front of the graph: 'lstm' or 'gru' in both
         directions, 'dialogue_rnn' in both, or 'none', a linear layer.
       hidden: width of each direction.
-      recurrent_layers: of 'lstm' and 'gru'.
-      global_dim, party_dim, context_attention, attention_dim, listener, recurrent_dropout:
-        of 'dialogue_rnn', see `PartyRNN`.
+      recurrent_layers: number of layers of 'lstm' and 'gru'.
+      global_dim, party_dim: widths of the states of the dialogue and of each speaker
+        in 'dialogue_rnn'.
+      context_attention: how a turn of 'dialogue_rnn' attends to earlier states, one of
+        'simple', 'general', 'general2', 'concat' and 'dot'.
+      attention_dim: width of the attention 'concat'.
+      listener: those who do not speak change too in 'dialogue_rnn'.
+      recurrent_dropout: dropout rate of new states in 'dialogue_rnn'.
       graph_dim: width of both convolutions.
       bases: number of matrices that make up those of all relations.
       window_past, window_future: turns before and after that an utterance is linked to; -1
         is all.
       edge_query: what scores an utterance's edges: itself, as in the paper, or a vector of
         its position, as in the published code.
-      normalise: 'incoming', the weights of the edges into an utterance sum to 1, and its
-        window is what it hears of, as in the paper; 'outgoing', those of the edges out of
-        it, as in the published code.
+      normalise: which weights sum to 1: 'incoming', those of the edges into an utterance,
+        whose window is what it hears of, as in the paper; 'outgoing', those of the edges
+        out of it, as in the published code.
       relations: what the matrix of an edge depends on: both speakers and the order, or one
         of these alone.
       nodal_attention: each utterance attends to all of its dialogue behind the graph.
-      dropout: between recurrent layers, and in front of the output.
+      dropout: dropout rate between recurrent layers, and in front of the output.
       padded: as the reference, run 'lstm' and 'gru' over the padding.
     """
 

@@ -35,23 +35,23 @@ class MMDFN(Model):
 
     Attributes:
       hidden: width of each direction of the GRUs; a node is twice as wide.
-      recurrent_layers: of the GRUs.
+      recurrent_layers: number of layers of the GRUs.
       graph_dim: width of the graph's layers.
-      layers: of the graph.
+      layers: number of layers of the graph.
       alpha: share of a layer's input in front of all layers.
       lamda: strength of the layers' matrices, log(lamda / layer + 1).
       reason: an LSTM along the layers transforms the nodes in front of each layer, whose
         input is added to its output.
       recurrent_all: audio and vision have a GRU of their own, as text.
-      speaker_weights: of text, audio and vision: how much of a GRU over the utterances of
-        one speaker is added to their nodes; 0 leaves it out.
+      speaker_weights: how much of a GRU over the utterances of one speaker is added to
+        the nodes of text, audio and vision; 0 leaves it out.
       embed_speaker: add a vector of the speaker to the text's nodes.
       embed_modality: add a vector of the modality to its nodes.
-      modal_weight: of links across modalities.
-      dropout: of nodes, behind each layer, and in front of the output.
+      modal_weight: weight of links across modalities.
+      dropout: dropout rate of nodes, behind each layer, and in front of the output.
       focal: the focal loss, a plain mean over utterances that class weights do not
         normalise; else the loss of `Model`.
-      gamma: of the focal loss.
+      gamma: exponent of the focal loss.
       padded: as the reference, run the GRUs over the padding.
     """
 

@@ -39,10 +39,10 @@ class RAVEN(Model):
       hidden: width of the LSTM over words.
       frames: frames of a word in audio and vision, F.
       beta: the longest shift, as a share of the word vector's length.
-      dropout: of frames and of shifted words.
-      gate: of what a word hears and sees: 'sigmoid', as in the paper, or 'linear', as in
-        the published code.
-      limit: of a shift s of the word e: 'word', min(beta |e| / |s|, 1) s, as in the paper;
+      dropout: dropout rate of frames and of shifted words.
+      gate: how the gates of audio and vision are squashed: 'sigmoid', as in the paper, or
+        'linear', as in the published code.
+      limit: how a shift s of the word e is bounded: 'word', min(beta |e| / |s|, 1) s, as in the paper;
         'shift', beta |e| s / max(|s|, 1), as in the published code.
       position_norm: audio is normalised by position in the text over the batch, also in
         evaluation, as in the published code; else by feature, with running statistics.
