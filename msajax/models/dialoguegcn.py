@@ -56,7 +56,7 @@ class DialogueGCN(Model):
         its position, as in the published code.
       normalise: which weights sum to 1: 'incoming', those of the edges into an utterance,
         whose window is what it hears of, as in the paper; 'outgoing', those of the edges
-        out of it, as in the published code.
+        that leave it, as in the published code.
       relations: what the matrix of an edge depends on: both speakers and the order, or one
         of these alone.
       nodal_attention: each utterance attends to all of its dialogue behind the graph.
