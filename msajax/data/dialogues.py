@@ -21,12 +21,15 @@ _NEEDED = ("dialogue", "turn", "speaker")
 
 
 def grouped(corpus: Corpus) -> Corpus:
-    """The dialogues of a corpus of utterances, whole ones.
+    """The whole dialogues of a corpus of utterances, without their features: zeros, for the shapes.
 
     Raises:
       DataError: as `group`.
     """
-    splits = {name: group(split, name=name) for name, split in corpus.splits.items()}
+    splits = {
+        name: group(split, name=name, features=False)
+        for name, split in corpus.splits.items()
+    }
     return dataclasses.replace(corpus, splits=splits)
 
 
@@ -65,18 +68,33 @@ def of_spec(split: Split, spec: Spec) -> tuple[Split, str]:
     return made, note if cut else ""
 
 
-def group(split: Split, *, most: int = 0, name: str = "") -> Split:
+def numbered_speakers(
+    dialogue: np.ndarray, turn: np.ndarray, names: np.ndarray
+) -> np.ndarray:
+    """Speakers by name, [N] each: their numbers in their dialogue, in the order of first turns, [N] int32."""
+    known: dict[int, dict[str, int]] = {}  # of each dialogue
+    found = np.zeros(len(names), np.int32)
+    for i in np.lexsort((turn, dialogue)).tolist():
+        of_dialogue = known.setdefault(int(dialogue[i]), {})
+        found[i] = of_dialogue.setdefault(str(names[i]), len(of_dialogue))
+    return found
+
+
+def group(
+    split: Split, *, most: int = 0, name: str = "", features: bool = True
+) -> Split:
     """A split of dialogues.
 
     Args:
       split: utterances in any order, with dialogue, turn and speaker.
       most: longer dialogues are cut into pieces of so many turns; 0 cuts none.
       name: of the split, for errors.
+      features: False leaves zeros in their place: none are read from a store.
 
     Returns:
       [N, U, D] of each modality: the mean of an utterance's real steps, with a mask
-      [N, U]; `text_ids` [N, U, W] where the text has no features; `label`, `speaker` [N, U], `utterance_mask`, and PLACES. The ids are those
-      of the first utterances.
+      [N, U]; `text_ids` [N, U, W] where the text has no features; `label`, `speaker`
+      [N, U], `utterance_mask`, and PLACES. The ids are those of the first utterances.
 
     Raises:
       DataError: no dialogues, one has a turn twice, or speakers with too large numbers.
@@ -117,9 +135,14 @@ def group(split: Split, *, most: int = 0, name: str = "") -> Split:
         arrays |= {"text_ids": _at(ids, places), "text_mask": real}
     for modality in MODALITIES:
         if modality in split.arrays:
-            mean, there = _means(split, modality)
-            arrays[modality] = _at(mean, places)
-            arrays[f"{modality}_mask"] = _at(there, places)
+            mask = split.arrays[f"{modality}_mask"]
+            arrays[f"{modality}_mask"] = _at(np.asarray(mask.any(1)), places)
+            shape = (*places.shape, split.arrays[modality].shape[2])
+            arrays[modality] = (
+                _at(_means(split, modality), places)
+                if features
+                else np.broadcast_to(np.float32(0), shape)
+            )
     first = places[:, 0]
     return Split(split.ids[first], split.raw_text[first], arrays)
 
@@ -136,16 +159,16 @@ def _refuse_twice(split: Split, order: np.ndarray, name: str) -> None:
         )
 
 
-def _means(split: Split, modality: str) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of an utterance's real steps [N, D], and whether it has any [N]."""
+def _means(split: Split, modality: str) -> np.ndarray:
+    """The mean of an utterance's real steps: [N, D]."""
     values, mask = split.arrays[modality], split.arrays[f"{modality}_mask"]
     if values.shape[1] == 1:  # a vector of the utterance; as it is, to the bit
-        return np.asarray(values)[:, 0], mask[:, 0]
+        return np.asarray(values)[:, 0]
     total = np.zeros((len(split), values.shape[2]), np.float32)
     for i in range(len(split)):  # it may lie in a store: row by row
         if mask[i].any():
             total[i] = np.asarray(values[i])[mask[i]].mean(0)
-    return total, np.asarray(mask.any(1))
+    return total
 
 
 def _at(values: np.ndarray, places: np.ndarray) -> np.ndarray:

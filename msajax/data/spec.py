@@ -54,8 +54,6 @@ FIELDS: Mapping[str, Field] = {
     ),
 }
 
-# The views of a store: rows are utterances, or dialogues.
-VIEWS = ("utterance", "dialogue")
 # Fields of an utterance that have an axis of turns in the dialogue view. Its features have
 # it in the place of the steps.
 OF_TURNS = ("label", *(f"label_{m}" for m in MODALITIES), "labelled", "speaker")

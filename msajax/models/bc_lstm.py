@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Gt
 
-from msajax.data.spec import MODALITIES
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn import turns
 from msajax.nn.dropout import Dropout
 from msajax.nn.embedding import Embed
 from msajax.nn.linear import Linear, uniform
-from msajax.nn.recurrent import Recurrent
+from msajax.nn.recurrent import both_directions
 from msajax.nn.turns import MatchingAttention
 
 Width = Annotated[int, Gt(0)]
@@ -66,9 +66,8 @@ class BCLSTM(Model):
         dropout = Dropout(self.dropout, deterministic=not train)
         out: Outputs = {}
         h = self._features(batch, out)
-        for i in range(self.layers):
-            h = dropout(h) if i else h
-            h = Recurrent(self.hidden, bidirectional=True, name=f"layer_{i}")(h, steps)
+        sizes = dict(hidden=self.hidden, layers=self.layers)
+        h = both_directions(h, steps, dropout, **sizes, cell="lstm")
         out["states"] = h
         if self.attention:
             h, out["weights"] = MatchingAttention(name="attention")(h, mask)
@@ -77,19 +76,14 @@ class BCLSTM(Model):
         return {"pred": self.squeeze_single(pred), **out}
 
     def _features(self, batch: Batch, out: Outputs) -> jax.Array:
-        """The utterances' features side by side: [B, U, D]."""
-        parts = []
-        for m in MODALITIES:
-            if m == "text" and self.spec.vocabulary:
-                sizes = (self.word_dim, self.filters, self.kernel_sizes)
-                words = WordCNN(
-                    self.spec.vocabulary, *sizes, self.word_features, name="words"
-                )(batch["text_ids"])
-                out["words"] = jnp.where(batch["utterance_mask"][..., None], words, 0)
-                parts.append(out["words"])
-            elif m in self.spec.modalities:
-                parts.append(batch[m])
-        return jnp.concatenate(parts, axis=-1)
+        """The utterances' features side by side: [B, U, D]; those of words are an output too."""
+        if not self.spec.vocabulary:
+            return turns.features(batch, self.spec.modalities)
+        sizes = (self.word_dim, self.filters, self.kernel_sizes, self.word_features)
+        words = WordCNN(self.spec.vocabulary, *sizes, name="words")(batch["text_ids"])
+        out["words"] = jnp.where(batch["utterance_mask"][..., None], words, 0)
+        names = ("text", *(m for m in self.spec.modalities if m != "text"))
+        return turns.features({**batch, "text": out["words"]}, names)
 
 
 class WordCNN(nn.Module):

@@ -8,15 +8,14 @@ declare-lab/conv-emotion @ 6128ca2.
 from typing import Annotated, ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from annotated_types import Gt
 
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
-from msajax.nn.parties import ATTENTIONS, PartyRNN
-from msajax.nn.turns import MatchingAttention, reverse
+from msajax.nn.parties import ATTENTIONS, both_directions
+from msajax.nn.turns import MatchingAttention, features, reverse
 
 Width = Annotated[int, Gt(0)]
 # The reference drops more of the emotion's states than its option says.
@@ -66,12 +65,22 @@ class DialogueRNN(Model):
         """
         self.check_choices({"context_attention": ATTENTIONS})
         mask, speaker = batch["utterance_mask"], batch["speaker"]
-        there = ((batch[m], batch[f"{m}_mask"]) for m in self.spec.modalities)
-        parts = [jnp.where((own & mask)[..., None], x, 0) for x, own in there]
-        x = jnp.concatenate(parts, axis=-1)
-        forward, context = self._read(x, speaker, mask, "forward", train=train)
-        back = reverse(x, mask), reverse(speaker, mask)
-        backward, _ = self._read(*back, mask, "backward", train=train)
+        forward, backward, context = both_directions(
+            features(batch, self.spec.modalities),
+            speaker,
+            mask,
+            parties=self.spec.speakers,
+            train=train,
+            global_dim=self.global_dim,
+            party_dim=self.party_dim,
+            hidden=self.hidden,
+            attention=self.context_attention,
+            attention_dim=self.attention_dim,
+            squash=False,
+            listener=self.listener,
+            dropout=self.recurrent_dropout,
+            padded=self.padded,
+        )
         out: Outputs = {"forward": forward, "backward": backward, "context": context}
         rate = self.recurrent_dropout and self.recurrent_dropout + _MORE
         dropout = Dropout(rate, deterministic=not train)
@@ -84,26 +93,3 @@ class DialogueRNN(Model):
         h = Dropout(self.dropout)(h, deterministic=not train)
         pred = Linear(self.spec.num_outputs, name="out")(h)
         return {"pred": self.squeeze_single(pred), **out}
-
-    def _read(
-        self,
-        x: jax.Array,
-        speaker: jax.Array,
-        mask: jax.Array,
-        name: str,
-        *,
-        train: bool,
-    ) -> tuple[jax.Array, jax.Array]:
-        rnn = PartyRNN(
-            self.global_dim,
-            self.party_dim,
-            self.hidden,
-            self.context_attention,
-            self.attention_dim,
-            squash=False,
-            listener=self.listener,
-            dropout=self.recurrent_dropout,
-            padded=self.padded,
-            name=name,
-        )
-        return rnn(x, speaker, mask, parties=self.spec.speakers, train=train)

@@ -15,12 +15,11 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt
 
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn import parties, recurrent
 from msajax.nn.attention import masked_softmax
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear, uniform
-from msajax.nn.parties import ATTENTIONS, PartyRNN
-from msajax.nn.recurrent import Recurrent
-from msajax.nn.turns import MatchingAttention, reverse
+from msajax.nn.turns import MatchingAttention, features, reverse
 
 Width = Annotated[int, Gt(0)]
 Window = Annotated[int, Ge(-1)]
@@ -29,7 +28,7 @@ _CHOICES = {
     "edge_query": ("utterance", "position"),
     "normalise": ("incoming", "outgoing"),
     "relations": ("speaker_time", "speaker", "time"),
-    "context_attention": ATTENTIONS,
+    "context_attention": parties.ATTENTIONS,
 }
 
 
@@ -114,40 +113,29 @@ class DialogueGCN(Model):
         self, batch: Batch, mask: jax.Array, dropout: Dropout, *, train: bool
     ) -> jax.Array:
         """The utterances in their context: [B, U, 2 hidden]."""
-        there = ((batch[m], batch[f"{m}_mask"]) for m in self.spec.modalities)
-        parts = [jnp.where((own & mask)[..., None], x, 0) for x, own in there]
-        x = jnp.concatenate(parts, axis=-1)
+        x = features(batch, self.spec.modalities)
         if self.base == "none":
             return Linear(2 * self.hidden, name="base")(x)
         if self.base == "dialogue_rnn":
-            return self._dialogue_rnn(x, batch["speaker"], mask, train=train)
-        steps = jnp.ones_like(mask) if self.padded else mask
-        for i in range(self.recurrent_layers):
-            x = dropout(x) if i else x
-            x = Recurrent(self.hidden, self.base, True, name=f"layer_{i}")(x, steps)
-        return x
-
-    def _dialogue_rnn(
-        self, x: jax.Array, speaker: jax.Array, mask: jax.Array, *, train: bool
-    ) -> jax.Array:
-        def read(x: jax.Array, speaker: jax.Array, name: str) -> jax.Array:
-            rnn = PartyRNN(
-                self.global_dim,
-                self.party_dim,
-                self.hidden,
-                self.context_attention,
-                self.attention_dim,
+            forward, back, _ = parties.both_directions(
+                x,
+                batch["speaker"],
+                mask,
+                parties=self.spec.speakers,
+                train=train,
+                global_dim=self.global_dim,
+                party_dim=self.party_dim,
+                hidden=self.hidden,
+                attention=self.context_attention,
+                attention_dim=self.attention_dim,
                 listener=self.listener,
                 dropout=self.recurrent_dropout,
                 padded=self.padded,
-                name=name,
             )
-            sizes = dict(parties=self.spec.speakers)
-            return rnn(x, speaker, mask, **sizes, train=train)[0]
-
-        forward = read(x, speaker, "forward")
-        back = read(reverse(x, mask), reverse(speaker, mask), "backward")
-        return jnp.concatenate([forward, reverse(back, mask)], axis=-1)
+            return jnp.concatenate([forward, reverse(back, mask)], axis=-1)
+        steps = jnp.ones_like(mask) if self.padded else mask
+        sizes = dict(hidden=self.hidden, layers=self.recurrent_layers)
+        return recurrent.both_directions(x, steps, dropout, **sizes, cell=self.base)
 
     def _linked(self, mask: jax.Array) -> jax.Array:
         """Which edges there are, from each utterance to those in its window: [B, U, U] bool."""
@@ -200,12 +188,12 @@ class DialogueGCN(Model):
     ) -> jax.Array:
         """How much of each basis matrix an edge's relation has: [B, U, U, K]."""
         turns = speaker.shape[1]
-        parties = self.spec.speakers if "speaker" in self.relations else 1
+        people = self.spec.speakers if "speaker" in self.relations else 1
         orders = 2 if "time" in self.relations else 1
-        shape = (parties * parties * orders, self.bases)
+        shape = (people * people * orders, self.bases)
         table = self.param("relations", init, shape)
-        table = table.reshape(parties, parties, orders, self.bases)
-        who = jax.nn.one_hot(speaker if parties > 1 else 0 * speaker, parties)
+        table = table.reshape(people, people, orders, self.bases)
+        who = jax.nn.one_hot(speaker if people > 1 else 0 * speaker, people)
         who = who.astype(table.dtype)
         i = jnp.arange(turns)
         # 1 where the second is not later than the first: an edge to itself is such a one.

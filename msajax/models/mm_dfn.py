@@ -23,7 +23,7 @@ from msajax.nn.embedding import Embed
 from msajax.nn.linear import Linear, uniform
 from msajax.nn.masks import front, to_front, to_places
 from msajax.nn.norm import l2_norm
-from msajax.nn.recurrent import Recurrent, lstm_gates, lstm_params
+from msajax.nn.recurrent import both_directions, lstm_gates, lstm_params
 
 Width = Annotated[int, Gt(0)]
 # Of the modalities in the graph, M, and in front of the output: the reference's.
@@ -198,10 +198,8 @@ class _GRUs(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, dropout: Dropout) -> jax.Array:
         """[B, U, D], mask [B, U] bool -> [B, U, 2 hidden]."""
-        for i in range(self.layers):
-            x = dropout(x) if i else x
-            x = Recurrent(self.hidden, "gru", True, name=f"layer_{i}")(x, mask)
-        return x
+        sizes = dict(hidden=self.hidden, layers=self.layers)
+        return both_directions(x, mask, dropout, **sizes, cell="gru")
 
 
 class _Cell(nn.Module):

@@ -4,7 +4,7 @@ Majumder et al., "DialogueRNN: An Attentive RNN for Emotion Detection in Convers
 AAAI 2019, in the form of declare-lab/conv-emotion @ 6128ca2.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -15,6 +15,7 @@ from msajax.nn.attention import masked_softmax
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear, uniform
 from msajax.nn.masks import assert_steps
+from msajax.nn.turns import reverse
 
 ATTENTIONS = ("simple", "general", "general2", "concat", "dot")
 
@@ -146,6 +147,33 @@ class PartyRNN(nn.Module):
             size = (self.attention_dim,)
             vector = self.param("attention_vector", uniform(size[0]), size)
         return _Attention(queries, vector, matrix, squash)
+
+
+def both_directions(
+    x: jax.Array,
+    speaker: jax.Array,
+    mask: jax.Array,
+    *,
+    parties: int,
+    train: bool,
+    **settings: Any,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Two `PartyRNN`s, 'forward' and 'backward' of the calling module.
+
+    Args:
+      x, speaker, mask, parties, train: as `PartyRNN.__call__` takes them.
+      **settings: attributes of both.
+
+    Returns:
+      Their states [B, U, hidden], the backward ones in the order of reading, and the
+      attention of the forward one.
+    """
+    forward = PartyRNN(**settings, name="forward")
+    backward = PartyRNN(**settings, name="backward")
+    states, context = forward(x, speaker, mask, parties=parties, train=train)
+    x, speaker = reverse(x, mask), reverse(speaker, mask)
+    back, _ = backward(x, speaker, mask, parties=parties, train=train)
+    return states, back, context
 
 
 class _Attention(NamedTuple):

@@ -154,6 +154,25 @@ class Recurrent(nn.Module):
         return jnp.swapaxes(jnp.where(real, h, 0), 0, 1)
 
 
+def both_directions(
+    x: jax.Array,
+    mask: jax.Array,
+    dropout: Dropout,
+    *,
+    hidden: int,
+    cell: str,
+    layers: int,
+) -> jax.Array:
+    """Bidirectional layers of the calling module, 'layer_0' and so on, with dropout between them.
+
+    As a torch.nn.LSTM or GRU of several layers: [B, L, D], mask [B, L] bool -> [B, L, 2 hidden].
+    """
+    for i in range(layers):
+        x = dropout(x) if i else x
+        x = Recurrent(hidden, cell, True, name=f"layer_{i}")(x, mask)
+    return x
+
+
 def _assert_first_time(x: jax.Array, real: jax.Array) -> None:
     """Asserts that x is [L, B, D] and real [L, B, 1]."""
     chex.assert_rank(x, 3)

@@ -1,5 +1,7 @@
 """Blocks over the turns of a dialogue."""
 
+from collections.abc import Sequence
+
 import chex
 import flax.linen as nn
 import jax
@@ -8,6 +10,21 @@ import jax.numpy as jnp
 from msajax.nn.attention import masked_softmax
 from msajax.nn.linear import Linear
 from msajax.nn.masks import assert_steps
+
+
+def features(batch: dict[str, jax.Array], modalities: Sequence[str]) -> jax.Array:
+    """The utterances' features of several modalities side by side, 0 where one lacks them: [B, U, D].
+
+    Args:
+      batch: of the dialogue view.
+      modalities: those to take.
+    """
+    parts = []
+    for m in modalities:
+        own = batch[f"{m}_mask"] & batch["utterance_mask"]
+        assert_steps(batch[m], own)
+        parts.append(jnp.where(own[..., None], batch[m], 0))
+    return jnp.concatenate(parts, axis=-1)
 
 
 class MatchingAttention(nn.Module):

@@ -126,9 +126,9 @@ def make_forward(
             choices = [
                 lambda d=d: one(variables, feed.take(d, at[0]), progress) for d in data
             ]
-            if len(data) > 1:
-                choices = alike(choices)
-            return choices[0]() if len(data) == 1 else jax.lax.switch(at[1], choices)
+            if len(data) == 1:
+                return choices[0]()
+            return jax.lax.switch(at[1], alike(choices))
 
         progress = progress | {"lr_scale": lr_scale}
         pred, losses = jax.lax.map(step, (rows, part))

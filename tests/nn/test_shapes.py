@@ -378,7 +378,8 @@ WITHOUT = {
     # They are called by a module, or by their methods.
     *("gates.gated", "subnets.post_layers", "subnets.modality_predictions"),
     *("token_transformer.out_layer", "mixup.Mixup"),
-    *("recurrent.lstm_params", "recurrent.lstm_gates"),
+    *("recurrent.lstm_params", "recurrent.lstm_gates", "recurrent.both_directions"),
+    *("parties.both_directions", "turns.features"),
 }
 
 

@@ -12,6 +12,7 @@ import pathlib
 
 import numpy as np
 
+from msajax.data import dialogues
 from msajax.data.errors import DataError, option
 from msajax.data.formats import columns, tables
 from msajax.data.formats.decode import Decoder
@@ -75,11 +76,8 @@ def _split(name: str, rows: list[tables.Row]) -> Split:
     first = np.searchsorted(dialogue[order], dialogue[order])  # of the same dialogue
     turn = np.zeros_like(number)
     turn[order] = np.arange(len(order)) - first
-    speakers: dict[int, dict[str, int]] = {}  # of each dialogue
-    speaker = np.zeros_like(number)
-    for i in order.tolist():
-        known = speakers.setdefault(int(dialogue[i]), {})
-        speaker[i] = known.setdefault(rows[i]["Speaker"], len(known))
+    names = np.array([row["Speaker"] for row in rows], object)
+    speaker = dialogues.numbered_speakers(dialogue, number, names)
     ids = [f"{name}_dia{d}_utt{u}" for d, u in zip(dialogue, number, strict=True)]
     texts = [row["Utterance"] for row in rows]
     arrays = {"dialogue": dialogue, "turn": turn, "speaker": speaker}

@@ -24,6 +24,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from msajax.data import dialogues
 from msajax.data.errors import DataError, decoding
 from msajax.data.formats import budget, columns
 from msajax.data.formats.decode import Decoder
@@ -114,16 +115,8 @@ def _conversation(entry: dict[str, Any], decoder: Decoder) -> dict[str, np.ndarr
                 values = np.unique(values, return_inverse=True)[1]
         found[key] = values
     if found["speaker"].dtype.kind == "U":
-        known: dict[tuple[int, str], int] = {}
-        counts: dict[int, int] = {}
-        numbered = np.zeros(len(found["speaker"]), np.int32)
-        for i in np.lexsort((found["turn"], found["dialogue"])).tolist():
-            dialogue, name = int(found["dialogue"][i]), str(found["speaker"][i])
-            if (dialogue, name) not in known:
-                known[dialogue, name] = counts.get(dialogue, 0)
-                counts[dialogue] = counts.get(dialogue, 0) + 1
-            numbered[i] = known[dialogue, name]
-        found["speaker"] = numbered
+        ordered = found["dialogue"], found["turn"], found["speaker"]
+        found["speaker"] = dialogues.numbered_speakers(*ordered)
     return {key: values.astype(np.int32) for key, values in found.items()}
 
 
