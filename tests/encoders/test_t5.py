@@ -226,12 +226,12 @@ def test_gradients_of_the_gated_block():
     dh = da @ w0.T + db @ w1.T
     expected = {"wi_0": h.T @ da, "wi_1": h.T @ db, "wo": (gelu * b).T @ g}
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name]["kernel"], value, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(found[name]["kernel"], value, rtol=1e-5, atol=1e-5)
     wanted = (dh * x / rms).sum(axis=0)
-    np.testing.assert_allclose(found["layer_norm"]["scale"], wanted, rtol=1e-3)
+    np.testing.assert_allclose(found["layer_norm"]["scale"], wanted, rtol=1e-4)
     dh = dh * scale
     dx = g + dh / rms - x * (dh * x).mean(axis=1, keepdims=True) / rms**3
-    np.testing.assert_allclose(moved.reshape(-1, 12), dx, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(moved.reshape(-1, 12), dx, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_reach_every_parameter():
