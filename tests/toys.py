@@ -21,6 +21,17 @@ from msajax.encoders.xlnet import XLNetConfig
 from msajax.models.base import Model
 from msajax.train import checkpoint, feed, fit, step
 
+# Conversations of at most six turns and three speakers, on the text alone.
+DIALOGUES = Spec(
+    dims=(5, 1, 1),
+    lengths=(6, 6, 6),
+    num_train=6,
+    label_range=None,
+    classes=("a", "b", "c"),
+    fields=(*Spec.fields, "utterance_mask", "speaker"),
+    turns=6,
+    speakers=3,
+)
 SPEC = Spec(dims=(3, 4, 5), lengths=(5, 7, 6), num_train=22)
 # Encoders of the two tokens that `Spec.example` makes; without dropout of their own.
 SIZES = dict(

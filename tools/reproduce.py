@@ -112,10 +112,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     add("--dry-run", action="store_true", help="train nothing; write what there is")
     parser.add_argument_group("--config.KEY=VALUE", "any value, of all recipes")
     args, rest = parser.parse_known_args(argv)
-    for value in rest:
-        if not value.startswith("--config.") or "=" not in value:
-            parser.error(f"unknown argument {value}; give --config.KEY=VALUE")
-    return args, rest
+    return args, table.values(parser, rest)
 
 
 def _pair(item: str) -> tuple[str, str]:

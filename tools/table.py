@@ -138,10 +138,15 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     add("--workdir", metavar="DIR", required=True, help="folder of all runs")
     parser.add_argument_group("--config.KEY=VALUE", "any value, of all recipes")
     args, rest = parser.parse_known_intermixed_args(argv)
+    return args, values(parser, rest)
+
+
+def values(parser: argparse.ArgumentParser, rest: list[str]) -> list[str]:
+    """What a parser left over, which may be values of all recipes alone: --config.KEY=VALUE."""
     for value in rest:
         if not value.startswith("--config.") or "=" not in value:
             parser.error(f"unknown argument {value}; give --config.KEY=VALUE")
-    return args, rest
+    return rest
 
 
 def read_list(

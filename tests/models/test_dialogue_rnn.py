@@ -7,19 +7,10 @@ import numpy as np
 import pytest
 
 from msajax import weights
-from msajax.data.spec import Spec
 from msajax.models.dialogue_rnn import DialogueRNN
+from tests import toys
 
-SPEC = Spec(
-    dims=(5, 1, 1),
-    lengths=(6, 6, 6),
-    num_train=6,
-    label_range=None,
-    classes=("a", "b", "c"),
-    fields=(*Spec.fields, "utterance_mask", "speaker"),
-    turns=6,
-    speakers=3,
-)
+SPEC = toys.DIALOGUES
 SIZES = dict(global_dim=4, party_dim=3, hidden=2, post_dim=5)
 BATCH = SPEC.example(4, seed=1)
 LENGTHS = BATCH["utterance_mask"].sum(1)

@@ -8,19 +8,10 @@ import numpy as np
 import pytest
 
 from msajax import weights
-from msajax.data.spec import Spec
 from msajax.models.dialoguegcn import DialogueGCN
+from tests import toys
 
-SPEC = Spec(
-    dims=(5, 1, 1),
-    lengths=(6, 6, 6),
-    num_train=6,
-    label_range=None,
-    classes=("a", "b", "c"),
-    fields=(*Spec.fields, "utterance_mask", "speaker"),
-    turns=6,
-    speakers=3,
-)
+SPEC = toys.DIALOGUES
 SIZES = dict(
     base="none", hidden=2, graph_dim=3, bases=2, window_past=2, window_future=1
 )

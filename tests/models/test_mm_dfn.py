@@ -8,20 +8,12 @@ import numpy as np
 import pytest
 
 from msajax import weights
-from msajax.data.spec import MODALITIES, Spec
+from msajax.data.spec import MODALITIES
 from msajax.models import mm_dfn
 from msajax.models.mm_dfn import MMDFN, ORDER
+from tests import toys
 
-SPEC = Spec(
-    dims=(5, 3, 4),
-    lengths=(6, 6, 6),
-    num_train=6,
-    label_range=None,
-    classes=("a", "b", "c"),
-    fields=(*Spec.fields, "utterance_mask", "speaker"),
-    turns=6,
-    speakers=3,
-)
+SPEC = dataclasses.replace(toys.DIALOGUES, dims=(5, 3, 4))
 SIZES = dict(hidden=3, recurrent_layers=1, graph_dim=4, layers=2)
 BATCH = SPEC.example(4, seed=1)
 

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from msajax.models.bc_lstm import BCLSTM
-from msajax.weights import reference_form, template
+from msajax.weights import reference_form
 from msajax.weights.bc_lstm import table
 from tools.parity.case import Case
-from tools.parity.replay import dialogues, run
+from tools.parity.replay import dialogues, log_softmax, of_variant, unweighted
 
 
 def reproduce(case: Case) -> dict[str, Any]:
@@ -48,29 +48,13 @@ def _variant(case: Case, variant: str) -> dict[str, Any]:
             word_features=sizes["cnn_output_size"],
         )
     model = BCLSTM(spec, **fields)
-    rules = table(model)
-    variables = rules.variables(
-        case.group(f"param/{variant}."), template(model, batch, train=False)
-    )
-    result = run(model, variables, batch)
-    (out,) = result.collections["intermediates"]["__call__"]
-    unweighted = model.clone(class_weights=()).task_loss(out["pred"], batch)
+    out, results = of_variant(case, variant, model, table(model), batch)
     names = {"pred": "logits", "states": "lstm", "weights": "alpha"}
     names["words"] = "cnn_features"
     found = {names[k]: jnp.swapaxes(x, 0, 1) for k, x in out.items()}
     return {
+        **results,
         **{f"out/{variant}/{k}": np.asarray(x) for k, x in found.items()},
-        f"out/{variant}/log_prob": _log_softmax(found["logits"]),
-        f"loss/{variant}/total": result.loss,
-        f"loss/{variant}/unweighted": unweighted,
-        **{
-            f"grad/{variant}/{k}": x
-            for k, x in rules.arrays({"params": result.gradients}).items()
-        },
+        f"out/{variant}/log_prob": log_softmax(found["logits"]),
+        f"loss/{variant}/unweighted": unweighted(model, out, batch),
     }
-
-
-def _log_softmax(logits: Any) -> Any:
-    logits = np.asarray(logits)
-    high = logits - logits.max(-1, keepdims=True)
-    return high - np.log(np.exp(high).sum(-1, keepdims=True))

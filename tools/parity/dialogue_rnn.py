@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from msajax.models.dialogue_rnn import DialogueRNN
-from msajax.weights import reference_form, template
+from msajax.weights import reference_form
 from msajax.weights.dialogue_rnn import table
 from tools.parity.case import Case
-from tools.parity.replay import dialogues, run
+from tools.parity.replay import dialogues, log_softmax, of_variant, unweighted
 
 
 def reproduce(case: Case) -> dict[str, Any]:
@@ -39,27 +39,16 @@ def reproduce(case: Case) -> dict[str, Any]:
             class_weights=tuple(inputs["class_weights"].tolist()),
             **reference_form("dialogue_rnn"),
         )
-        rules = table(model)
-        variables = rules.variables(
-            case.group(f"param/{variant}."), template(model, batch, train=False)
-        )
-        result = run(model, variables, batch)
-        (out,) = result.collections["intermediates"]["__call__"]
+        out, of_model = of_variant(case, variant, model, table(model), batch)
         found = {k: np.swapaxes(np.asarray(x), 0, 1) for k, x in out.items()}
-        high = found["pred"] - found["pred"].max(-1, keepdims=True)
         results |= {
+            **of_model,
             f"out/{variant}/logits": found["pred"],
-            f"out/{variant}/log_prob": high
-            - np.log(np.exp(high).sum(-1, keepdims=True)),
+            f"out/{variant}/log_prob": log_softmax(found["pred"]),
             f"out/{variant}/emotions_f": found["forward"],
             f"out/{variant}/emotions_b_reversed": found["backward"],
             f"out/{variant}/alpha": found["weights"],
             f"out/{variant}/alpha_f_last": found["context"][-1, :, :-1],
-            f"loss/{variant}/total": result.loss,
-            f"loss/{variant}/unweighted": model.clone(class_weights=()).task_loss(
-                out["pred"], batch
-            ),
+            f"loss/{variant}/unweighted": unweighted(model, out, batch),
         }
-        gradients = rules.arrays({"params": result.gradients})
-        results |= {f"grad/{variant}/{k}": x for k, x in gradients.items()}
     return results

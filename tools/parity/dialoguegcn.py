@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from msajax.models.dialoguegcn import DialogueGCN
-from msajax.weights import reference_form, template
+from msajax.weights import reference_form
 from msajax.weights.dialoguegcn import table
 from tools.parity.case import Case
-from tools.parity.replay import dialogues, run
+from tools.parity.replay import dialogues, log_softmax, of_variant, unweighted
 
 _VARIANTS = "variants (base_model, nodal_attention, window past/future; -1 = unlimited)"
 _BASES = {"DialogRNN": "dialogue_rnn", "LSTM": "lstm", "GRU": "gru", "None": "none"}
@@ -30,17 +30,9 @@ def reproduce(case: Case) -> dict[str, Any]:
     spec = dataclasses.replace(spec, turns=turns, lengths=(turns, turns, turns))
     for variant, settings in case.settings[_VARIANTS].items():
         model = _model(case, spec, *settings)
-        rules = table(model)
-        variables = rules.variables(
-            case.group(f"param/{variant}."), template(model, batch, train=False)
-        )
-        result = run(model, variables, batch)
-        (out,) = result.collections["intermediates"]["__call__"]
-        gradients = rules.arrays({"params": result.gradients})
-        results |= {f"grad/{variant}/{k}": x for k, x in gradients.items()}
-        results[f"loss/{variant}/total"] = result.loss
-        plain = model.clone(class_weights=()).task_loss(out["pred"], batch)
-        results[f"loss/{variant}/unweighted"] = plain
+        out, of_model = of_variant(case, variant, model, table(model), batch)
+        results |= of_model
+        results[f"loss/{variant}/unweighted"] = unweighted(model, out, batch)
         found = {k: np.asarray(x) for k, x in out.items()}
         order = case.arrays[f"out/{variant}/edge_index"]
         speaker = np.asarray(batch["speaker"])
@@ -82,7 +74,6 @@ def _outputs(
 ) -> dict[str, np.ndarray]:
     """As the reference has them: the utterances of all dialogues, edges in the order of its list."""
     pred = out["pred"][real]
-    high = pred - pred.max(-1, keepdims=True)
     edges, parties = np.argwhere(out["weights"] > 0), model.spec.speakers  # [E, 3]
     number = np.cumsum(real).reshape(real.shape) - 1
     row, i, j = edges.T
@@ -95,7 +86,7 @@ def _outputs(
     turns = model.spec.turns - real.shape[1]
     return {
         "logits": pred,
-        "log_prob": high - np.log(np.exp(high).sum(-1, keepdims=True)),
+        "log_prob": log_softmax(pred),
         "sequence_features": np.swapaxes(out["states"], 0, 1),
         "edge_scores": np.pad(out["weights"], ((0, 0), (0, turns), (0, 0))),
         "conv1": out["conv1"][real],

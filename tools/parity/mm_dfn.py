@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from msajax.models.mm_dfn import MMDFN
-from msajax.weights import reference_form, template
+from msajax.weights import reference_form
 from msajax.weights.mm_dfn import table
 from tools.parity.case import Case
-from tools.parity.replay import dialogues, run
+from tools.parity.replay import dialogues, log_softmax, of_variant, unweighted
 
 _VARIANTS = "variants (reason_flag, use_speaker, use_modal, av_using_lstm, speaker_weights a-v-l, modal_weight)"
 
@@ -28,20 +28,13 @@ def reproduce(case: Case) -> dict[str, Any]:
     )
     for variant, settings in case.settings[_VARIANTS].items():
         model = _model(case, spec, settings)
-        rules = table(model)
-        variables = rules.variables(
-            case.group(f"param/{variant}."), template(model, batch, train=False)
-        )
-        result = run(model, variables, batch)
-        (out,) = result.collections["intermediates"]["__call__"]
-        gradients = rules.arrays({"params": result.gradients})
-        results |= {f"grad/{variant}/{k}": x for k, x in gradients.items()}
+        out, of_model = of_variant(case, variant, model, table(model), batch)
         found = _outputs(out, inputs["umask"].astype(bool))
         results |= {f"out/{variant}/{k}": x for k, x in found.items()}
-        plain = model.clone(class_weights=()).task_loss(out["pred"], batch)
+        plain = unweighted(model, out, batch)
         nll = model.clone(focal=False).task_loss(out["pred"], batch)
-        terms = dict(total=result.loss, focal_unweighted=plain, nll=nll)
-        results |= {f"loss/{variant}/{k}": x for k, x in terms.items()}
+        terms = {"focal_unweighted": plain, "nll": nll}
+        results |= of_model | {f"loss/{variant}/{k}": x for k, x in terms.items()}
     return results
 
 
@@ -74,10 +67,9 @@ def _outputs(out: dict[str, jax.Array], real: np.ndarray) -> dict[str, np.ndarra
     pred, fusion = (np.asarray(out[name])[real] for name in ("pred", "fusion"))
     layers = np.moveaxis(np.asarray(out["layers"]), 2, 1)  # [N, M, B, U, H]
     names = {"features_a": "audio", "features_v": "vision", "features_l": "text"}
-    high = pred - pred.max(-1, keepdims=True)
     return {
         "logits": pred,
-        "log_prob": high - np.log(np.exp(high).sum(-1, keepdims=True)),
+        "log_prob": log_softmax(pred),
         "adjacency": _adjacency(
             np.asarray(out["intra"]), np.asarray(out["inter"]), real
         ),

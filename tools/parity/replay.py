@@ -215,6 +215,43 @@ def run(
     return Run(features, loss, terms, gradients, of_inputs, after)
 
 
+def of_variant(
+    case: Case, variant: str, model: Model, table: Table, batch: Batch
+) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+    """One of several sets of weights in a case of conversations.
+
+    Args:
+      case: has the weights as 'param/<variant>.<torch name>'.
+      variant: its name.
+      model: without dropout.
+      table: of the model.
+      batch: fits model.spec.
+
+    Returns:
+      What the model returns; and 'loss/<variant>/total', 'grad/<variant>/<torch name>'.
+    """
+    variables = table.variables(
+        case.group(f"param/{variant}."), template(model, batch, train=False)
+    )
+    result = run(model, variables, batch)
+    (out,) = result.collections["intermediates"]["__call__"]
+    gradients = table.arrays({"params": result.gradients})
+    results = {f"grad/{variant}/{k}": x for k, x in gradients.items()}
+    return out, {f"loss/{variant}/total": result.loss, **results}
+
+
+def unweighted(model: Model, out: dict[str, jax.Array], batch: Batch) -> jax.Array:
+    """The task's loss of a model's predictions without class weights."""
+    return model.clone(class_weights=()).task_loss(out["pred"], batch)
+
+
+def log_softmax(logits: Any) -> np.ndarray:
+    """[..., C] -> the same."""
+    logits = np.asarray(logits)
+    high = logits - logits.max(-1, keepdims=True)
+    return high - np.log(np.exp(high).sum(-1, keepdims=True))
+
+
 def eval_and_train(
     case: Case, model: Model, table: Table, batch: Batch
 ) -> dict[str, Any]:
