@@ -26,7 +26,8 @@ DATASETS = {
         ),
         optimizer=dict(name="adam", learning_rate=1e-4, weight_decay=1e-5),
     ),
-    # Of the csv files the texts are read, by a frozen encoder; of the pickles, text=dict(encoder="").
+    # Of the csv files the texts are read, by a frozen encoder. The pickles have features:
+    # --config.text.encoder= --config.text.frozen=False
     "meld": dict(
         data=dict(modalities=("text",)),
         text=dict(encoder="bert-base-uncased", frozen=True, max_length=40),

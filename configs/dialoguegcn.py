@@ -22,7 +22,8 @@ BASE = dict(
 )
 DATASETS = {
     "iemocap": dict(data=dict(variant="features", modalities=("text",))),
-    # Of the csv files the texts are read, by a frozen encoder; of the pickles, text=dict(encoder="").
+    # Of the csv files the texts are read, by a frozen encoder. The pickles have features:
+    # --config.text.encoder= --config.text.frozen=False
     "meld": dict(
         data=dict(modalities=("text",)),
         text=dict(encoder="bert-base-uncased", frozen=True, max_length=40),

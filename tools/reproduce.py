@@ -57,6 +57,7 @@ _FILES = {
     "unaligned": "MMSA's unaligned_50.pkl (CH-SIMS: unaligned_39.pkl)",
     "aligned": "MMSA's aligned_50.pkl",
     "mag": "the pickle of MAG-BERT's authors",
+    "features": "IEMOCAP_features.pkl or MELD_features_raw1.pkl",
     "": "a file that tools/check_data.py knows",
 }
 

@@ -97,7 +97,8 @@ def group(
       [N, U], `utterance_mask`, and PLACES. The ids are those of the first utterances.
 
     Raises:
-      DataError: no dialogues, one has a turn twice, or speakers with too large numbers.
+      DataError: no rows, no dialogues, one has a turn twice, or speakers with too large
+        numbers.
     """
     lacking = [key for key in _NEEDED if key not in split.arrays]
     if lacking:
@@ -106,6 +107,8 @@ def group(
             "give MELD's csv files, one of the pickles of conversations, or an .npz with "
             "dialogue, turn and speaker of each row"
         )
+    if not len(split):
+        raise DataError(f"the split {name} is empty" if name else "there are no rows")
     dialogue, turn, speaker = (split.arrays[key] for key in _NEEDED)
     order = np.lexsort((turn, dialogue))
     _refuse_twice(split, order, name)

@@ -138,8 +138,8 @@ class TextOptions(typed.Checked):
         for key in ("frozen", "raw", "words", "reinit_layers", *contexts):
             if getattr(self, key) and not self.encoder:
                 raise ValueError(
-                    f"config.text.{key} is set, but config.text.encoder names no "
-                    "encoder; give a folder, an installed package or an id on the hub"
+                    f"config.text.{key} is set, but config.text.encoder names no encoder; "
+                    "give a folder, an installed package or an id on the hub, or unset it"
                 )
         if (count := self.context + self.context_behind) >= self.max_length:
             raise ValueError(

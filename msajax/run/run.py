@@ -203,7 +203,8 @@ class Run:
           {seed: [N, ...]}, rows in the order of the split's ids.
 
         Raises:
-          ValueError: no such split or array; names the nearest one.
+          ValueError: no such split or array; names the nearest one. Or an array of
+            dialogues that has no axis of turns.
         """
         made: Any = jax.eval_shape(
             lambda key: self.model.init_with_output(
@@ -215,6 +216,11 @@ class Run:
         if name not in known:
             raise ValueError(
                 f'{self.options.system} returns no array "{name}"{suggest(name, known)}'
+            )
+        if (turns := self.spec.turns) and made[name].shape[1:2] != (turns,):
+            raise ValueError(
+                f'"{name}" of {self.options.system} is not of utterances: it has the shape '
+                f"{made[name].shape} for 2 dialogues of {turns} turns; take another array"
             )
         corpus = self.corpus(data, labels=False)
         split = "all" if "all" in corpus.splits else split

@@ -88,6 +88,12 @@ def test_a_turn_that_is_there_twice_is_refused():
         dialogues.grouped(corpus(train=split(twice)))
 
 
+def test_an_empty_split_is_refused():
+    empty = split().take(np.zeros(0, int))
+    with pytest.raises(DataError, match="the split valid is empty"):
+        dialogues.grouped(corpus(valid=empty))
+
+
 def test_speakers_of_the_whole_corpus_are_refused():
     with pytest.raises(DataError, match="from 0 to 303.*within their dialogue"):
         dialogues.group(split([(0, 0, 0), (0, 1, 303)]))

@@ -59,6 +59,15 @@ def test_buckets_by_turns_predict_as_one(trained):
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def test_outputs_are_of_utterances(trained):
+    states = trained.outputs("test", "states")[1]
+    assert states.shape == (len(TEST), 12)
+    model = msajax.create_model("mm_dfn", trained.spec, hidden=2, graph_dim=3, layers=1)
+    other = dataclasses.replace(trained, model=model)
+    with pytest.raises(ValueError, match='"intra" of bc_lstm is not of utterances'):
+        other.outputs("test", "intra")
+
+
 def test_data_without_dialogues_say_what_to_give():
     bare = demo_dialogues.generate(0)
     for split in bare.splits.values():

@@ -88,9 +88,9 @@ def convert(
       DataError: none of the known files, or of another dataset.
     """
     layout = _layout(data)
-    columns_ = [(name, part) for name, part in zip(layout.entries, data, strict=True)]
-    entries = {name: part for name, part in columns_ if name and name != "text"}
-    texts = [part for name, part in columns_ if name == "text"]
+    parts = list(zip(layout.entries, data, strict=True))
+    entries = {name: part for name, part in parts if name and name != "text"}
+    texts = [part for name, part in parts if name == "text"]
     _check_dataset(dataset, layout, entries)
     names = {
         name: entries.pop(name)
@@ -129,6 +129,8 @@ def _kind(part: Any) -> str:
     """Of the first utterance of an entry: 's', 'n', 'v'; 'i' of a list of ids; '?' else."""
     if not isinstance(part, dict):
         return "i"
+    if not all(isinstance(rows, np.ndarray | list | tuple) for rows in part.values()):
+        return "?"
     first: Any = next((rows[0] for rows in part.values() if len(rows)), None)
     if isinstance(first, str | bytes):
         return "s"
@@ -150,6 +152,10 @@ def _check_dataset(dataset: str, layout: Layout, entries: dict[str, Any]) -> Non
 def _sorted(ids: Iterable[Any], name: str) -> list[Any]:
     """The dialogues of a split: the order of a set is not the same each time."""
     found = list(ids)
+    for key in found:
+        if not isinstance(key, str | int | np.integer):
+            kind = type(key).__name__
+            raise DataError(f'the split "{name}" names a dialogue by a {kind}')
     if len({*found}) < len(found):
         raise DataError(f'the split "{name}" names a dialogue twice')
     return sorted(found, key=lambda key: (isinstance(key, str), key))
@@ -169,7 +175,8 @@ def _divide(
     if groups.get("valid"):
         return groups, ()
     train, test = groups["train"], groups["test"]
-    if dataset == "meld" and len(train) in _MELD_TRAIN_AND_DEV:
+    numbered = all(isinstance(x, int | np.integer) for x in train)
+    if dataset == "meld" and numbered and len(train) in _MELD_TRAIN_AND_DEV:
         valid, rule = train[-_MELD_DEV:], f"MELD's own, the last {_MELD_DEV} dialogues"
     else:
         valid, rule = (
@@ -206,8 +213,7 @@ def _split(
         named = (
             _of(entries["id"], key, "ids", name, count) if "id" in entries else known
         )
-        texts_are_ids = all(isinstance(x, str) for x in named)
-        found["id"] += named if texts_are_ids else known
+        found["id"] += named if all(isinstance(x, str) for x in named) else known
         speakers = _of(entries["speaker"], key, "speakers", name, count)
         found["speaker"] += [_speaker(x, key, i) for i, x in enumerate(speakers)]
         if labels:
@@ -278,4 +284,8 @@ def _speaker(value: Any, key: Any, turn: int) -> int:
     ones = np.flatnonzero(vector)
     if len(ones) != 1:
         raise DataError(f"{where} has {len(ones)} ones in its vector, expected one")
+    if vector[ones[0]] != 1:
+        raise DataError(
+            f"{where} has a {vector[ones[0]]} in its vector, expected a one"
+        )
     return int(ones[0])

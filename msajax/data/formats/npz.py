@@ -8,7 +8,8 @@ pieces, mask and segments. `label_text`, `label_audio`,
 `label_vision` are the labels of single modalities. `labelled` [N] is 0 where a row of
 the training split has no labels, for systems that learn from such rows too; rows of
 the split 'unlabelled' have none either. `dialogue`, `turn`
-and `speaker` (names or numbers) order the rows of conversations. Without
+and `speaker` (names or numbers) order the rows of conversations; without `dialogue` the
+others are not read. Without
 `split` all rows are in the split 'all'; to predict, `label` is not needed. Other keys
 are not read.
 
@@ -76,7 +77,7 @@ def read(
         arrays[key] = columns.labels(entry[key], name=key, decoder=decoder)
     if "text_bert" in entry:
         arrays |= columns.word_pieces(entry["text_bert"])
-    if any(key in entry for key in _CONVERSATION):
+    if "dialogue" in entry:  # others' files have a speaker or a turn alone
         arrays |= _conversation(entry, decoder)
     if labels and "labelled" in entry:
         arrays["labelled"] = columns.numbers(entry["labelled"], name="labelled") > 0

@@ -157,6 +157,13 @@ COMET = tuple(vectors(3) for _ in range(9))
             "has 2 sentences, but 1 vectors of text",
         ),
         (*changed("meld_raw", 1, b=[[1, 1, 0], [0, 1, 0]]), "2 ones in its vector"),
+        (*changed("meld_raw", 1, b=[[0, 5, 0], [0, 1, 0]]), "has a 5 in its vector"),
+        (*changed("meld_raw", 3, b=None), "in no known layout: .* others"),
+        (
+            "meld",
+            (*FILES["meld_raw"][1][:6], [["b"], ["a"]], ["c"], LABELS),
+            "by a list",
+        ),
         (*changed("iemocap_features", 1, b=["M", "X"]), 'is "X", expected M or F'),
         (*changed("meld_raw", 4, b=[[1.0], [2.0]]), "audio has other widths"),
         (*changed("meld_raw", 4, b=[[1.0] * 3, [2.0]]), "expected one width"),
@@ -179,3 +186,13 @@ def test_an_utterance_without_audio_counts_as_lacking_it(tmp_path):
     corpus = read.read(written(tmp_path, data), dataset=dataset)
     assert not corpus.splits["test"].arrays["audio_mask"].any()
     assert corpus.splits["train"].arrays["audio_mask"].all()
+
+
+def test_dialogues_with_other_names_than_numbers_have_no_dev_of_melds(tmp_path):
+    ids = dict.fromkeys(map(str, range(1160)), 1)
+    entry = by_dialogue(lambda *_: np.ones(2), ids)
+    numbers, words = by_dialogue(lambda *_: 0, ids), by_dialogue(lambda *_: "a", ids)
+    data = (numbers, by_dialogue(one_hot, ids), numbers, entry, entry, words)
+    data += ([*ids][:1152], [*ids][1152:], numbers)
+    corpus = read.read(written(tmp_path, data), dataset="meld")
+    assert len(corpus.splits["valid"]) == 116  # every tenth

@@ -251,3 +251,8 @@ def test_conversations_by_names(tmp_path):
     np.savez(tmp_path / "talk.npz", **columns)
     with pytest.raises(DataError, match='the key "speaker" is missing'):
         read(tmp_path / "talk.npz", dataset="meld")
+    del columns["dialogue"], columns["turn"]
+    columns["speaker"] = ["Ross", "Joey", "Joey", "Ross"]  # of a file without dialogues
+    np.savez(tmp_path / "talk.npz", **columns)
+    (split,) = read(tmp_path / "talk.npz", dataset="meld").splits.values()
+    assert "speaker" not in split.arrays and len(split) == 4
