@@ -12,6 +12,8 @@ their data does.
 
 import contextlib
 import os
+import resource
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -189,6 +191,18 @@ def memory(devices: Devices) -> int:
     own = _mesh(devices).local_mesh.devices.ravel()
     stats = own[0].memory_stats() or {}
     return stats.get("bytes_limit", host_memory() // len(own))
+
+
+def peak_memory(devices: Devices) -> int:
+    """Most bytes that any of the own devices has held so far; on a CPU the whole process."""
+    own = _mesh(devices).local_mesh.devices.ravel()
+    stats = [
+        (device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in own
+    ]
+    if any(stats):
+        return max(stats)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def host_memory() -> int:

@@ -69,6 +69,10 @@ def test_results_json(trained):
     assert result["checkpoint"] == "best epoch by validation loss"
     assert result["data_sha256"] == demo.generate(0).sha256
     assert len(result["config_sha256"]) == 64 and result["stopped"] == {}
+    assert result["parameters"] == {"trained": 13145, "frozen": 0}
+    assert 2**20 < result["peak_memory"] < 2**40
+    for each, total in zip(result["seconds_per_epoch"], result["seconds"], strict=True):
+        assert 0 < each <= total / 2  # of three epochs, the first of which compiles
 
 
 def test_predictions_give_the_reported_figures(trained):
@@ -87,6 +91,8 @@ def test_logs(trained):
     history = [json.loads(line) for line in lines]
     assert [row["epoch"] for row in history] == [0, 1, 2]
     assert {"train_loss", "valid_loss", "valid_mae", "lr_scale"} <= set(history[0])
+    norms = [row[f"train_{x}_norm"] for row in history for x in ("grad", "update")]
+    assert all(0 < norm < 100 for norm in norms)
     assert list((trained / "seed_1").glob("events.out.tfevents.*"))
 
 

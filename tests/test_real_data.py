@@ -83,7 +83,7 @@ def test_a_few_steps_on_real_sequences(mmmo, system):
         for chunk in train.chunks(loader.Batches(rows[None], part)):
             active = put(np.ones(1, bool))
             state, metrics = program.loop(
-                state, *chunk, put(np.int32(epoch)), key, scale, active
+                state, *chunk, put(np.int32(epoch)), key, {"lr_scale": scale}, active
             )
         losses.append(float(np.mean(jax.device_get(metrics["loss"][0, : len(part)]))))
     assert np.isfinite(losses).all() and losses[-1] < losses[0]

@@ -155,8 +155,11 @@ def train(
     cycles=1,
     precision="float32",
     save_seconds=math.inf,
+    seeds=(),
+    values=None,
+    prune=lambda i, book: "",
 ):
-    """Trains a system with seeds {seed: folder} at once.
+    """Trains a system with seeds {seed: folder} at once, or folders of any names and `seeds`.
 
     Implicit transfers are errors; `stop_after` interrupts it after so many
     dispatches, where it saves, as at its end and every `save_seconds`. Returns (book,
@@ -171,7 +174,13 @@ def train(
     devices = data.splits["train"].devices
     programs = [
         _program(
-            system, p, data, cycles=cycles, seeds=len(folders), precision=precision
+            system,
+            p,
+            data,
+            cycles=cycles,
+            seeds=len(folders),
+            precision=precision,
+            varies=tuple(values or ()),
         )
         for p in phases
     ]
@@ -180,12 +189,14 @@ def train(
         system,
         programs,
         data,
-        seeds=tuple(folders),
+        seeds=tuple(seeds or folders),
         cycles=cycles,
         checkpoints=checkpoints,
         save_seconds=save_seconds,
         log=Quiet(),
         interrupted=interrupted,
+        values=values or {},
+        prune=prune,
     )
     like = parallel.replicate(step.blank(system), devices)
     found = [folder.restore(lambda _: {"best": like}) for folder in checkpoints]

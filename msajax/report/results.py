@@ -59,7 +59,8 @@ class Results:
       system, dataset: their names.
       seeds: those that the figures are over.
       splits: {split: {metric: {'mean', 'std', 'values'}}}, values in the order of the seeds.
-      facts: how the figures came about: epochs and seconds of each seed, version,
+      facts: how the figures came about: epochs, seconds and (as the median) seconds per
+        epoch of each seed, peak_memory in bytes, parameters {'trained', 'frozen'}, version,
         config_sha256, data_sha256, checkpoint, stopped; {} of an evaluation.
       classes: names of a classification's classes.
       confusion: {split: of each seed a matrix of counts, true by predicted classes}.

@@ -75,6 +75,9 @@ class _Saved:
     config_sha256: str
     data_sha256: str
     epochs: list[int] = dataclasses.field(default_factory=list)
+    seconds_per_epoch: list[float] = dataclasses.field(default_factory=list)
+    peak_memory: int = 0
+    parameters: dict[str, int] = dataclasses.field(default_factory=dict)
     version: str = ""
     checkpoint: str = ""
     stopped: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
+import statistics
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -84,7 +85,9 @@ def train(
         pretrained.keep(options, folder, corpus.vocabulary)
     run = dataclasses.replace(run, options=options)
     books = trainer.train(options.train.seeds, stop)
-    return run, None if books is None else _results(run, data, books, corpus)
+    if books is None:
+        return run, None
+    return run, _results(run, data, books, corpus, trainer.parameters())
 
 
 def _read(
@@ -134,6 +137,17 @@ class _Trainer:
             if any(processes.agree(stop())):
                 return None
         return {seed: books[seed] for seed in seeds}
+
+    def parameters(self) -> dict[str, int]:
+        """How many parameters any phase trains, and how many none does."""
+        programs = self._programs(
+            min(self._at_once, len(self._run.options.train.seeds))
+        )
+        trained = {path for program in programs for path in program.paths}
+        counts = {"trained": 0, "frozen": 0}
+        for path, leaf in step.shapes(self._run.model).params.items():
+            counts["trained" if path in trained else "frozen"] += leaf.size
+        return counts
 
     def _check_drawn(self, seed: int, trained: Collection[str]) -> None:
         """Refuses parameters of the encoder that a seed would draw at random and not train."""
@@ -239,7 +253,11 @@ def _log(run: Run, seeds: Sequence[int]) -> log.Log | log.Silent:
 
 
 def _results(
-    run: Run, data: fit.Data, books: Mapping[int, Book], corpus: Corpus
+    run: Run,
+    data: fit.Data,
+    books: Mapping[int, Book],
+    corpus: Corpus,
+    parameters: dict[str, int],
 ) -> Results:
     """The figures on validation and test of the seeds that have any."""
     stopped = {seed: book.stopped for seed, book in books.items() if book.stopped}
@@ -255,6 +273,12 @@ def _results(
     facts = {
         "epochs": [len(book.history) for book in books.values()],
         "seconds": [round(book.seconds, 3) for book in books.values()],
+        "seconds_per_epoch": [
+            round(statistics.median(book.epoch_seconds or [0.0]), 4)
+            for book in books.values()
+        ],
+        "peak_memory": max(book.peak_memory for book in books.values()),
+        "parameters": parameters,
         "version": msajax.__version__,
         "config_sha256": saved.sha256(run.options),
         "data_sha256": corpus.sha256,

@@ -10,7 +10,8 @@ import numpy as np
 from msajax import metrics, parallel
 from msajax.data import loader
 from msajax.data.spec import MODALITIES, Dataset
-from msajax.train import feed
+from msajax.train import feed, varied
+from msajax.train.varied import Values
 
 Arrays = dict[str, jax.Array]
 
@@ -103,34 +104,37 @@ def make_forward(
       precision: as in `apply`.
 
     Returns:
-      forward(variables, source, batch_size, progress) -> (pred, losses) on the
-      host: pred [S, N, ...] in the order of the split, losses [S]. The
-      variables have an axis [S] in front, and so has progress['lr_scale'].
+      forward(variables, source, batch_size, progress, values={}) -> (pred, losses) on
+      the host: pred [S, N, ...] in the order of the split, losses [S]. The
+      variables and the values have an axis [S] in front, and so has
+      progress['lr_scale'].
     """
 
-    def one(variables, batch, progress):
+    def one(variables, batch, progress, values):
+        system = varied.model(model, values)
         value, terms = jnp.zeros(()), {}
         if loss:
             options = dict(train=False, progress=progress, method=loss)
-            returned = apply(model, variables, batch, precision, **options)
-            value, terms = loss_and_terms(model, loss, returned)
+            returned = apply(system, variables, batch, precision, **options)
+            value, terms = loss_and_terms(system, loss, returned)
         # The loss of another method's phase may hand over other predictions.
         pred = terms.get(output) if predict == "__call__" else None
         if pred is None:
             options = dict(train=False, method=predict)
-            pred = apply(model, variables, batch, precision, **options)[output]
+            pred = apply(system, variables, batch, precision, **options)[output]
         return pred.astype(jnp.float32), value.astype(jnp.float32)
 
-    def split(variables, data, rows, part, progress, lr_scale):
+    def split(variables, data, rows, part, progress, values):
         def step(at):
             choices = [
-                lambda d=d: one(variables, feed.take(d, at[0]), progress) for d in data
+                lambda d=d: one(variables, feed.take(d, at[0]), progress, values)
+                for d in data
             ]
             if len(data) == 1:
                 return choices[0]()
             return jax.lax.switch(at[1], alike(choices))
 
-        progress = progress | {"lr_scale": lr_scale}
+        progress = progress | {"lr_scale": values["lr_scale"]}
         pred, losses = jax.lax.map(step, (rows, part))
         # Every process and device gets all rows: [steps, b, ...] -> [steps, B, ...].
         return parallel.gather(pred, dim=1), losses
@@ -146,15 +150,21 @@ def make_forward(
         for resident in (True, False)
     }
 
-    def forward(variables, source: feed.Source, batch_size: int, progress):
+    def forward(
+        variables,
+        source: feed.Source,
+        batch_size: int,
+        progress,
+        values: Values = varied.NONE,
+    ):
         # Training may have had another number of devices.
         batch_size += -batch_size % len(devices)
         batches = loader.ordered_batches(source.sizes, batch_size)
         progress = dict(progress)
-        scale = progress.pop("lr_scale")
+        values = {"lr_scale": progress.pop("lr_scale"), **values}
         found = []
         for chunk in source.chunks(batches, whole=True):
-            arguments = (chunk.data, chunk.rows, chunk.part, progress, scale)
+            arguments = (chunk.data, chunk.rows, chunk.part, progress, values)
             found.append(jax.device_get(runs[source.resident](variables, *arguments)))
         pred, losses = (np.concatenate(x, axis=1) for x in zip(*found, strict=True))
         steps = len(batches.part)  # the last chunk may be filled up

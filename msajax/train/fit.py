@@ -61,6 +61,8 @@ def fit(
     log: Log | Silent,
     interrupted: Callable[[], bool],
     initial: Sequence[Mapping[str, np.ndarray]] = (),
+    values: Mapping[str, np.ndarray] = {},
+    prune: Callable[[int, Book], str] = lambda i, book: "",
 ) -> list[Book]:
     """Trains seeds at once to the end, each from its last checkpoint where there is one.
 
@@ -78,12 +80,17 @@ def fit(
       interrupted: True once the run is to stop; it saves first.
       initial: of each seed the arrays that do not start as the system draws them, by
         their paths; () where there are none.
+      values: {key: [S]} of the options that the seeds differ in (`varied.py`); a phase
+        takes those that it varies.
+      prune: asked after each epoch of the n-th seed: why it is to stop; '' if it is not.
 
     Returns:
       The seeds' books, unfinished where the run was interrupted. The variables
       that validation chose are the last checkpoint's 'best'.
     """
-    group = _Group(model, tuple(programs), data, seeds, cycles, checkpoints, initial)
+    group = _Group(
+        model, tuple(programs), data, seeds, cycles, checkpoints, initial, values
+    )
     log.begin([book.history for book in group.books])
     saved = time.monotonic()
     while running := [book for book in group.books if not book.finished]:
@@ -103,6 +110,8 @@ def fit(
                 return group.books
         for i in group.end_epoch(here):
             log.epoch(i, group.books[i])
+            if reason := prune(i, group.books[i]):
+                group.books[i].stop(reason)
     group.save()
     return group.books
 
@@ -114,12 +123,14 @@ class _Group:
     comes, so that the host does not hold up the next dispatch.
     """
 
-    def __init__(self, model, programs, data, seeds, cycles, checkpoints, initial):
+    def __init__(
+        self, model, programs, data, seeds, cycles, checkpoints, initial, values
+    ):
         self._programs, self._data = programs, data
         self._seeds, self._cycles = seeds, cycles
         self._checkpoints = checkpoints
-        devices = data.splits["train"].devices
-        self._put = functools.partial(parallel.replicate, devices=devices)
+        self._devices = data.splits["train"].devices
+        self._put = functools.partial(parallel.replicate, devices=self._devices)
         roots = [jax.random.key(seed) for seed in seeds]
         self._keys = [
             self._put(
@@ -129,10 +140,19 @@ class _Group:
             )
             for i in range(len(programs))
         ]
+        values = {k: np.asarray(v, np.float32) for k, v in values.items()}
+        self._values = [
+            self._put({k: v for k, v in values.items() if k in program.varies})
+            for program in programs
+        ]
+        drawn = [
+            init(model, root, {k: v[i] for k, v in values.items()})
+            for i, root in enumerate(roots)
+        ]
         found = [
-            self._restore(_with(init(model, root), given), folder)
-            for root, folder, given in zip(
-                roots, checkpoints, initial or [{}] * len(roots), strict=True
+            self._restore(_with(start, given), folder)
+            for start, folder, given in zip(
+                drawn, checkpoints, initial or [{}] * len(roots), strict=True
             )
         ]
         self.books = [book for book, _, _ in found]
@@ -171,9 +191,10 @@ class _Group:
         batches = loader.Batches(np.stack([b.rows for b in made]), made[0].part)
         scalars = self._scalars(here), np.array(self._active)
         (epoch, scale), active = self._put(scalars)
+        values = {"lr_scale": scale, **self._values[phase]}
         for chunk in source.chunks(batches, step):
             self._state, metrics = program.loop(
-                self._state, *chunk, epoch, self._keys[phase], scale, active
+                self._state, *chunk, epoch, self._keys[phase], values, active
             )
             count = min(len(chunk.part), program.steps - step)
             step += count
@@ -197,6 +218,7 @@ class _Group:
             return []
         shown = self._shown(here[1])
         figures = self._validate(here, shown)
+        self._clock()
         phases = [program.phase for program in self._programs]
         improved, moved = np.zeros((2, len(self.books)), bool)
         for i in ended:
@@ -238,6 +260,7 @@ class _Group:
             data.splits["valid"],
             program.phase.batch_size,
             self._put(progress),
+            self._values[here[1]],
         )
         labels = data.labels["valid"]
         return [
@@ -253,9 +276,16 @@ class _Group:
                 if not self.books[i].finished:
                     self.books[i].record({k: v[i, :count] for k, v in metrics.items()})
         self._pending = []
-        now = time.monotonic()
+        self._clock()
+
+    def _clock(self) -> None:
+        """Adds the time since the last call to the books of the seeds that it was spent on."""
+        now, standing = time.monotonic(), self.standing()
+        memory = parallel.peak_memory(self._devices)
         for i in standing:
-            self.books[i].seconds += (now - self._since) / len(standing)
+            book = self.books[i]
+            book.seconds += (now - self._since) / len(standing)
+            book.peak_memory = max(book.peak_memory, memory)
         self._since = now
 
     def standing(self) -> list[int]:

@@ -155,7 +155,12 @@ def assign(
 
 
 def build(
-    optimizer: Optimizer, groups: Mapping[str, int], *, updates: int, accumulate: int
+    optimizer: Optimizer,
+    groups: Mapping[str, int],
+    *,
+    updates: int,
+    accumulate: int,
+    values: Mapping[str, Any] = {},
 ) -> optax.GradientTransformation:
     """One transform over a flat dict of trained parameters.
 
@@ -166,6 +171,8 @@ def build(
       updates: number of updates in the phase, for the schedules.
       accumulate: batches whose gradients are averaged into one update. (MMSA
         sums them; Adam does not see the difference but for its weight decay.)
+      values: a learning_rate or weight_decay, possibly traced, in place of the settings'.
+        Groups with one of their own keep it.
 
     Returns:
       A transform whose updates are to be added to the parameters.
@@ -178,7 +185,9 @@ def build(
         own = dict((optimizer.groups[i][1] if optimizer.groups else None) or {})
         if label < 0:
             own["learning_rate"] = optimizer.lora_rate
-        rules[label] = _rule(dataclasses.replace(optimizer, groups=(), **own), updates)
+        given = {k: v for k, v in values.items() if k not in own}
+        rule = dataclasses.replace(optimizer, groups=(), **own)
+        rules[label] = _rule(rule, updates, **given)
     clips = []
     if optimizer.clip_value:
         clips.append(optax.clip(optimizer.clip_value))
@@ -222,9 +231,14 @@ def _layer_factors(paths: Iterable[str], decay: float) -> dict[str, float]:
     return factors
 
 
-def _rule(o: Optimizer, updates: int) -> optax.GradientTransformation:
-    decay = [optax.add_decayed_weights(o.weight_decay)] if o.weight_decay else []
-    rate = optax.scale_by_learning_rate(_schedule(o, updates))
+def _rule(
+    o: Optimizer, updates: int, learning_rate: Any = None, weight_decay: Any = None
+) -> optax.GradientTransformation:
+    """The transform of one group; values that are given may be traced."""
+    peak = o.learning_rate if learning_rate is None else learning_rate
+    share = o.weight_decay or None if weight_decay is None else weight_decay
+    decay = [] if share is None else [optax.add_decayed_weights(share)]
+    rate = optax.scale_by_learning_rate(_schedule(o, updates, peak))
     if o.name == "sgd":
         return optax.chain(*decay, rate)
     scale = _scale_by_amsgrad if o.name == "amsgrad" else optax.scale_by_adam
@@ -261,13 +275,13 @@ def _scale_by_amsgrad(*, b1: float, b2: float, eps: float):
     return optax.GradientTransformation(init, update)
 
 
-def _schedule(o: Optimizer, updates: int) -> optax.ScalarOrSchedule:
+def _schedule(o: Optimizer, updates: int, peak: Any) -> optax.ScalarOrSchedule:
     warmup = round(o.warmup * updates)
     if o.schedule == "warmup_linear":
-        down = optax.linear_schedule(o.learning_rate, 0.0, max(updates - warmup, 1))
+        down = optax.linear_schedule(peak, 0.0, max(updates - warmup, 1))
     elif o.schedule == "warmup_cosine":
-        down = optax.cosine_decay_schedule(o.learning_rate, max(updates - warmup, 1))
+        down = optax.cosine_decay_schedule(peak, max(updates - warmup, 1))
     else:  # A plateau scales the updates from outside: it depends on validation.
-        return o.learning_rate
-    up = optax.linear_schedule(0.0, o.learning_rate, max(warmup, 1))
+        return peak
+    up = optax.linear_schedule(0.0, peak, max(warmup, 1))
     return optax.join_schedules([up, down], [warmup])

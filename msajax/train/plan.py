@@ -87,6 +87,9 @@ class Book:
       plateau: {phase: {'scale', 'best', 'waited'}} of the plateau schedules.
       history: a row of figures for each finished epoch.
       seconds: seconds of work so far, over all resumes.
+      epoch_seconds: those of each finished epoch, its validation included; the first ones
+        also compile.
+      peak_memory: most bytes that a device, or the process on a CPU, has held.
       finished: nothing is left to do.
       stopped: why the seed ended early, where it did.
     """
@@ -101,6 +104,8 @@ class Book:
     plateau: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    epoch_seconds: list[float] = dataclasses.field(default_factory=list)
+    peak_memory: int = 0
     finished: bool = False
     stopped: str = ""
 
@@ -124,12 +129,11 @@ class Book:
             if last is None and self.history:
                 last = self.history[-1]["train_loss"]
             shown = "none" if last is None else f"{last:.4g}"
-            self.stopped = (
+            self.stop(
                 f"the loss became {losses[bad[0]]} at step {bad[0] + 1} of epoch "
                 f"{self.epoch + 1} (last finite loss: {shown}); lower the learning "
                 "rate or set config.optimizer.clip_norm"
             )
-            self.finished = True
         self.step += len(metrics["loss"])
 
     def end_epoch(
@@ -153,6 +157,7 @@ class Book:
         valid = {f"valid_{k}": v for k, v in figures.items()}
         lr = {"lr_scale": self.lr_scale(phase), "best": improved}
         self.history.append({**row, **train, **valid, **lr})
+        self.epoch_seconds.append(self.seconds - sum(self.epoch_seconds))
         if self.selects(phases, cycles):
             self.waited = 0 if improved else self.waited + 1
             if improved:
@@ -171,6 +176,10 @@ class Book:
         if cycles == 1 and not self.finished:
             self.best, self.waited = None, 0
         self.finished = self.finished or bool(self.stopped)
+
+    def stop(self, reason: str) -> None:
+        """Ends the run here."""
+        self.stopped, self.finished = reason, True
 
     def selects(self, phases: Sequence[Phase], cycles: int) -> bool:
         """Whether the figures of the current epoch compete for the best checkpoint."""

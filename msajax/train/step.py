@@ -19,8 +19,9 @@ from msajax import parallel
 from msajax.data import loader
 from msajax.data.spec import Dataset
 from msajax.models.base import Model
-from msajax.train import check, evaluate, feed, optim
+from msajax.train import check, evaluate, feed, optim, varied
 from msajax.train.plan import Phase
+from msajax.train.varied import Values
 
 
 class State(NamedTuple):
@@ -37,21 +38,25 @@ class State(NamedTuple):
 def make_step(
     model: Model,
     phase: Phase,
-    transform: optax.GradientTransformation,
+    transform_of: Callable[[Values], optax.GradientTransformation],
     trained: Collection[str],
     *,
     precision: str = "float32",
 ) -> Callable:
-    """The one training step: (state, batch, key, progress) -> (state, metrics)."""
+    """The one training step: (state, batch, key, progress, values) -> (state, metrics).
 
-    def step(state: State, batch, key, progress):
+    The values are those of `varied.py`; without any, the phase and the system hold all.
+    """
+
+    def step(state: State, batch, key, progress, values: Values = varied.NONE):
+        system, transform = varied.model(model, values), transform_of(values)
         frozen = {k: v for k, v in state.params.items() if k not in trained}
         params = {k: v for k, v in state.params.items() if k in trained}
         rngs = parallel.rngs(key, progress["step"])
 
         def loss_of(params):
             returned, updated = evaluate.apply(
-                model,
+                system,
                 variables(state._replace(params=frozen | params)),
                 batch,
                 precision,
@@ -61,7 +66,7 @@ def make_step(
                 mutable=sorted({path.split("/")[0] for path in state.collections}),
                 rngs=rngs,
             )
-            loss, terms = evaluate.loss_and_terms(model, phase.loss, returned)
+            loss, terms = evaluate.loss_and_terms(system, phase.loss, returned)
             terms = {k: v for k, v in terms.items() if k != "pred"}
             return loss, (terms, traverse_util.flatten_dict(updated, sep="/"))
 
@@ -74,6 +79,11 @@ def make_step(
             opt_state, mean = opt_state
         updates, opt_state = transform.update(grads, opt_state, params)
         updates = jax.tree.map(lambda u: u * progress["lr_scale"], updates)
+        norms = {
+            "grad_norm": optax.tree.norm(grads),
+            # With `accumulate` only the last step of an update has one: its mean counts.
+            "update_norm": optax.tree.norm(updates) * phase.accumulate,
+        }
         params = optax.apply_updates(params, updates)
         if phase.ema:
             opt_state = opt_state, _average(mean, params, phase, progress["step"])
@@ -88,7 +98,7 @@ def make_step(
             collections=collections,
             opt_state=state.opt_state | {phase.name: opt_state},
         )
-        return state, {"loss": loss, **terms}
+        return state, {"loss": loss, **norms, **terms}
 
     return step
 
@@ -124,21 +134,21 @@ def make_loop(
       resident: whether a chunk's data are a whole split, which the seeds share.
 
     Returns:
-      loop(state, *chunk, epoch, key, lr_scale, active) -> (state, {metric: [S,
-      steps of the chunk]}) that does the steps of a `feed.Chunk`. The state and
-      the key's data, lr_scale and active ([S]) have an axis of seeds in front; a
-      seed that is not active stays as it is.
+      loop(state, *chunk, epoch, key, values, active) -> (state, {metric: [S, steps of
+      the chunk]}) that does the steps of a `feed.Chunk`. The values are 'lr_scale' and
+      those of `varied.py`. They, the state, the key's data and active ([S]) have an axis
+      of seeds in front; a seed that is not active stays as it is.
     """
 
-    def loop(state, data, rows, part, ends, epoch, key, lr_scale, active):
+    def loop(state, data, rows, part, ends, epoch, key, values, active):
         (first, count), key = ends, jax.random.wrap_key_data(key)
 
         def one(state, i):
             done = epoch * steps + first + i
             progress = {"epoch": epoch, "step": done, "fraction": done / total}
-            progress["lr_scale"] = lr_scale
+            progress["lr_scale"] = values["lr_scale"]
             choices = [
-                lambda d=d: step(state, feed.take(d, rows[i]), key, progress)
+                lambda d=d: step(state, feed.take(d, rows[i]), key, progress, values)
                 for d in data
             ]
             if len(data) == 1:
@@ -178,7 +188,7 @@ class Program:
     """A phase made ready to run: what it trains, its optimizer, its compiled passes.
 
     Made once and run for every group of so many seeds. `paths` are the parameters that
-    it trains.
+    it trains, `varies` the keys of the values that the seeds bring along.
     """
 
     def __init__(
@@ -191,6 +201,7 @@ class Program:
         cycles: int,
         seeds: int = 1,
         precision: str = "float32",
+        varies: Collection[str] = (),
     ):
         check.phase(model, phase, dataset)
         devices = source.devices
@@ -205,14 +216,20 @@ class Program:
         )
         self.phase, self.steps = phase, steps
         self.total = steps * phase.epochs * cycles
-        self.paths = frozenset(groups)
-        self._transform = optim.build(
-            phase.optimizer,
-            groups,
-            updates=self.total // phase.accumulate,
-            accumulate=phase.accumulate,
-        )
-        step = make_step(model, phase, self._transform, self.paths, precision=precision)
+        self.paths, self.varies = frozenset(groups), frozenset(varies)
+
+        def transform_of(values: Values) -> optax.GradientTransformation:
+            return optim.build(
+                phase.optimizer,
+                groups,
+                updates=self.total // phase.accumulate,
+                accumulate=phase.accumulate,
+                values=varied.optimizer(values),
+            )
+
+        # Its state has the same form whatever the values are.
+        self._transform = transform_of(dict.fromkeys(varies, jnp.ones(())))
+        step = make_step(model, phase, transform_of, self.paths, precision=precision)
         self.loop = make_loop(
             step,
             devices,
@@ -244,8 +261,9 @@ class Program:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def init(model: Model, key: jax.Array) -> State:
+def init(model: Model, key: jax.Array, values: Values = varied.NONE) -> State:
     """Initial parameters and collections of a system, without an optimizer state."""
+    model = varied.model(model, values)
     outputs, found = model.init_with_output(key, model.spec.example(2), train=False)
     check.outputs(model, outputs, rows=2)
     made: Any = dict(found)

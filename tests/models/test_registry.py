@@ -531,12 +531,13 @@ def _steps(model, phase, *, devices=1, seeds=1, roll=1):
     )
     chex.clear_trace_counter()
     one = chex.assert_max_traces(
-        step.make_step(model, phase, transform, set(state.params)), n=2
+        step.make_step(model, phase, lambda _: transform, set(state.params)), n=2
     )
     loop = step.make_loop(one, devices, steps=2, total=2, seeds=seeds)
     state = state._replace(opt_state={phase.name: transform.init(state.params)})
     put = functools.partial(parallel.replicate, devices=devices)
-    seed = jax.random.key_data(jax.random.key(0)), np.float32(1), np.array(True)
+    values = {"lr_scale": np.float32(1)}
+    seed = jax.random.key_data(jax.random.key(0)), values, np.array(True)
     state, seed = put(fit.stack([(state, seed)] * seeds))
     source = feed.source([data], devices, resident=True)
     for i in range(2):  # the second call runs the same program

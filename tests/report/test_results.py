@@ -19,6 +19,9 @@ def made(**changes):
     facts = dict(
         epochs=[3, 4],
         seconds=[1.5, 2],
+        seconds_per_epoch=[0.5, 0.25],
+        peak_memory=1000,
+        parameters={"trained": 20, "frozen": 3},
         version="0.1.0",
         config_sha256="c",
         data_sha256="d",
@@ -52,12 +55,14 @@ def test_what_is_written_is_read(changes, tmp_path):
 
 def test_an_older_file_lacks_what_no_table_needs(tmp_path):
     values = made().to_dict()
-    for key in ("epochs", "version", "checkpoint", "stopped"):
+    later = ("seconds_per_epoch", "peak_memory", "parameters")
+    for key in ("epochs", "version", "checkpoint", "stopped", *later):
         del values[key]
     values["valid"]["corr"] = {"mean": None, "std": None, "values": [0.25, None]}
     (tmp_path / "results.json").write_text(json.dumps(values | {"more": 1}))
     found = output.read_results(tmp_path)
     assert found.facts["seconds"] == [1.5, 2] and found.facts["stopped"] == {}
+    assert found.facts["parameters"] == {} and found.facts["peak_memory"] == 0
     np.testing.assert_equal(found.splits["valid"]["corr"]["values"], [0.25, NAN])
 
 

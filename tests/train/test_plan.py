@@ -37,6 +37,15 @@ def test_patience_ends_a_phase():
     assert book.best == 2 and book.history[1]["train_loss"] == 2
 
 
+def test_the_seconds_of_each_epoch_add_up():
+    book, phase = Book(), Phase(epochs=3)
+    for seconds in (4.0, 1.0, 1.5):
+        book.seconds += seconds
+        book.record({"loss": np.ones(1)})
+        book.end_epoch([phase], 1, {"loss": 1.0}, True)
+    assert book.epoch_seconds == [4.0, 1.0, 1.5]
+
+
 def test_phases_follow_each_other_with_fresh_figures():
     phases = [Phase(name="a", epochs=2), Phase(name="b", epochs=1)]
     book, path = play(phases, [1, 2, 5, 5])

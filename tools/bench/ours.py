@@ -71,7 +71,7 @@ class Ours:
         fresh = state._replace(opt_state={phase.name: self._program.init(state.params)})
         self.state = self._put(jax.tree.map(lambda x: jnp.stack([x] * seeds), fresh))
         keys = jax.random.key_data(jax.random.split(jax.random.key(1), seeds))
-        scale = np.ones(seeds, np.float32)
+        scale = {"lr_scale": np.ones(seeds, np.float32)}
         # Epoch, key data, scale of the learning rate and whether it is active, of each seed.
         self._rest = self._put((np.int32(0), keys, scale, np.ones(seeds, bool)))
         chunk = next(self._source.chunks(self._batches()))
@@ -156,7 +156,7 @@ class Ours:
     def evaluate(self, steps: int) -> np.ndarray:
         """Predictions of whole splits, as many as have so many batches: [S, rows], on the host."""
         none = {"epoch": np.int32(0), "step": np.int32(0), "fraction": np.float32(0)}
-        progress = self._put(none) | {"lr_scale": self._rest[2]}
+        progress = self._put(none) | self._rest[2]
         variables = step.variables(self.state)
         preds = [
             self._program.forward(variables, self._split, self._size, progress)[0]
