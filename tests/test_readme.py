@@ -93,7 +93,7 @@ def test_options_exist(page):
         if key in ("json", "model", "text"):  # the file, and groups
             continue
         if not key.startswith("model."):
-            assert recipe._hint("lf_dnn", key) is not None, key
+            assert recipe.type_of("lf_dnn", key) is not None, key
         else:
             field = key.removeprefix("model.")
             fields = [models.get(name).__dataclass_fields__ for name in models.names()]

@@ -294,7 +294,7 @@ def override(options: Options, pairs: Iterable[tuple[str, str]]) -> Options:
     texts = dict(pairs)
     system = texts.get("system", options.system)
     values = {
-        k: typed.parse(f"config.{k}", text, _hint(system, k))
+        k: typed.parse(f"config.{k}", text, type_of(system, k))
         for k, text in texts.items()
     }
     return change(options, values)
@@ -308,7 +308,7 @@ def change(options: Options, values: Changes) -> Options:
     """
     changed: dict[str, Any] = {}
     for key, value in values.items():
-        _hint(values.get("system", options.system), key)
+        type_of(values.get("system", options.system), key)
         section, _, name = key.rpartition(".")
         if section:
             changed.setdefault(section, {})[name] = value
@@ -327,8 +327,8 @@ def change(options: Options, values: Changes) -> Options:
     return typed.make(Options, made, "config")
 
 
-def _hint(system: str, key: str) -> Any:
-    """The type of a key of a system's options, 'train.batch_size'.
+def type_of(system: str, key: str) -> Any:
+    """The type annotation of a key of a system's options, 'train.batch_size'.
 
     Raises:
       ValueError: there is no such key, or it is a section.

@@ -11,7 +11,7 @@ from msajax.data.errors import DataError
 from msajax.run.options import Options
 
 # Options that do not change what a run computes: a run may be resumed with other values.
-_FREE = (
+FREE = (
     *("data.path", "data.on_device", "train.seeds", "train.seeds_at_once"),
     *("parallel.devices", "parallel.coordinator", "parallel.num_processes"),
     *("parallel.process_id", "checkpoint.seconds"),
@@ -131,4 +131,4 @@ def _identity(options: Options) -> dict[str, Any]:
                 flat[f"{prefix}{key}"] = value
 
     visit("", typed.as_tuples(to_dict(options)))
-    return {k: v for k, v in flat.items() if k not in _FREE}
+    return {k: v for k, v in flat.items() if k not in FREE}

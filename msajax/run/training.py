@@ -71,7 +71,7 @@ def train(
     """
     init_from.check(options)
     run, corpus, data, hashes = _read(options, folder, own, console)
-    trainer = _Trainer(run, data)
+    trainer = Trainer(run, data, at_once=seeds_at_once(run))
     # Claim the folder only once the recipe is known to run.
     with processes.first_alone("claim"):
         options = workdir.claim(
@@ -111,14 +111,23 @@ def _read(
     return run, corpus, run.on_devices(corpus, others), hashes
 
 
-class _Trainer:
-    """Compiled programs and initial values of a run's seeds; all that can be wrong is found when it is built."""
+class Trainer:
+    """Compiled programs and initial values of a run's seeds; all that can be wrong is found when it is built.
 
-    def __init__(self, run: Run, data: fit.Data):
-        self._run, self._data = run, data
-        self._at_once, seeds = seeds_at_once(run), run.options.train.seeds
-        self._programs = functools.cache(self._make_programs)
-        programs = self._programs(min(self._at_once, len(seeds)))
+    Args:
+      run: of the recipe.
+      data: its rows.
+      at_once: how many seeds one program trains.
+      varies: keys of the values that trainings at once bring along (`train/varied.py`).
+    """
+
+    def __init__(
+        self, run: Run, data: fit.Data, *, at_once: int, varies: Collection[str] = ()
+    ):
+        self._run, self._data, self._varies = run, data, varies
+        self._at_once, seeds = at_once, run.options.train.seeds
+        self.programs = functools.cache(self._make_programs)
+        programs = self.programs(min(self._at_once, len(seeds)))
         self._pretrained = run.initial()
         self._taken = functools.cache(functools.partial(init_from.arrays, run))
         trained = {path for program in programs for path in program.paths}
@@ -140,9 +149,7 @@ class _Trainer:
 
     def parameters(self) -> dict[str, int]:
         """How many parameters any phase trains, and how many none does."""
-        programs = self._programs(
-            min(self._at_once, len(self._run.options.train.seeds))
-        )
+        programs = self.programs(min(self._at_once, len(self._run.options.train.seeds)))
         trained = {path for program in programs for path in program.paths}
         counts = {"trained": 0, "frozen": 0}
         for path, leaf in step.shapes(self._run.model).params.items():
@@ -172,6 +179,7 @@ class _Trainer:
     def _make_programs(self, seeds: int) -> list[fit.Program]:
         """The phases of the recipe, for so many seeds at once."""
         options = self._run.options
+        own = [changes.get("optimizer", {}) for changes in options.phases or ({},)]
         return [
             fit.Program(
                 self._run.model,
@@ -181,9 +189,17 @@ class _Trainer:
                 cycles=options.cycles,
                 seeds=seeds,
                 precision=options.precision,
+                # A phase keeps what it sets for itself.
+                varies=[
+                    k for k in self._varies if k.removeprefix("optimizer.") not in kept
+                ],
             )
-            for phase in options.plan
+            for phase, kept in zip(options.plan, own, strict=True)
         ]
+
+    def start(self, seed: int) -> dict[str, np.ndarray]:
+        """The arrays of a seed that do not start as the system draws them, by their paths."""
+        return self._pretrained | self._taken(seed)
 
     def _finished(self, seeds: Sequence[int]) -> dict[int, Book]:
         """The books of the seeds that are trained to their end."""
@@ -198,14 +214,13 @@ class _Trainer:
 
     def _fit(self, seeds: Sequence[int], stop: Callable[[], bool]) -> list[Book]:
         options = self._run.options
-        starts = [self._pretrained | self._taken(seed) for seed in seeds]
         with contextlib.closing(_log(self._run, seeds)) as lines:
             books = fit.fit(
                 self._run.model,
-                self._programs(len(seeds)),
+                self.programs(len(seeds)),
                 self._data,
                 seeds=seeds,
-                initial=starts,
+                initial=[self.start(seed) for seed in seeds],
                 cycles=options.cycles,
                 checkpoints=[self._run.checkpoints(seed) for seed in seeds],
                 save_seconds=options.checkpoint.seconds,

@@ -7,6 +7,7 @@ import math
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -26,12 +27,12 @@ class Log:
     """
 
     def __init__(
-        self, folders: Mapping[int, pathlib.Path], *, title: str, console: Console
+        self, folders: Mapping[Any, pathlib.Path], *, title: str, console: Console
     ):
         """A log of seeds.
 
         Args:
-          folders: of each seed, for its files.
+          folders: of each seed, for its files; the keys name them in the output.
           title: of the system.
           console: to print to.
         """
