@@ -159,11 +159,11 @@ class _Search:
             for group in self._groups(claimed):
                 self._train(group)
             if self._stop():
+                self._write()
                 print("stopped; rerun the command to resume")
                 return 128 + self._stop.number
             self._write()
             self._refuse_failures()
-        self._write()
         return self._end()
 
     def _note_loss(self) -> None:
@@ -273,6 +273,7 @@ class _Search:
     def _end(self) -> int:
         """Says what was found; the exit status."""
         home, trials = self._study.home, self._study.trials()
+        self._write()
         running = sum(not t.state.is_finished() for t in trials)
         if running:
             print(f"{running} trials are at work in other processes")
@@ -281,6 +282,7 @@ class _Search:
             if not running:
                 print("error: no trial is complete", file=sys.stderr)
             return 0 if running else 1
+        report.plot(self._study, self._select, home / "trials.png")
         for name in ("trials.md", "trials.csv", "trials.png"):
             print(home / name)
         print(

@@ -71,6 +71,10 @@ class Phase(Training):
         return dataclasses.replace(self, epochs=max(1, round(factor * self.epochs)))
 
 
+# The figure that some steps of an epoch measure, and what the others have in its place.
+GRAD_NORM = "grad_norm"
+UNMEASURED = -1.0
+
 # (cycle, phase, epoch, step)
 Place = tuple[int, int, int, int]
 
@@ -120,7 +124,9 @@ class Book:
         A loss that is not finite ends the run.
         """
         for name, values in metrics.items():
-            new = np.asarray(values, np.float64).tolist()
+            new = np.asarray(values, np.float64)
+            new = new[new != UNMEASURED] if name == GRAD_NORM else new
+            new = new.tolist()
             self.terms.setdefault(name, []).extend(new)
         losses = self.terms["loss"]
         bad = np.flatnonzero(~np.isfinite(losses))
@@ -153,7 +159,7 @@ class Book:
         """
         phase = phases[self.phase]
         row = {"cycle": self.cycle, "phase": phase.name, "epoch": self.epoch}
-        train = {f"train_{k}": float(np.mean(v)) for k, v in self.terms.items()}
+        train = {f"train_{k}": float(np.mean(v)) for k, v in self.terms.items() if v}
         valid = {f"valid_{k}": v for k, v in figures.items()}
         lr = {"lr_scale": self.lr_scale(phase), "best": improved}
         self.history.append({**row, **train, **valid, **lr})

@@ -20,8 +20,11 @@ from msajax.data import loader
 from msajax.data.spec import Dataset
 from msajax.models.base import Model
 from msajax.train import check, evaluate, feed, optim, varied
-from msajax.train.plan import Phase
+from msajax.train.plan import GRAD_NORM, UNMEASURED, Phase
 from msajax.train.varied import Values
+
+# Of so many steps one measures its gradient, which takes a pass over all of it.
+_MEASURED = 16
 
 
 class State(NamedTuple):
@@ -43,12 +46,13 @@ def make_step(
     *,
     precision: str = "float32",
 ) -> Callable:
-    """The one training step: (state, batch, key, progress, values) -> (state, metrics).
+    """The one training step: (state, batch, key, progress, values, place) -> (state, metrics).
 
-    The values are those of `varied.py`; without any, the phase and the system hold all.
+    The values are those of `varied.py`; without any, the phase and the system hold all. The
+    place is the step's number in its epoch.
     """
 
-    def step(state: State, batch, key, progress, values: Values = varied.NONE):
+    def step(state: State, batch, key, progress, values: Values = varied.NONE, place=0):
         system, transform = varied.model(model, values), transform_of(values)
         frozen = {k: v for k, v in state.params.items() if k not in trained}
         params = {k: v for k, v in state.params.items() if k in trained}
@@ -77,13 +81,14 @@ def make_step(
         opt_state, mean = state.opt_state[phase.name], None
         if phase.ema:
             opt_state, mean = opt_state
+        # Of the update no norm is taken: it would have to be written to memory for that.
+        norm = jax.lax.cond(
+            place % _MEASURED == 0,
+            lambda: optax.tree.norm(grads),
+            lambda: jnp.float32(UNMEASURED),
+        )
         updates, opt_state = transform.update(grads, opt_state, params)
         updates = jax.tree.map(lambda u: u * progress["lr_scale"], updates)
-        norms = {
-            "grad_norm": optax.tree.norm(grads),
-            # With `accumulate` only the last step of an update has one: its mean counts.
-            "update_norm": optax.tree.norm(updates) * phase.accumulate,
-        }
         params = optax.apply_updates(params, updates)
         if phase.ema:
             opt_state = opt_state, _average(mean, params, phase, progress["step"])
@@ -98,7 +103,7 @@ def make_step(
             collections=collections,
             opt_state=state.opt_state | {phase.name: opt_state},
         )
-        return state, {"loss": loss, **norms, **terms}
+        return state, {"loss": loss, GRAD_NORM: norm, **terms}
 
     return step
 
@@ -148,7 +153,9 @@ def make_loop(
             progress = {"epoch": epoch, "step": done, "fraction": done / total}
             progress["lr_scale"] = values["lr_scale"]
             choices = [
-                lambda d=d: step(state, feed.take(d, rows[i]), key, progress, values)
+                lambda d=d: step(
+                    state, feed.take(d, rows[i]), key, progress, values, first + i
+                )
                 for d in data
             ]
             if len(data) == 1:

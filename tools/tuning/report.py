@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
 from msajax.data import parts
@@ -28,7 +29,7 @@ _COLUMNS = 3  # of slices
 
 
 def write(study: Study, select: str, *, config: str, values: dict[str, str]) -> None:
-    """Writes trials.csv, trials.md and, once a trial is complete, trials.png and best.py.
+    """Writes trials.csv, trials.md and, once a trial is complete, best.py.
 
     Args:
       study: of the search.
@@ -45,7 +46,6 @@ def write(study: Study, select: str, *, config: str, values: dict[str, str]) -> 
     workdir.write(study.home / "trials.md", _markdown(study, rows, select))
     if (best := study.best()) is None:
         return
-    plot(study, select, study.home / "trials.png")
     workdir.write(
         study.home / "best.py",
         _recipe(study, best, select, config=config, values=values),
@@ -115,15 +115,22 @@ def _recipe(
         "",
         'def get_config(argument=""):',
         "    if argument:",
-        "        raise ValueError('this recipe has no \":\" and nothing behind it')",
+        "        raise ValueError(\"leave out ':' and what follows: there is one form\")",
     ]
     if values:
-        pairs = [f"        ({json.dumps(k)}, {json.dumps(v)})," for k, v in values.items()]
+        pairs = [
+            f"        ({json.dumps(k)}, {json.dumps(v)})," for k, v in values.items()
+        ]
         lines += ["    given = [", *pairs, "    ]"]
     given = ", given" if values else ""
-    found = [f"        {json.dumps(d.key)}: {_literal(best.params[d.key])}," for d in study.space]
+    found = [
+        f"        {json.dumps(d.key)}: {_literal(best.params[d.key])},"
+        for d in study.space
+    ]
     lines += ["    found = {", *found, "    }"]
-    lines.append(f"    return recipe.change(recipe.load({json.dumps(config)}{given}), found)")
+    lines.append(
+        f"    return recipe.change(recipe.load({json.dumps(config)}{given}), found)"
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -173,7 +180,11 @@ def _slice(axes: Any, dimension: Dimension, judged: Sequence[FrozenTrial]) -> No
     choices = getattr(dimension.distribution, "choices", None)
     if choices is None:
         _dots(axes, [(t.params[dimension.key], t) for t in judged])
-        axes.set_xscale("log" if dimension.is_log else "linear")
+        low, high = (getattr(dimension.distribution, end) for end in ("low", "high"))
+        if dimension.is_log and high >= 10 * low:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(*_padded(low, high, log=axes.get_xscale() == "log"))
     else:
         spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(judged))
         at = [choices.index(t.params[dimension.key]) for t in judged]
@@ -182,6 +193,14 @@ def _slice(axes: Any, dimension: Dimension, judged: Sequence[FrozenTrial]) -> No
         axes.set_xlim(-0.5, len(choices) - 0.5)
     axes.set_xlabel(dimension.key)
     axes.margins(y=0.1)
+
+
+def _padded(low: float, high: float, *, log: bool) -> tuple[float, float]:
+    """The ends of an axis that shows a whole range with a margin."""
+    if log:
+        factor = (high / low) ** 0.05
+        return low / factor, high * factor
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
 def _dots(axes: Any, points: Sequence[tuple[float, FrozenTrial]]) -> None:
@@ -193,5 +212,7 @@ def _dots(axes: Any, points: Sequence[tuple[float, FrozenTrial]]) -> None:
         own = [(x, t.value) for x, t in points if t.state == state]
         if own:
             x, y = zip(*own, strict=True)
-            axes.scatter(x, y, s=28, marker=marker, color=color, label=_STATES[state])
+            axes.scatter(
+                x, y, s=28, zorder=3, marker=marker, color=color, label=_STATES[state]
+            )
     axes.grid(alpha=0.3)

@@ -300,16 +300,11 @@ def _open(
 ) -> optuna.Study:
     """The study of a journal, made where there is none."""
     lock = _Lock(path.with_name(".journal.lock"))
-    try:
-        with lock:
-            _mend(path)
-        backend = journal.JournalFileBackend(str(path), lock_obj=lock)  # pyright: ignore[reportArgumentType]
-        storage = optuna.storages.JournalStorage(backend)
-        names = [study.study_name for study in storage.get_all_studies()]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise _foreign(path) from error
-    except ValueError as error:
-        raise (_foreign(path) if "log format" in str(error) else error) from error
+    with lock:
+        _check(path)
+    backend = journal.JournalFileBackend(str(path), lock_obj=lock)  # pyright: ignore[reportArgumentType]
+    storage = optuna.storages.JournalStorage(backend)
+    names = [study.study_name for study in storage.get_all_studies()]
     if names and names != [_NAME]:
         raise ValueError(
             f"{path} holds the studies {', '.join(names)} of another program; {_ADVICE}"
@@ -323,21 +318,27 @@ def _open(
     )
 
 
-def _foreign(path: pathlib.Path) -> ValueError:
-    return ValueError(
-        f"{path} is no journal of Optuna, or it is damaged; {_ADVICE}, or restore it"
-    )
+def _check(path: pathlib.Path) -> None:
+    """Refuses a file that is no journal, before anything is added to it.
 
-
-def _mend(path: pathlib.Path) -> None:
-    """Cuts off a last line that a power cut left unfinished: nobody has read it."""
+    A last line that a power cut left unfinished is cut off: no process has read it.
+    """
     if not path.exists():
         return
     with open(path, "rb+") as file:
         whole = file.read()
         end = whole.rfind(b"\n") + 1
-        if end and end < len(whole) and whole.startswith(b"{"):
-            file.truncate(end)
+        try:
+            entries = [json.loads(line) for line in whole[:end].splitlines()]
+        except ValueError:
+            entries = [None]
+        if not all(isinstance(x, dict) and "op_code" in x for x in entries) or (
+            whole and not end
+        ):
+            raise ValueError(
+                f"{path} is no journal of Optuna, or it is damaged; {_ADVICE}, or restore it"
+            )
+        file.truncate(end)
 
 
 @contextlib.contextmanager
