@@ -309,7 +309,7 @@ def test_twenty_trials_of_two_processes_one_killed_and_resumed(tmp_path):
             break
         time.sleep(0.1)
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.communicate()
     killed = states()
     assert killed.count("COMPLETE") >= 4 and killed.count("RUNNING") >= 1
     third = started(tmp_path)
