@@ -218,6 +218,10 @@ def test_a_study_of_something_else_is_refused(tmp_path, judged, capsys):
     refused("seeds: [1] -> [1, 2]", "--seeds", "1,2")
     refused("space: {'optimizer.learning_rate'", spaces=(RATE, DECAY))
     refused("the seeds of a search are given by --seeds", "--config.train.seeds=1")
+    refused("better the other way round", "--config.train.select=corr")
+    # A search whose recipe did not run leaves nothing that refuses the next one.
+    opened(tmp_path / "fresh")
+    assert run(tmp_path / "fresh", "--trials", "1", "--seeds", "2") == 0
     other = tmp_path / "other"
     other.mkdir()
     (other / "study.log").write_text("no journal\n")

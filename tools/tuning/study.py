@@ -133,14 +133,20 @@ class Study:
         self._lock = _Lock(home / ".study.lock")
         with self._lock:
             self.study = _open(home / "study.log", direction, pruner)
+            if self.study.direction.name.lower() != direction:
+                raise ValueError(
+                    f"{home} holds a study of a figure that is better the other way round; "
+                    f"{_ADVICE}"
+                )
             self._claim(options)
 
     def _claim(self, options: Options) -> None:
         """Records what the study is about, or makes sure that it is this."""
         space = {dimension.key: dimension.text for dimension in self.space}
         about = self.study.user_attrs.get("about")
-        if about is None:
-            if self.study.get_trials(deepcopy=False):
+        begun = bool(self.study.get_trials(deepcopy=False))
+        if about is None or not begun:  # a recipe that did not run claims nothing
+            if begun:
                 raise ValueError(
                     f"{self.home / 'study.log'} is a study of another program; {_ADVICE}"
                 )
