@@ -93,7 +93,7 @@ def group(
 
     Returns:
       [N, U, D] of each modality: the mean of an utterance's real steps, with a mask
-      [N, U]; `text_ids` [N, U, W] where the text has no features; `label`, `speaker`
+      [N, U]; `commonsense` [N, U, D]; `text_ids` [N, U, W] where the text has no features; `label`, `speaker`
       [N, U], `utterance_mask`, and PLACES. The ids are those of the first utterances.
 
     Raises:
@@ -136,16 +136,15 @@ def group(
     if "text_ids" in split.arrays and "text" not in split.arrays:
         ids = np.where(split.arrays["text_mask"], split.arrays["text_ids"], 0)
         arrays |= {"text_ids": _at(ids, places), "text_mask": real}
-    for modality in MODALITIES:
-        if modality in split.arrays:
-            mask = split.arrays[f"{modality}_mask"]
-            arrays[f"{modality}_mask"] = _at(np.asarray(mask.any(1)), places)
-            shape = (*places.shape, split.arrays[modality].shape[2])
-            arrays[modality] = (
-                _at(_means(split, modality), places)
-                if features
-                else np.broadcast_to(np.float32(0), shape)
-            )
+    for key in (k for k in (*MODALITIES, "commonsense") if k in split.arrays):
+        if (mask := split.arrays.get(f"{key}_mask")) is not None:
+            arrays[f"{key}_mask"] = _at(np.asarray(mask.any(1)), places)
+        shape = (*places.shape, split.arrays[key].shape[2])
+        arrays[key] = (
+            _at(_means(split, key), places)
+            if features
+            else np.broadcast_to(np.float32(0), shape)
+        )
     first = places[:, 0]
     return Split(split.ids[first], split.raw_text[first], arrays)
 
@@ -164,9 +163,10 @@ def _refuse_twice(split: Split, order: np.ndarray, name: str) -> None:
 
 def _means(split: Split, modality: str) -> np.ndarray:
     """The mean of an utterance's real steps: [N, D]."""
-    values, mask = split.arrays[modality], split.arrays[f"{modality}_mask"]
+    values = split.arrays[modality]
     if values.shape[1] == 1:  # a vector of the utterance; as it is, to the bit
         return np.asarray(values)[:, 0]
+    mask = split.arrays[f"{modality}_mask"]
     total = np.zeros((len(split), values.shape[2]), np.float32)
     for i in range(len(split)):  # it may lie in a store: row by row
         if mask[i].any():
