@@ -6,6 +6,7 @@ the places of the utterances, so that predictions go back to the utterances' row
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from msajax.data.spec import MODALITIES, OF_TURNS, Corpus, Spec, Split
 # Where the utterances of a dialogue are in their split: [N, U] int32, -1 on padding.
 # No field of a batch.
 PLACES = "places"
+# Names of the rows' speakers [N, 40] int32, by code points, 0 behind them. No field of a
+# batch; it is there where the file has names.
+NAMES = "speaker_name"
+_LETTERS = 40
 # More are no speakers of one dialogue: a system has a state or a kind of edge for each.
 _MOST_SPEAKERS = 32
 _NEEDED = ("dialogue", "turn", "speaker")
@@ -78,6 +83,34 @@ def numbered_speakers(
         of_dialogue = known.setdefault(int(dialogue[i]), {})
         found[i] = of_dialogue.setdefault(str(names[i]), len(of_dialogue))
     return found
+
+
+def written_names(names: Sequence[str]) -> np.ndarray:
+    """Names of speakers as the array NAMES, longer ones cut."""
+    found = np.zeros((len(names), _LETTERS), np.int32)
+    for row, name in zip(found, names, strict=True):
+        codes = [*map(ord, name[:_LETTERS])]
+        row[: len(codes)] = codes
+    return found
+
+
+def speaker_names(split: Split) -> tuple[list[str], bool]:
+    """Who speaks in each row: the name that the file has, else 'speaker 0'; and whether it has names.
+
+    Raises:
+      DataError: the file does not say who speaks.
+    """
+    if NAMES in split.arrays:
+        rows = split.arrays[NAMES]
+        return ["".join(map(chr, row[row > 0].tolist())) for row in rows], True
+    if "speaker" not in split.arrays or "dialogue" not in split.arrays:
+        raise DataError(
+            "config.text.context_speaker puts who speaks in front of each utterance, but "
+            "the data does not say it; give MELD's csv files, one of the pickles of "
+            "conversations, or an .npz with dialogue, turn and speaker of each row, or set "
+            "config.text.context_speaker=False"
+        )
+    return [f"speaker {n}" for n in split.arrays["speaker"].tolist()], False
 
 
 def group(

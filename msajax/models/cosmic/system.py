@@ -42,7 +42,7 @@ class COSMIC(Model):
     relations (`msajax.data.spec.RELATIONS`).
 
     Attributes:
-      norm: of each layer: 'none', 'layer' (over its features), 'dialogue' (over the turns
+      norm: what normalises each layer: 'none', 'layer' (over its features), 'dialogue' (over the turns
         and features of a dialogue, without parameters) or 'batch'. The reference numbers
         them 0, 1, 2, 3.
       combine: what is made of the layers: 'concat', 'concat_two' (of the first two), 'mean',
