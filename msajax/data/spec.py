@@ -52,7 +52,11 @@ FIELDS: Mapping[str, Field] = {
     "utterance_mask": Field(
         ("U",), "bool", "True on a dialogue's real turns (dialogue view)"
     ),
+    "commonsense": Field(("U", "Dc"), "float32", "RELATIONS of turns (dialogue view)"),
 }
+
+# COMET's vectors that `commonsense` holds side by side. In a store it is [N, 1, Dc].
+RELATIONS = ("xEffect", "xReact", "xIntent", "oEffect", "oReact")
 
 # Fields of an utterance that have an axis of turns in the dialogue view. Its features have
 # it in the place of the steps.
@@ -166,6 +170,7 @@ class Spec:
       speakers: P of the dialogue view: `speaker` is in [0, P).
       words: W of the dialogue view, where `text_ids` is [B, U, W]: the words of each
         utterance, in a vocabulary.
+      commonsense: Dc, the width of the field of that name.
     """
 
     dims: tuple[Size, Size, Size]
@@ -181,6 +186,7 @@ class Spec:
     turns: int = 0
     speakers: int = 0
     words: int = 0
+    commonsense: int = 0
 
     @property
     def num_outputs(self) -> int:
@@ -205,7 +211,7 @@ class Spec:
 
     def shape(self, field: str) -> tuple[int, ...]:
         """Shape of a batch field after its leading axis."""
-        sizes = {"U": self.turns}
+        sizes = {"U": self.turns, "Dc": self.commonsense}
         for letter, length, dim in zip("tav", self.lengths, self.dims, strict=True):
             sizes[f"L{letter}"], sizes[f"D{letter}"] = length, dim
         axes = FIELDS[field].shape
@@ -245,8 +251,8 @@ class Spec:
                 )
             elif name == "index":
                 batch[name] = np.arange(batch_size, dtype=dtype) % self.num_train
-            elif name in MODALITIES:
-                mask = batch[f"{name}_mask"]
+            elif name in (*MODALITIES, "commonsense"):
+                mask = batch.get(f"{name}_mask", batch["text_mask"])
                 batch[name] = rng.normal(size=shape).astype(dtype) * mask[..., None]
             elif dtype == "int32":
                 many = {"text_ids": self.vocabulary, "speaker": self.speakers}

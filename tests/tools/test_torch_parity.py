@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 # They compile several networks, or parts that other cases have too.
 SLOW = {
     *("almt", "bbfn", "cormult", "hubert", "imr", "kan", "mag_bert", "mmlatch"),
-    *("dialogue_rnn", "dialoguegcn", "mm_dfn", "mult", "raven", "xlnet"),
+    *("cosmic", "dialogue_rnn", "dialoguegcn", "mm_dfn", "mult", "raven", "xlnet"),
 }
 MODELS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])

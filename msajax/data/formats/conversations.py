@@ -8,6 +8,8 @@ Formats: declare-lab/conv-emotion @6128ca2, hujingwen6666/MMGCN @85732d9 and
 zerohd4869/MM-DFN @da97036, each `dataloader.py`.
 """
 
+import os
+import pathlib
 import re
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ import numpy as np
 from msajax.data.errors import DataError
 from msajax.data.formats import budget, columns
 from msajax.data.formats.decode import Decoder
-from msajax.data.spec import DATASETS, Corpus, Split
+from msajax.data.spec import DATASETS, RELATIONS, Corpus, Split
 
 _MELD_DEV = 114  # dialogues, the last ones of the 1152 (or 1153) of train and dev
 _MELD_TRAIN_AND_DEV = (1152, 1153)
@@ -64,11 +66,30 @@ LAYOUTS = (
         ("speaker", "label", "", *["text"] * 4, "words", "train", "test", "valid"),
     ),
 )
-_COMET = "v" * 9
+# COMET's file, by the names of its relations.
+_COMET = (
+    *("xIntent", "xAttr", "xNeed", "xWant", "xEffect", "xReact"),
+    *("oWant", "oEffect", "oReact"),
+)
+_IS_COMET = "v" * len(_COMET)
+
+
+def beside(path: str | os.PathLike) -> pathlib.Path | None:
+    """COMET's file beside that of RoBERTa's layers: x_comet.pkl of x_roberta.pkl, if it is there."""
+    path = pathlib.Path(path)
+    if "roberta" not in path.name:
+        return None
+    found = path.with_name(path.name.replace("roberta", "comet"))
+    return found if found.is_file() else None
 
 
 def convert(
-    data: Any, *, dataset: str, decoder: Decoder, labels: bool = True
+    data: Any,
+    *,
+    dataset: str,
+    decoder: Decoder,
+    labels: bool = True,
+    sense: tuple[str, Any] | None = None,
 ) -> Corpus:
     """The utterances of a loaded pickle, before cleaning.
 
@@ -77,6 +98,7 @@ def convert(
       dataset: 'iemocap' or 'meld'.
       decoder: of its text.
       labels: False leaves the labels out.
+      sense: name and content of COMET's file beside it.
 
     Returns:
       A corpus for `clean.clean`, with dialogue, turn and speaker. Of RoBERTa's files the
@@ -97,12 +119,28 @@ def convert(
         for name in ("train", "valid", "test")
         if name in entries
     }
+    relations = _relations(*sense) if sense else {}
     groups, note = _divide({n: _sorted(ids, n) for n, ids in names.items()}, dataset)
     splits = {
-        name: _split(name, ids, entries, texts, decoder, labels=labels)
+        name: _split(name, ids, entries, texts, relations, decoder, labels=labels)
         for name, ids in groups.items()
     }
+    if sense:
+        note = (*note, f"common sense: {sense[0]}, which lies beside it")
     return Corpus(dataset, splits, (f"the layout of {layout.title}", *note))
+
+
+def _relations(name: str, data: Any) -> dict[str, dict]:
+    """The entries of COMET's file that are read: {relation: vectors by dialogue}."""
+    parts = data if isinstance(data, list | tuple) else ()
+    if "".join(map(_kind, parts)) != _IS_COMET:
+        raise DataError(
+            f"{name}, which lies beside it, is no file of COMET's vectors: it has "
+            f"{len(parts)} entries, expected nine of vectors by dialogue "
+            f"({', '.join(_COMET)}); move it elsewhere to read no common sense"
+        )
+    named = dict(zip(_COMET, parts, strict=True))
+    return {f"COMET's {relation}": named[relation] for relation in RELATIONS}
 
 
 def _layout(data: Any) -> Layout:
@@ -110,11 +148,11 @@ def _layout(data: Any) -> Layout:
     for layout in LAYOUTS:
         if re.fullmatch(layout.kinds, kinds):
             return layout
-    if kinds == _COMET:
+    if kinds == _IS_COMET:
         raise DataError(
-            "holds COMET's vectors of common sense (nine entries of vectors), which stand "
-            "beside a file of features; give that file (iemocap_features_roberta.pkl, "
-            "meld_features_roberta.pkl)"
+            "holds COMET's vectors of common sense (nine entries of vectors), which are read "
+            "with a file of features: put both in one folder, named alike "
+            "(iemocap_features_comet.pkl, iemocap_features_roberta.pkl), and give the latter"
         )
     told = {"s": "texts", "n": "numbers", "v": "vectors", "i": "ids", "?": "others"}
     shown = ", ".join(told[kind] for kind in kinds)
@@ -193,6 +231,7 @@ def _split(
     ids: Collection[Any],
     entries: dict[str, Any],
     texts: list[dict],
+    relations: dict[str, dict],
     decoder: Decoder,
     *,
     labels: bool,
@@ -202,6 +241,7 @@ def _split(
     }
     features: dict[str, list[np.ndarray]] = {"text": []}
     features |= {key: [] for key in ("audio", "vision") if key in entries}
+    vectors: dict[str, list[np.ndarray]] = {relation: [] for relation in relations}
     dialogue, turn = [], []
     for number, key in enumerate(ids):
         rows = _of(entries["words"], key, "sentences", name)
@@ -220,15 +260,29 @@ def _split(
             found["label"] += _of(entries["label"], key, "labels", name, count)
         parts = [_vectors(part, key, "text", name, count) for part in texts]
         features["text"].append(np.concatenate(parts, axis=1))
+        for relation, entry in relations.items():
+            vectors[relation].append(_vectors(entry, key, relation, name, count))
         for m in features.keys() - {"text"}:
             features[m].append(_vectors(entries[m], key, m, name, count))
     arrays = {m: _joined(parts, m) for m, parts in features.items()}
+    if vectors:
+        arrays["commonsense"] = _side_by_side(vectors)
     numbers = dict(dialogue=dialogue, turn=turn, speaker=found["speaker"])
     arrays |= {k: np.array(v, np.int32) for k, v in numbers.items()}
     if labels:
         arrays["label"] = columns.labels(found["label"], name="labels")
     raw = columns.strings(found["words"], name="sentences", decoder=decoder)
     return Split(columns.strings(found["id"], name="ids", decoder=decoder), raw, arrays)
+
+
+def _side_by_side(vectors: dict[str, list[np.ndarray]]) -> np.ndarray:
+    """The vectors of all relations, [N, 1, 5 D]."""
+    found = {name: _joined(parts, name) for name, parts in vectors.items()}
+    widths = {name: x.shape[2] for name, x in found.items()}
+    if len({*widths.values()}) > 1:
+        shown = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise DataError(f"the widths of the relations differ: {shown}; expected one")
+    return np.concatenate([*found.values()], axis=2)
 
 
 def _of(entry: dict, key: Any, what: str, split: str, count: int = -1) -> list[Any]:

@@ -9,7 +9,9 @@ pieces, mask and segments. `label_text`, `label_audio`,
 the training split has no labels, for systems that learn from such rows too; rows of
 the split 'unlabelled' have none either. `dialogue`, `turn`
 and `speaker` (names or numbers) order the rows of conversations; without `dialogue` the
-others are not read. Without
+others are not read. `commonsense` [N, 5 D] holds COMET's vectors of each utterance of a
+conversation, of the relations xEffect, xReact, xIntent, oEffect and oReact side by side.
+Without
 `split` all rows are in the split 'all'; to predict, `label` is not needed. Other keys
 are not read.
 
@@ -29,7 +31,7 @@ from msajax.data import dialogues
 from msajax.data.errors import DataError, decoding
 from msajax.data.formats import budget, columns
 from msajax.data.formats.decode import Decoder
-from msajax.data.spec import MODALITIES, Corpus, Split
+from msajax.data.spec import MODALITIES, RELATIONS, Corpus, Split
 
 _LABELS = ("label", *(f"label_{name}" for name in MODALITIES))
 _CONVERSATION = ("dialogue", "turn", "speaker")
@@ -45,7 +47,7 @@ _HEADER = 10_000  # bytes; numpy refuses longer ones too, once it has read them
 _KEYS = (
     *("id", "split", "raw_text", *MODALITIES, "text_bert"),
     *(*_LENGTHS, *_LABELS, "labelled"),
-    *_CONVERSATION,
+    *(*_CONVERSATION, "commonsense"),
 )
 
 
@@ -79,6 +81,8 @@ def read(
         arrays |= columns.word_pieces(entry["text_bert"])
     if "dialogue" in entry:  # others' files have a speaker or a turn alone
         arrays |= _conversation(entry, decoder)
+    if "commonsense" in entry:
+        arrays["commonsense"] = _common_sense(entry["commonsense"])
     if labels and "labelled" in entry:
         arrays["labelled"] = columns.numbers(entry["labelled"], name="labelled") > 0
     names = _split_names(entry, len(ids), decoder)
@@ -119,6 +123,17 @@ def _conversation(entry: dict[str, Any], decoder: Decoder) -> dict[str, np.ndarr
         ordered = found["dialogue"], found["turn"], found["speaker"]
         found["speaker"] = dialogues.numbered_speakers(*ordered)
     return {key: values.astype(np.int32) for key, values in found.items()}
+
+
+def _common_sense(values: np.ndarray) -> np.ndarray:
+    """The vectors of all relations, [N, 1, 5 D]."""
+    found = columns.features(values, name="commonsense")
+    if found.shape[1] != 1 or found.shape[2] % len(RELATIONS):
+        raise DataError(
+            f"commonsense is an array {list(values.shape)}, expected [N, 5 D]: vectors of "
+            f"one width of each of {', '.join(RELATIONS)}, side by side"
+        )
+    return found
 
 
 def _split_names(entry: dict[str, Any], rows: int, decoder: Decoder) -> np.ndarray:

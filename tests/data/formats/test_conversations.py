@@ -141,6 +141,60 @@ def changed(name, place, **entries):
 COMET = tuple(vectors(3) for _ in range(9))
 
 
+# The relations that are read, by their place in the file.
+READ = 4, 5, 0, 7, 8
+
+
+def with_comet(folder, name="iemocap_roberta", comet=COMET):
+    dataset, data = FILES[name]
+    written(folder, comet, "x_features_comet.pkl")
+    return written(folder, data, "x_features_roberta.pkl"), dataset
+
+
+@pytest.mark.parametrize("name", ["iemocap_roberta", "meld_roberta"])
+def test_comets_vectors_are_read_from_beside_robertas(tmp_path, name):
+    path, dataset = with_comet(tmp_path, name)
+    corpus = read.read(path, dataset=dataset)
+    for split, keys in (("train", "ab"), ("valid", "d"), ("test", "c")):
+        found = corpus.splits[split].arrays["commonsense"]
+        rows = [
+            np.concatenate([COMET[place][key][turn] for place in READ])
+            for key in keys
+            for turn in range(IDS[key])
+        ]
+        np.testing.assert_array_equal(found[:, 0], np.float32(rows))
+    assert "common sense: x_features_comet.pkl, which lies beside it" in corpus.notes
+    alone = read.read(written(tmp_path, FILES[name][1]), dataset=dataset)
+    assert "commonsense" not in alone.splits["train"].arrays
+    assert corpus.sha256 != alone.sha256  # of both files
+    assert read.files(".") == []  # has no name
+
+
+@pytest.mark.parametrize(
+    "comet,message",
+    [
+        (COMET[:8], "x_features_comet.pkl, which lies beside it, .* it has 8 entries"),
+        ((*COMET[:4], vectors(2), *COMET[5:]), "COMET's xEffect 2, COMET's xReact 3"),
+        (
+            (*COMET[:5], {**COMET[5], "b": [[1.0] * 3]}, *COMET[6:]),
+            'dialogue "b" of the split "train" has 2 sentences, but 1 vectors of COMET',
+        ),
+        (
+            (*COMET[:5], {**COMET[5], "b": [[1.0], [2.0]]}, *COMET[6:]),
+            "COMET's xReact has other widths in other dialogues",
+        ),
+        (
+            (*COMET[:5], {k: v for k, v in COMET[5].items() if k != "c"}, *COMET[6:]),
+            'the dialogue "c" of the split "test" has no vectors of COMET\'s xReact',
+        ),
+    ],
+)
+def test_other_vectors_than_comets_say_what_they_are(tmp_path, comet, message):
+    path, dataset = with_comet(tmp_path, comet=comet)
+    with pytest.raises(DataError, match=message):
+        read.read(path, dataset=dataset)
+
+
 @pytest.mark.parametrize(
     "dataset,data,message",
     [

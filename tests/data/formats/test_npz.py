@@ -54,6 +54,28 @@ def test_rows_without_labels(samples, write):
         read(write(samples.npz_bytes(arrays)), dataset="mosi")
 
 
+def test_common_sense_is_of_the_text(samples, write):
+    arrays = samples.npz_data()
+    arrays["commonsense"] = np.arange(100.0).reshape(10, 10)
+    arrays["commonsense"][:, 0] = np.inf
+    train = arrays["split"] == "train"
+    file = write(samples.npz_bytes(arrays))
+    corpus = read(file, dataset="mosi")
+    found = corpus.splits["train"].arrays["commonsense"]
+    assert found.shape == (4, 1, 10) and not found[:, 0, 0].any()
+    np.testing.assert_array_equal(found[:, 0, 1:], arrays["commonsense"][train, 1:])
+    assert any("4 in train commonsense" in note for note in corpus.notes)
+    other = read(file, dataset="mosi", modalities=("audio",))
+    assert "commonsense" not in other.splits["train"].arrays
+
+
+@pytest.mark.parametrize("shape", [(10, 12), (10, 2, 10)])
+def test_common_sense_of_other_widths_is_refused(samples, write, shape):
+    arrays = samples.npz_data() | {"commonsense": np.ones(shape)}
+    with pytest.raises(DataError, match=r"expected \[N, 5 D\]: vectors .*xEffect, xRe"):
+        read(write(samples.npz_bytes(arrays)), dataset="mosi")
+
+
 def test_other_names_of_splits(samples, write):
     arrays = samples.npz_data()
     arrays["split"] = np.array(["train", "dev", "Val", "test"] * 2 + ["dev", "test"])
