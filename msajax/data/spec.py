@@ -110,7 +110,11 @@ DATASETS: Mapping[str, Dataset] = {
         "IEMOCAP", "happy", "sad", "neutral", "angry", "excited", "frustrated"
     ),
     # In the order of MulT's file.
-    "iemocap4": _classes("IEMOCAP (four emotions)", "neutral", "happy", "sad", "angry"),
+    "iemocap4": Dataset(
+        "IEMOCAP (four emotions)",
+        "emotions",
+        classes=("neutral", "happy", "sad", "angry"),
+    ),
     "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0), own_labels=True),
     "dialogue_demo": _classes("demo dialogues", "calm", "glad", "upset"),
 }
