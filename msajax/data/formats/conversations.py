@@ -65,6 +65,13 @@ LAYOUTS = (
     ),
 )
 _COMET = "v" * 9
+_TOLD = {
+    "s": "texts",
+    "n": "numbers",
+    "v": "vectors",
+    "i": "ids of dialogues",
+    "?": "something else",
+}
 
 
 def convert(
@@ -116,13 +123,31 @@ def _layout(data: Any) -> Layout:
             "beside a file of features; give that file (iemocap_features_roberta.pkl, "
             "meld_features_roberta.pkl)"
         )
-    told = {"s": "texts", "n": "numbers", "v": "vectors", "i": "ids", "?": "others"}
-    shown = ", ".join(told[kind] for kind in kinds)
+    known = ", ".join(x.title for x in LAYOUTS)
     raise DataError(
-        f"is a pickle of conversations in no known layout: {len(kinds)} entries by "
-        f"dialogue: {shown}; known are {'; '.join(x.title for x in LAYOUTS)}; or save its "
-        "utterances as an .npz with dialogue, turn and speaker (msajax/data/README.md)"
+        f"is a pickle of conversations in no known layout: {_difference(kinds)}; known are "
+        f"{known}; or save its utterances as an .npz with dialogue, turn and speaker "
+        "(msajax/data/README.md)"
     )
+
+
+def _difference(kinds: str) -> str:
+    """What sets the entries of a file apart from the layout that is most like it."""
+    shown = ", ".join(f"{i} {_TOLD[kind]}" for i, kind in enumerate(kinds, 1))
+    holds = f"it has {len(kinds)} entries: {shown}"
+    found = []
+    for layout in LAYOUTS:
+        wanted = re.findall(r"\[\w+\]|\w", layout.kinds)
+        if len(wanted) == len(kinds):
+            pairs = enumerate(zip(layout.entries, wanted, kinds, strict=True), 1)
+            wrong = [
+                f"entry {i} ({name or 'not read'}) holds {_TOLD[kind]} instead of "
+                + " or ".join(_TOLD[x] for x in kinds_of.strip("[]"))
+                for i, (name, kinds_of, kind) in pairs
+                if kind not in kinds_of
+            ]
+            found.append((len(wrong), f"of {layout.title}, {', '.join(wrong)}"))
+    return f"compared with that {min(found)[1]}; {holds}" if found else holds
 
 
 def _kind(part: Any) -> str:
