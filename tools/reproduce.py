@@ -225,26 +225,31 @@ def _lacking(options: Options) -> str:
                 f"the data {name}: {file} (--data {_store(options)}=FILE, or a store by "
                 "tools/prepare_data.py)"
             )
-    if problem := _encoder_problem(options.text.encoder):
-        needs.append(problem)
+    names = {"text": options.text.encoder, "audio": options.audio.encoder}
+    found = [_encoder_problem(name, kind) for kind, name in names.items()]
+    if problems := list(filter(None, found)):
+        needs += problems
     else:
         try:
             text.encoder_of(options, None)
+            if options.audio.encoder:
+                encoders.read_voice(encoders.locate(options.audio.encoder))
         except ValueError as error:
             return str(error)
     return f"needs {'; and '.join(needs)}" if needs else ""
 
 
 @functools.cache
-def _encoder_problem(encoder: str) -> str:
-    """What a recipe's encoder lacks; '' if nothing, or if it names none."""
+def _encoder_problem(encoder: str, kind: str) -> str:
+    """What a recipe's encoder of 'text' or 'audio' lacks; '' if nothing, or if it names none."""
     try:
         if encoder:
             encoders.locate(encoder)
     except ValueError:
+        parts = "weights and tokenizer" if kind == "text" else "weights"
         return (
-            f"the encoder {encoder}: a folder with its weights and tokenizer "
-            "(--config.text.encoder=FOLDER), or the hub"
+            f"the encoder {encoder}: a folder with its {parts} "
+            f"(--config.{kind}.encoder=FOLDER), or the hub"
         )
     return ""
 

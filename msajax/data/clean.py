@@ -216,7 +216,7 @@ def _labels(
     labelled = arrays.get("labelled", np.ones(len(ids), bool))
     name = f'{key} of the split "{split}"'
     values, note, rows = labels.one_per_row(
-        arrays[key][labelled], name=name, dataset=dataset
+        arrays[key][labelled], name=name, dataset=dataset, ids=ids[labelled]
     )
     if note:
         where = f"{rows} rows of {split}" if rows else split

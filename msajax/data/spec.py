@@ -32,9 +32,7 @@ FIELDS: Mapping[str, Field] = {
     "text_type": Field(("Lt",), "int32", "segment of each word piece"),
     "text": Field(("Lt", "Dt"), "float32", "precomputed text features"),
     "text_mask": Field(("Lt",), "bool", "True on real text steps"),
-    "text_own": Field(
-        ("Lt",), "bool", "True on the utterance's own steps (config.text.context)"
-    ),
+    "text_own": Field(("Lt",), "bool", "True on its own steps (config.text.context)"),
     "audio": Field(("La", "Da"), "float32", "audio features"),
     "audio_mask": Field(("La",), "bool", "True on real audio steps"),
     "vision": Field(("Lv", "Dv"), "float32", "vision features"),
@@ -49,9 +47,7 @@ FIELDS: Mapping[str, Field] = {
     "dialogue": Field((), "int32", "dialogue that an utterance belongs to"),
     "turn": Field((), "int32", "position of an utterance in its dialogue"),
     "speaker": Field((), "int32", "speaker, numbered within the dialogue"),
-    "utterance_mask": Field(
-        ("U",), "bool", "True on a dialogue's real turns (dialogue view)"
-    ),
+    "utterance_mask": Field(("U",), "bool", "True on real turns (dialogue view)"),
     "commonsense": Field(("U", "Dc"), "float32", "RELATIONS of turns (dialogue view)"),
 }
 
@@ -114,7 +110,11 @@ DATASETS: Mapping[str, Dataset] = {
         "IEMOCAP", "happy", "sad", "neutral", "angry", "excited", "frustrated"
     ),
     # In the order of MulT's file.
-    "iemocap4": _classes("IEMOCAP (four emotions)", "neutral", "happy", "sad", "angry"),
+    "iemocap4": Dataset(
+        "IEMOCAP (four emotions)",
+        "emotions",
+        classes=("neutral", "happy", "sad", "angry"),
+    ),
     "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0), own_labels=True),
     "dialogue_demo": _classes("demo dialogues", "calm", "glad", "upset"),
 }

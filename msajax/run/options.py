@@ -177,8 +177,7 @@ class Options(typed.Checked):
       cycles: how often the sequence of phases is run; more than 1 alternates them.
       precision: number format of the computation; 'bfloat16' is for large encoders.
       parallel: devices and processes.
-      deterministic: whether a GPU uses deterministic kernels; their cost has not been
-        measured.
+      deterministic: whether a GPU uses deterministic kernels (their cost: not measured).
       checkpoint: when checkpoints are saved.
 
     Raises:
@@ -214,6 +213,7 @@ class Options(typed.Checked):
                     f'config.text.{key} is set, but config.data.modalities lacks "text"'
                 )
         model_options.check_voice(self.system, self.audio.encoder, self.data.modalities)
+        model_options.check_steps(self.system, self.data.lengths, self.data.truncate)
         model_options.check_text(
             self.system,
             trained_encoder=bool(self.text.encoder and not self.text.frozen),

@@ -10,14 +10,13 @@ zerohd4869/MM-DFN @da97036, each `dataloader.py`.
 
 import os
 import pathlib
-import re
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from msajax.data.errors import DataError
-from msajax.data.formats import budget, columns
+from msajax.data.formats import budget, columns, conversation_layouts
 from msajax.data.formats.decode import Decoder
 from msajax.data.spec import DATASETS, RELATIONS, Corpus, Split
 
@@ -26,52 +25,6 @@ _MELD_TRAIN_AND_DEV = (1152, 1153)
 _SPEAKERS = ("M", "F")
 _AT_MOST = 64  # speakers of a one-hot vector
 _BYTES = 4  # of a feature's number in memory
-
-
-class Layout(NamedTuple):
-    """The entries of a file in their order; '' is one that is not read."""
-
-    title: str
-    # Pattern of the entries' kinds: 's' texts, 'n' numbers, 'v' vectors, one an utterance;
-    # 'i' ids of dialogues.
-    kinds: str
-    entries: tuple[str, ...]
-
-
-_FEATURES = ("text", "audio", "vision")
-LAYOUTS = (
-    Layout(
-        "IEMOCAP_features.pkl (9 entries)",
-        "[sn]snvvvsii",
-        ("id", "speaker", "label", *_FEATURES, "words", "train", "test"),
-    ),
-    Layout(
-        "MELD_features_raw.pkl (9 entries)",
-        "[sn]vnvvsiin",
-        ("id", "speaker", "label", "text", "audio", "words", "train", "test", ""),
-    ),
-    Layout(
-        "MELD_features_raw1.pkl (10 entries)",
-        "[sn]vnvvvsii[nsv]",
-        ("id", "speaker", "label", *_FEATURES, "words", "train", "test", ""),
-    ),
-    Layout(
-        "iemocap_features_roberta.pkl (10 entries)",
-        "snvvvvsiii",
-        ("speaker", "label", *["text"] * 4, "words", "train", "test", "valid"),
-    ),
-    Layout(
-        "meld_features_roberta.pkl (11 entries)",
-        "vnnvvvvsiii",
-        ("speaker", "label", "", *["text"] * 4, "words", "train", "test", "valid"),
-    ),
-)
-# COMET's file, by the names of its relations.
-_COMET = (
-    *("xIntent", "xAttr", "xNeed", "xWant", "xEffect", "xReact"),
-    *("oWant", "oEffect", "oReact"),
-)
-_IS_COMET = "v" * len(_COMET)
 
 
 def beside(path: str | os.PathLike) -> pathlib.Path | None:
@@ -109,7 +62,7 @@ def convert(
     Raises:
       DataError: none of the known files, or of another dataset.
     """
-    layout = _layout(data)
+    layout = conversation_layouts.find(data)
     parts = list(zip(layout.entries, data, strict=True))
     entries = {name: part for name, part in parts if name and name != "text"}
     texts = [part for name, part in parts if name == "text"]
@@ -133,53 +86,23 @@ def convert(
 def _relations(name: str, data: Any) -> dict[str, dict]:
     """The entries of COMET's file that are read: {relation: vectors by dialogue}."""
     parts = data if isinstance(data, list | tuple) else ()
-    if "".join(map(_kind, parts)) != _IS_COMET:
+    if not conversation_layouts.is_comet(parts):
         raise DataError(
             f"{name}, which lies beside it, is no file of COMET's vectors: it has "
             f"{len(parts)} entries, expected nine of vectors by dialogue "
-            f"({', '.join(_COMET)}); move it elsewhere to read no common sense"
+            f"({', '.join(conversation_layouts.COMET)}); move it elsewhere to read no common sense"
         )
-    named = dict(zip(_COMET, parts, strict=True))
+    named = dict(zip(conversation_layouts.COMET, parts, strict=True))
     return {f"COMET's {relation}": named[relation] for relation in RELATIONS}
 
 
-def _layout(data: Any) -> Layout:
-    kinds = "".join(map(_kind, data))
-    for layout in LAYOUTS:
-        if re.fullmatch(layout.kinds, kinds):
-            return layout
-    if kinds == _IS_COMET:
-        raise DataError(
-            "holds COMET's vectors of common sense (nine entries of vectors), which are read "
-            "with a file of features: put both in one folder, named alike "
-            "(iemocap_features_comet.pkl, iemocap_features_roberta.pkl), and give the latter"
-        )
-    told = {"s": "texts", "n": "numbers", "v": "vectors", "i": "ids", "?": "others"}
-    shown = ", ".join(told[kind] for kind in kinds)
-    raise DataError(
-        f"is a pickle of conversations in no known layout: {len(kinds)} entries by "
-        f"dialogue: {shown}; known are {'; '.join(x.title for x in LAYOUTS)}; or save its "
-        "utterances as an .npz with dialogue, turn and speaker (msajax/data/README.md)"
-    )
-
-
-def _kind(part: Any) -> str:
-    """Of the first utterance of an entry: 's', 'n', 'v'; 'i' of a list of ids; '?' else."""
-    if not isinstance(part, dict):
-        return "i"
-    if not all(isinstance(rows, np.ndarray | list | tuple) for rows in part.values()):
-        return "?"
-    first: Any = next((rows[0] for rows in part.values() if len(rows)), None)
-    if isinstance(first, str | bytes):
-        return "s"
-    if isinstance(first, np.ndarray | list | tuple) and np.ndim(first) == 1:
-        return "v"
-    return "n" if isinstance(first, int | float | np.number) else "?"
-
-
-def _check_dataset(dataset: str, layout: Layout, entries: dict[str, Any]) -> None:
+def _check_dataset(
+    dataset: str, layout: conversation_layouts.Layout, entries: dict[str, Any]
+) -> None:
     """Refuses the other dataset's file: the labels of both are small whole numbers."""
-    found = "iemocap" if _kind(entries["speaker"]) == "s" else "meld"
+    found = (
+        "iemocap" if conversation_layouts.kind_of(entries["speaker"]) == "s" else "meld"
+    )
     if DATASETS[dataset].classes != DATASETS[found].classes:
         raise DataError(
             f"has the layout of {layout.title}, whose labels are those of {found}, not "

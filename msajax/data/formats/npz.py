@@ -3,7 +3,7 @@
 Arrays over N rows: `id`, `split` ('train', 'valid' or 'test'), `label`,
 `raw_text`, and `text`, `audio`, `vision`, each [N, D] or [N, L, D] and each
 optional. Sequences are padded with zeros at the end; `audio_length` [N] (and so
-on) says how long they are where the zeros do not, `text_bert` [N, 3, L] holds word
+on) says how long they are where the zeros do not: 0 where a row has no audio. `text_bert` [N, 3, L] holds word
 pieces, mask and segments. `label_text`, `label_audio`,
 `label_vision` are the labels of single modalities. `labelled` [N] is 0 where a row of
 the training split has no labels, for systems that learn from such rows too; rows of
@@ -86,6 +86,7 @@ def read(
     if labels and "labelled" in entry:
         arrays["labelled"] = columns.numbers(entry["labelled"], name="labelled") > 0
     names = _split_names(entry, len(ids), decoder)
+    notes = _without(arrays)
     for key, array in {**arrays, "raw_text": raw_text, "split": names}.items():
         if len(array) != len(ids):
             raise DataError(f"{key} has {len(array)} rows, but id has {len(ids)}")
@@ -100,7 +101,22 @@ def read(
                 "only those of train may lack labels"
             )
         splits[name] = Split(ids[rows], raw_text[rows], chosen)
-    return Corpus(dataset, splits)
+    return Corpus(dataset, splits, notes)
+
+
+def _without(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Zeros in the rows of a modality whose length is 0: they lack it, whatever stands there."""
+    notes = []
+    for key in (k for k in MODALITIES if {k, f"{k}_length"} <= arrays.keys()):
+        if len(arrays[key]) == len(arrays[f"{key}_length"]):
+            rows = np.flatnonzero(arrays[f"{key}_length"] == 0)
+            count = np.count_nonzero(np.any(arrays[key][rows], axis=(1, 2)))
+            arrays[key][rows] = 0
+            if count:
+                notes.append(
+                    f"{key}_length is 0 in {count} rows, whose {key} is left out"
+                )
+    return tuple(notes)
 
 
 def _conversation(entry: dict[str, Any], decoder: Decoder) -> dict[str, np.ndarray]:

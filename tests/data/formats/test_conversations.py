@@ -201,7 +201,18 @@ def test_other_vectors_than_comets_say_what_they_are(tmp_path, comet, message):
         ("meld", FILES["iemocap_features"][1], "those of iemocap, not of meld"),
         ("iemocap", FILES["meld_raw"][1], "those of meld, not of iemocap"),
         ("iemocap", COMET, "COMET's vectors of common sense"),
-        ("meld", (*FILES["meld_raw"][1], SENTENCES), "in no known layout: 10 entries"),
+        (
+            "meld",
+            (*FILES["meld_raw"][1], SENTENCES),
+            r"with that of MELD_features_raw1.pkl \(10 entries\), entry 6 \(vision\) "
+            r"holds texts instead of vectors, entry 7 \(words\) .*; it has 10 entries",
+        ),
+        (
+            "iemocap",
+            FILES["iemocap_features"][1][:8],
+            r"no known layout: it has 8 entries: 1 texts, .*8 ids.*known are IEMOCAP_fea"
+            r"tures.pkl \(9 entries\), .*meld_features_roberta.pkl \(11 entries\)",
+        ),
         (
             *changed("meld_raw", 1, a=[one_hot("a", 0)] * 2),
             "3 sentences, but 2 speakers",
@@ -212,7 +223,7 @@ def test_other_vectors_than_comets_say_what_they_are(tmp_path, comet, message):
         ),
         (*changed("meld_raw", 1, b=[[1, 1, 0], [0, 1, 0]]), "2 ones in its vector"),
         (*changed("meld_raw", 1, b=[[0, 5, 0], [0, 1, 0]]), "has a 5 in its vector"),
-        (*changed("meld_raw", 3, b=None), "in no known layout: .* others"),
+        (*changed("meld_raw", 3, b=None), r"entry 4 \(text\) holds something else"),
         (
             "meld",
             (*FILES["meld_raw"][1][:6], [["b"], ["a"]], ["c"], LABELS),
@@ -233,6 +244,47 @@ def test_a_dialogue_in_two_splits_is_refused(tmp_path):
     data = (*data[:7], ["c", "a"], data[8])
     with pytest.raises(DataError, match='dialogue "a" is in two splits'):
         read.read(written(tmp_path, data), dataset=dataset)
+
+
+def test_dialogues_of_any_size_and_number_of_speakers(tmp_path):
+    """One turn, 200 turns, one speaker, nine."""
+    ids = {"b": 1, "a": 200, "c": 1, "d": 9}
+
+    def read_with(speakers, dataset):
+        names, words = (
+            by_dialogue(lambda *_: "a", ids),
+            by_dialogue(lambda *_: "a", ids),
+        )
+        labels = by_dialogue(lambda *_: 1, ids)
+        entries = [by_dialogue(lambda *_: np.ones(2), ids) for _ in range(3)]
+        data = (names, by_dialogue(speakers, ids), labels, *entries, words)
+        data += (["a", "b", "d"], ["c"]) + (labels,) * (dataset == "meld")
+        for key, rows in names.items():
+            names[key] = [f"{key}{i}" for i in range(len(rows))]
+        corpus = read.read(written(tmp_path, data), dataset=dataset)
+        assert {len(corpus.splits[k]) for k in ("valid", "test")} == {200, 1}
+        spec = loader.make_spec(corpus, view="dialogue")
+        return spec.turns, spec.speakers
+
+    assert read_with(lambda *_: "F", "iemocap") == (9, 2)  # numbered M, F
+    assert read_with(lambda key, i: np.eye(9)[i % 9], "meld") == (9, 9)
+    assert read_with(lambda *_: [1.0], "meld") == (9, 1)
+
+
+def test_utterances_in_arrays_read_as_those_in_lists(tmp_path):
+    dataset, data = FILES["meld_roberta"]
+    arrays = tuple(
+        {key: np.array(rows) for key, rows in part.items()}
+        if isinstance(part, dict) and part is not SENTENCES
+        else part
+        for part in data
+    )
+    found, wanted = (
+        read.read(written(tmp_path, x), dataset=dataset).splits["train"]
+        for x in (arrays, data)
+    )
+    for key, array in wanted.arrays.items():
+        np.testing.assert_array_equal(found.arrays[key], array)
 
 
 def test_an_utterance_without_audio_counts_as_lacking_it(tmp_path):

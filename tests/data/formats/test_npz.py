@@ -4,6 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from msajax.data import dialogues
 from msajax.data.errors import DataError
 from msajax.data.formats import npz
 from msajax.data.read import read
@@ -253,6 +254,24 @@ def test_word_aligned_sequences(shared, samples, write):
 
 def trailing_zeros(x):
     return sum(20 - (np.flatnonzero(row.any(axis=-1))[-1] + 1) for row in x)
+
+
+def test_a_length_of_0_says_that_a_row_lacks_the_modality(tmp_path):
+    columns = dict(id=list("abcd"), label=[0, 1, 2, 0], text=np.ones((4, 3)))
+    columns |= dict(dialogue=[0, 0, 0, 1], turn=[0, 1, 2, 0], speaker=[0, 1, 0, 0])
+    audio = np.ones((4, 2))
+    audio[3] = 0
+    columns |= dict(audio=audio, audio_length=[1, 0, 1, 0])
+    np.savez(tmp_path / "talk.npz", **columns)
+    corpus = read(tmp_path / "talk.npz", dataset="meld")
+    (split,) = corpus.splits.values()
+    assert corpus.notes == ("audio_length is 0 in 1 rows, whose audio is left out",)
+    assert split.arrays["audio_mask"][:, 0].tolist() == [True, False, True, False]
+    grouped = dialogues.group(split)
+    wanted = [[True, False, True], [False, False, False]]
+    assert grouped.arrays["audio_mask"].tolist() == wanted
+    np.testing.assert_array_equal(grouped.arrays["audio"][0, :, 0], [1, 0, 1])
+    assert grouped.arrays["text_mask"].sum() == 4
 
 
 def test_conversations_by_names(tmp_path):
