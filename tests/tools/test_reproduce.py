@@ -157,7 +157,7 @@ def test_alrs_table_4_runs_on_the_files_of_conversations(tmp_path, monkeypatch):
         message = (
             f"needs the data {dataset}/features: {file} (--data {dataset}/features="
         )
-        for system in ("alr", "mm_dfn"):
+        for system in ("alr", "mm_dfn", "tfn", "lmf", "mfm"):
             assert why[system, dataset].startswith(message)
     file = tmp_path / "conversations.pkl"
     file.touch()
