@@ -173,6 +173,17 @@ def test_alrs_table_4_runs_on_the_files_of_conversations(tmp_path, monkeypatch):
     )
 
 
+def test_an_encoder_for_all_is_for_the_systems_that_read_one():
+    """A table has systems on features beside those that fine-tune."""
+    common = ["--config.text.encoder=mine", "--config.audio.encoder=x"]
+    frozen = ["--config.text.frozen=True"]
+    assert reproduce._read_by("tfn:meld", common) == []
+    assert reproduce._read_by("tfn:meld", common[:1] + frozen) == common[:1] + frozen
+    for name in ("alr:meld", "mag_bert:demo", "tfn:mosi/bert_features"):
+        assert reproduce._read_by(name, common) == common[:1]
+    assert reproduce._read_by("mmml:mosi", common) == common
+
+
 def test_the_encoder_of_waves_is_looked_for_too(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     missing = str(tmp_path / "none")
