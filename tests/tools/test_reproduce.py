@@ -157,7 +157,7 @@ def test_alrs_table_4_runs_on_the_files_of_conversations(tmp_path, monkeypatch):
         message = (
             f"needs the data {dataset}/features: {file} (--data {dataset}/features="
         )
-        for system in ("alr", "mm_dfn"):
+        for system in ("alr", "mm_dfn", "tfn", "lmf", "mfm"):
             assert why[system, dataset].startswith(message)
     file = tmp_path / "conversations.pkl"
     file.touch()
@@ -171,6 +171,17 @@ def test_alrs_table_4_runs_on_the_files_of_conversations(tmp_path, monkeypatch):
     assert made == dict.fromkeys(
         ("alr:meld", "alr:iemocap"), {"accuracy", "weighted_f1"}
     )
+
+
+def test_an_encoder_for_all_is_for_the_systems_that_read_one():
+    """A table has systems on features beside those that fine-tune."""
+    common = ["--config.text.encoder=mine", "--config.audio.encoder=x"]
+    frozen = ["--config.text.frozen=True"]
+    assert reproduce._read_by("tfn:meld", common) == []
+    assert reproduce._read_by("tfn:meld", common[:1] + frozen) == common[:1] + frozen
+    for name in ("alr:meld", "mag_bert:demo", "tfn:mosi/bert_features"):
+        assert reproduce._read_by(name, common) == common[:1]
+    assert reproduce._read_by("mmml:mosi", common) == common
 
 
 def test_the_encoder_of_waves_is_looked_for_too(tmp_path, monkeypatch):
