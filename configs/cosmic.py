@@ -48,7 +48,7 @@ DATASETS = {
             reaction_dim=32,
             intent_dim=32,
             recurrent_dropout=0.0,
-            dropout=0.25,
+            dropout=0.1,
         ),
         optimizer=dict(learning_rate=5e-3),
     ),
