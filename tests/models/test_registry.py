@@ -117,7 +117,7 @@ TINY = {
     ),
     "cosmic": dict(
         **dict(hidden=5, global_dim=4, party_dim=3, reaction_dim=2, intent_dim=4),
-        listener=True,
+        combine="layer_4",
     ),
     "dialogue_rnn": dict(global_dim=4, party_dim=3, hidden=2, post_dim=9),
     "dialoguegcn": dict(
