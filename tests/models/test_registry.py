@@ -187,6 +187,7 @@ TINY = {
         **dict(post_fusion_dim=7, weights=(1.0, 0.4, 0.4, 0.8)),
     ),
     "mult": dict(dim=6, heads=2, layers=1, remat=False),
+    "qmf": dict(hidden=4, state_dims=(5, 6, 7), measurements=5, out_dim=9),
     # Of one frame a word no state before it is read.
     "raven": dict(dim=5, cell=6, hidden=7, frames=2),
     "self_mm": dict(
