@@ -128,6 +128,9 @@ TINY = {
         gate_dims=(8, 9, 10),
         out_dim=9,
     ),
+    "iccn": dict(
+        **dict(text_dim=5, dim=4, channels=(6, 8), view_dim=5, canonical=3, out_dim=9),
+    ),
     "iml_cmm": dict(
         encoder=BERT,
         dim=6,
