@@ -120,6 +120,7 @@ TINY = {
         **dict(window_past=2, window_future=1),
     ),
     "ef_lstm": dict(hidden_dim=6, layers=2),
+    "fdmer": dict(dim=8, hidden=9, heads=2),
     "graph_mfn": dict(
         hidden_dims=(6, 5, 4),
         memory=7,
