@@ -105,6 +105,7 @@ TINY = {
         fusion_heads=2,
         fusion_mlp_dim=5,
     ),
+    "amml": dict(hidden=4, dim=5, out_dim=9),
     "av_mc": dict(hidden_dims=(9, 8, 7), post_dims=(5, 6, 7), fusion_dim=4),
     "bbfn": dict(align=True, dim=6, heads=2, layers=1),
     "bc_lstm": dict(hidden=4, layers=1, post_dim=9),
@@ -205,7 +206,7 @@ TINY = {
 }
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.
-DRAWS = {"alr", "av_mc", "cormult", "iml_cmm", "mfm"}
+DRAWS = {"alr", "amml", "av_mc", "cormult", "iml_cmm", "mfm"}
 
 # The system whose steps on several devices are tested each time: it has statistics, and
 # compiles fast. Memories and phases: those of the toys in tests/train.
