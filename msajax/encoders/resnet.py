@@ -73,9 +73,7 @@ class _Bottleneck(nn.Module):
             h = _Convolution(*shape, name=f"layer_{i}")(h, train=train)
             h = nn.relu(h) if i < 2 else h
         if self.shortcut:
-            convolution = _Convolution(
-                self.channels, 1, self.stride, name="shortcut"
-            )
+            convolution = _Convolution(self.channels, 1, self.stride, name="shortcut")
             x = convolution(x, train=train)
         return nn.relu(x + h)
 

@@ -18,7 +18,9 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-_NAME = re.compile(r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.2\.convolution\.weight")
+_NAME = re.compile(
+    r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.2\.convolution\.weight"
+)
 
 
 def table(depths: Sequence[int], shortcuts: Sequence[bool]) -> Table:

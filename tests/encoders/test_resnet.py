@@ -60,7 +60,9 @@ def write(folder, layout):
     if layout == "torchvision":
         state = {torchvision(name): array for name, array in state.items()} | head
         state["bn1.num_batches_tracked"] = np.array(7)
-        assert "layer1.1.conv3.weight" in state and "layer2.0.downsample.1.bias" in state
+        assert (
+            "layer1.1.conv3.weight" in state and "layer2.0.downsample.1.bias" in state
+        )
     else:
         state = {f"resnet.{name}": array for name, array in state.items()}
         state["classifier.1.weight"] = head["fc.weight"]
@@ -83,7 +85,9 @@ def test_shapes_of_resnet_50():
     )
     count = sum(x.size for x in jax.tree.leaves(shapes["params"]))
     assert count == 23_508_032  # torchvision's 25,557,032 without the classifier
-    seen = jax.eval_shape(lambda v, x: network.apply(v, x, train=False), shapes, pictures)
+    seen = jax.eval_shape(
+        lambda v, x: network.apply(v, x, train=False), shapes, pictures
+    )
     assert [x.shape[1] for x in seen.hidden] == [56, 56, 28, 14, 7]
     assert seen.pooled.shape == (2, 2048)
 
@@ -103,7 +107,9 @@ def test_other_weights(tmp_path):
     state = safetensors.numpy.load_file(path)
     del state["resnet.encoder.stages.1.layers.0.layer.0.normalization.running_var"]
     safetensors.numpy.save_file(state, path)
-    with pytest.raises(ValueError, match=r"model.safetensors: .*\n.*missing: .*running_"):
+    with pytest.raises(
+        ValueError, match=r"model.safetensors: .*\n.*missing: .*running_"
+    ):
         resnet.load(path)
     with pytest.raises(ValueError, match="there is no file"):
         resnet.load(tmp_path / "a.msgpack")
