@@ -75,7 +75,7 @@ def read(path: str | os.PathLike[str], *, kind: str) -> np.ndarray:
     # Pictures may be left out, but a damaged number must not fill the memory.
     if not 0 <= last - first < len(rows) + _LEFT_OUT:
         raise DataError(
-            f"{path} has frames from {first:g} to {last:g}, but {len(rows)} rows: it is "
+            f"{path} has frames from {first:.0f} to {last:.0f}, but {len(rows)} rows: it is "
             "damaged; run OpenFace's FeatureExtraction again"
         )
     values = np.zeros((int(last - first) + 1, len(COLUMNS[kind])), np.float32)
