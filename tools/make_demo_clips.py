@@ -2,7 +2,8 @@
 
 Text, voice and face each carry a part of the sentiment, as in the embedded demo corpus
 (msajax/data/demo.py): the transcript has a sentiment word, the pitch and the energy of
-the voice change at that word, and the mouth and the brows show a smile or a frown.
+the voice change at that word, and the mouth and the brows show a smile or a frown. A few
+clips lack the text or a track.
 """
 
 import argparse
@@ -91,12 +92,18 @@ def make(
             sound = voice(rng, speaker, words, stress, level=int(hidden.shown[i, 1]))
             seconds = len(sound) / RATE
             face = pictures(rng, speaker, seconds, level=int(hidden.shown[i, 2]))
-            write(path, pictures=face, sound=sound)
+            said, heard, shown = hidden.present[i]
+            write(
+                path,
+                pictures=face if shown else None,
+                sound=sound if heard else None,
+            )
             values = (hidden.label[i], *hidden.own_labels[i])
             labels = [f"{value:g}" for value in values]
             sign = int(np.sign(hidden.label[i]))
             name = ("Neutral", "Positive", "Negative")[sign]
-            cells = (video, clip, " ".join(words), *labels, name, mode)
+            text = " ".join(words) if said else ""
+            cells = (video, clip, text, *labels, name, mode)
             rows.append(dict(zip(_COLUMNS, cells, strict=True)))
     with (folder / "label.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, _COLUMNS)

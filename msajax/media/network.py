@@ -11,9 +11,6 @@ from msajax.data import prepared
 from msajax.encoders import files, resnet
 from msajax.media import video
 
-# As in the preparation of ImageNet: 256 pixels resized, 224 cut out.
-MARGIN = 256 / 224
-
 
 class PictureNetwork:
     """A trained ResNet on pictures.

@@ -133,7 +133,12 @@ def _parse(text: str, kind: type[_T], kinds: dict[str, dict[str, Any]]) -> _T:
             raise ValueError(
                 f'"{part}" of "{text}" sets nothing; write {name}:key=value,key=value'
             )
-        values[key.strip()] = value.strip()
+        known = [field.name for field in dataclasses.fields(kind)]
+        if (key := key.strip()) not in known:
+            raise ValueError(
+                f'features "{text}": there is no setting "{key}"{suggest(key, known)}'
+            )
+        values[key] = value.strip()
     try:
         return json_file.check(values, kind)
     except DataError as error:

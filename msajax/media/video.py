@@ -12,6 +12,8 @@ import numpy as np
 from msajax.data.errors import DataError
 from msajax.media import files
 
+# Of the pictures of networks, as in the preparation of ImageNet: 256 pixels, 224 cut out.
+MARGIN = 256 / 224
 _T = TypeVar("_T")
 
 

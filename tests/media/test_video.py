@@ -144,7 +144,7 @@ def test_features_are_the_network_of_each_picture(tmp_path, clip):
     safetensors.numpy.save_file(state, tmp_path / "small.safetensors")
     net = network.PictureNetwork(tmp_path / "small.safetensors", batch=4)
     assert net.width == 12 and len(net.fingerprint) == 64
-    pictures = list(video.pictures(clip, rate=10, size=32, margin=network.MARGIN))
+    pictures = list(video.pictures(clip, rate=10, size=32, margin=video.MARGIN))
     found = net(iter(pictures))
     seen = SMALL.apply(VARIABLES, resnet.normalize(np.stack(pictures)), train=False)
     assert found.shape == (10, 12)
