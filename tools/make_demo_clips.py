@@ -161,7 +161,7 @@ def pictures(
     apex, width = frames * rng.uniform(0.3, 0.7), rng.uniform(3, 6)
     strength = level / 3 * np.exp(-0.5 * ((np.arange(frames) - apex) / width) ** 2)
     strength += rng.normal(0, 0.05, frames)
-    skin, height = speaker.integers(150, 230), speaker.uniform(0.9, 1.1)
+    skin, height = int(speaker.integers(150, 230)), speaker.uniform(0.9, 1.1)
     return np.stack([_face(s, skin, height) for s in strength])
 
 

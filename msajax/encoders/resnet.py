@@ -101,7 +101,8 @@ class ResNet(nn.Module):
         """
         stem = _Convolution(self.embedding_size, 7, 2, name="embedder")
         x = nn.relu(stem(pictures, train=train))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))  # zeros: x is not negative
+        x = nn.max_pool(x, (3, 3), strides=(2, 2))
         hidden = [x]
         sizes = zip(self.hidden_sizes, self.depths, self.shortcuts(), strict=True)
         for stage, (channels, depth, shortcut) in enumerate(sizes):

@@ -1,6 +1,7 @@
 """The features of all clips of a corpus, each in a file: by several processes, and resumable.
 
-A clip that is finished is not done again, so that a run that was ended goes on where it was. A clip that cannot be read is left out; so is one that ends its
+A clip that is finished is not done again, so that the same command resumes a run that was ended. A
+clip that cannot be read is left out; so is one that ends its
 process (a fault in a decoder), which is then found by running the clips one by one.
 """
 
@@ -77,7 +78,7 @@ def find(media: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def start(job: Job) -> None:
-    """Makes the folder of finished clips, or goes on with one of the same settings.
+    """Makes the folder of finished clips, or takes one of the same settings.
 
     Raises:
       DataError: the folder is of other settings.
