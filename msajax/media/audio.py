@@ -66,7 +66,9 @@ def read(
         parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
     wave = np.concatenate(parts)
     length = math.ceil(samples * rate / own)
-    wave = np.pad(wave[:length], (0, max(0, length - len(wave))))
+    if len(wave) < length:
+        wave = np.pad(wave, (0, length - len(wave)))
+    wave = wave[:length]
     if not np.isfinite(wave).all():
         raise DataError(
             f"{path} has samples that are no numbers (NaN or infinite): it is damaged; "
@@ -217,8 +219,9 @@ def egemaps(wave: np.ndarray, s: AudioFeatures) -> np.ndarray:
         import opensmile  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(
-            "the features egemaps need the package opensmile (pip install opensmile), whose "
-            "licence allows research and no commercial use; or take prosody or mfcc"
+            f"the features egemaps need the package opensmile, which cannot be imported "
+            f"({error}); pip install opensmile, whose licence allows research and no "
+            "commercial use, or take prosody or mfcc"
         ) from error
     smile = opensmile.Smile(
         feature_set=opensmile.FeatureSet.eGeMAPSv02,

@@ -24,14 +24,9 @@ import numpy as np
 from msajax.data import json_file, parts
 from msajax.data.errors import DataError
 from msajax.data.formats import npz
-from msajax.media import clips, openface
+from msajax.media import clips, files, openface
 from msajax.media.settings import MediaFeatures
 
-# In the order in which they are preferred.
-SUFFIXES = (
-    *(".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv"),
-    *(".wav", ".flac", ".mp3", ".ogg", ".m4a"),
-)
 _SETTINGS = "settings.json"
 
 
@@ -68,7 +63,7 @@ def find(media: pathlib.Path, name: str) -> pathlib.Path:
         raise DataError(
             f'"{name}" is no id of a clip in {media}; correct the label.csv'
         )
-    for suffix in SUFFIXES:
+    for suffix in files.SUFFIXES:
         if (path := place.with_name(clip + suffix)).is_file():
             return path
     raise DataError(

@@ -15,6 +15,11 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf,ogg,wav,w64,flac,mp3,"
     "aac,aiff,au,caf,amr,ac3,nut,gif,apng"
 )
+# Of clips, in the order in which they are preferred.
+SUFFIXES = (
+    *(".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv"),
+    *(".wav", ".flac", ".mp3", ".ogg", ".m4a"),
+)
 # Seconds, and share of the whole, that a track may be shorter than its index says.
 _SLACK, _SHARE = 0.5, 0.05
 

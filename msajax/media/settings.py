@@ -65,12 +65,14 @@ class VisionFeatures:
       rate: pictures a second that are taken of the video; 0 where it is that of the files.
       size: pixels of a picture's side.
       weights: sha256 of the network's weights; '' where there are none.
+      name: of the features in your own files, which nothing else tells apart.
     """
 
     kind: VisionKind
     rate: Annotated[float, Ge(0), Le(1000)] = 0.0
     size: Annotated[int, Ge(0), Le(4096)] = 0
     weights: str = ""
+    name: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
