@@ -8,6 +8,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from msajax.encoders import resnet
+from tools.parity.case import read_case
 
 SMALL = resnet.ResNet(embedding_size=4, hidden_sizes=(8, 12), depths=(2, 1))
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 34, 32, 3), np.uint8)
@@ -80,16 +81,29 @@ def test_weights_of_the_usual_layouts(tmp_path, layout):
 def test_shapes_of_resnet_50():
     network = resnet.ResNet()
     pictures = jax.ShapeDtypeStruct((2, 224, 224, 3), np.float32)
-    shapes = jax.eval_shape(
-        lambda x: network.init(jax.random.key(0), x, train=False), pictures
+    seen, shapes = jax.eval_shape(
+        lambda x: network.init_with_output(jax.random.key(0), x, train=False), pictures
     )
     count = sum(x.size for x in jax.tree.leaves(shapes["params"]))
     assert count == 23_508_032  # torchvision's 25,557,032 without the classifier
-    seen = jax.eval_shape(
-        lambda v, x: network.apply(v, x, train=False), shapes, pictures
-    )
     assert [x.shape[1] for x in seen.hidden] == [56, 56, 28, 14, 7]
     assert seen.pooled.shape == (2, 2048)
+
+
+def test_a_picture_through_the_network_of_transformers(shared):
+    """Without gradients and batch statistics: those are in the whole case, which is slow."""
+    case = read_case(shared / "golden" / "resnet50" / "case_a")
+    state = case.group("param/")
+    network = resnet.ResNet(6, (8, 12, 16, 20), (1, 1, 1, 1))
+    pictures = np.moveaxis(case.arrays["in/pixel_values"], 1, -1)
+    shapes = resnet.template(network, pictures, train=False)
+    variables = network.names().variables(state, shapes)
+    run = jax.jit(lambda variables, x: network.apply(variables, x, train=False))
+    seen = run(variables, pictures)
+    np.testing.assert_allclose(seen.pooled, case.arrays["out/eval/pooled"], rtol=1e-4)
+    for i, hidden in enumerate(seen.hidden):
+        expected = case.arrays[f"out/eval/hidden_states/{i}"]
+        np.testing.assert_allclose(np.moveaxis(hidden, -1, 1), expected, atol=1e-5)
 
 
 def test_pictures_are_normalised():

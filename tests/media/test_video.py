@@ -1,6 +1,7 @@
 import threading
 import tracemalloc
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -122,6 +123,21 @@ def test_memory_does_not_grow_with_length(clip):
     assert peak < 60 * 64 * 64 * 3  # of 2000 pictures
 
 
+def test_the_next_ones_are_made_while_one_is_used():
+    made = [threading.Event() for _ in range(5)]
+
+    def make():
+        for event in made:
+            event.set()
+            yield event
+
+    items = video.ahead(make(), depth=2)
+    next(items)
+    assert made[2].wait(timeout=10)  # in the thread: nobody asked for it yet
+    assert not made[4].is_set()
+    assert len(list(items)) == 4
+
+
 def test_a_reader_that_stops_ends_the_thread_and_errors_come_through():
     before = threading.active_count()
     items = video.ahead(iter(range(100)))
@@ -146,7 +162,8 @@ def test_features_are_the_network_of_each_picture(tmp_path, clip):
     assert net.width == 12 and len(net.fingerprint) == 64
     pictures = list(video.pictures(clip, rate=10, size=32, margin=video.MARGIN))
     found = net(iter(pictures))
-    seen = SMALL.apply(VARIABLES, resnet.normalize(np.stack(pictures)), train=False)
+    run = jax.jit(lambda x: SMALL.apply(VARIABLES, resnet.normalize(x), train=False))
+    seen = run(np.stack(pictures))
     assert found.shape == (10, 12)
     np.testing.assert_allclose(found, seen.pooled, rtol=2e-5)
     assert net(iter(())).shape == (0, 12)
