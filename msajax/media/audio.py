@@ -24,6 +24,7 @@ from msajax.media.settings import AudioFeatures
 # A clip in this field takes seconds; an hour of it would take gigabytes.
 LONGEST = 600.0
 _BLOCK = 1 << 16  # samples read at once
+_UNKNOWN = 1 << 62  # samples, from here on: of a FLAC that was written to a pipe
 _FLOOR = 1e-10
 # The range of speaking voices, in Hz, and how far below the loudest step (in energy, as a
 # ratio of amplitudes) a step has no pitch.
@@ -92,15 +93,23 @@ def _blocks(path: pathlib.Path) -> tuple[int, Iterator[np.ndarray]]:
 def _of_soundfile(file: Any, path: pathlib.Path) -> Iterator[np.ndarray]:
     import soundfile
 
+    samples = 0
     with file:
         try:
             while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                samples += len(block)
                 yield block.mean(axis=1)
         except soundfile.LibsndfileError as error:
             raise DataError(
                 f"{path} ({path.stat().st_size} bytes) cannot be decoded: it is truncated "
                 f"or damaged ({error}); copy or download it again"
             ) from error
+        stated = file.frames if file.frames < _UNKNOWN else samples
+        if files.is_short(samples / file.samplerate, stated / file.samplerate):
+            raise DataError(
+                f"{path} is truncated: it has {samples} of {stated} samples; copy or "
+                "download it again"
+            )
 
 
 def _decoded(path: pathlib.Path) -> Iterator[Any]:

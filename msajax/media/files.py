@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -56,7 +57,25 @@ def check(path: str | os.PathLike[str]) -> pathlib.Path:
         raise DataError(f"there is no file {path}; check the path")
     if not path.stat().st_size:
         raise DataError(f"{path} has no bytes (zero length); copy or download it again")
+    _check_riff(path)
     return path
+
+
+def _check_riff(path: pathlib.Path) -> None:
+    """Refuses a wav or avi file that is shorter than its first bytes say.
+
+    Decoders take what there is of it.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+    stated = int.from_bytes(start[4:], "little")
+    size = path.stat().st_size
+    # A stream that is written to a pipe has no size, or the largest.
+    if start[:4] == b"RIFF" and size < stated + 7 < 2**31:
+        raise DataError(
+            f"{path} is truncated: it has {size} of {stated + 8} bytes; copy or download it "
+            "again"
+        )
 
 
 @contextlib.contextmanager
@@ -84,7 +103,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _meaning(text: str) -> str:
-    if "Invalid data" in text or "Invalid argument" in text:
+    if any(part in text for part in ("Invalid data", "Invalid arg", "End of file")):
         return "it is truncated, damaged or no media file"
     return text.split(": ")[0].split("] ")[-1][:200].lower()
 
@@ -117,16 +136,33 @@ class NoTrack(DataError):
 
 
 def check_whole(stream: Any, seconds: float, path: str | os.PathLike[str]) -> None:
-    """Refuses a track that ended earlier than the file's index says.
+    """Refuses a track that ended earlier than the file says.
 
     Raises:
       DataError: the file was cut off.
     """
-    if "mp4" not in stream.container.format.name or stream.duration is None:
-        return
-    expected = float(stream.duration * stream.time_base)
-    if seconds < expected - max(_SLACK, _SHARE * expected):
+    expected = _stated(stream)
+    if expected is not None and is_short(seconds, expected):
         raise DataError(
             f"{path} is truncated: its {stream.type} track ends after {seconds:.1f} of "
             f"{expected:.1f} s; copy or download it again"
         )
+
+
+def is_short(seconds: float, expected: float) -> bool:
+    """Whether a track is shorter than expected by more than the slack of encoders."""
+    return seconds < expected - max(_SLACK, _SHARE * expected)
+
+
+def _stated(stream: Any) -> float | None:
+    """The seconds that the file says a track has; a recording that was streamed says none."""
+    kind = stream.container.format.name
+    if any(name in kind for name in ("mp4", "avi")) and stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    found = re.fullmatch(
+        r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", "")
+    )
+    if not found:  # of Matroska's tracks
+        return None
+    hours, minutes, rest = found.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + float(rest)

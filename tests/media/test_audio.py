@@ -135,6 +135,20 @@ def test_bad_files(tmp_path, write, message):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".mkv", ".avi"])
+def test_half_of_a_file(tmp_path, suffix):
+    """Decoders take what there is of most formats, without an error."""
+    path, sound = tmp_path / f"a{suffix}", np.tile(TONE, 2)
+    if suffix in (".mkv", ".avi"):
+        make_demo_clips.write(path, sound=sound)
+    else:
+        soundfile.write(path, sound, RATE)
+    assert len(audio.read(path, rate=RATE)) == pytest.approx(2 * RATE, rel=0.1)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match="truncated"):
+        audio.read(path, rate=RATE)
+
+
 def test_no_audio_track(tmp_path):
     path = tmp_path / "a.mp4"
     make_demo_clips.write(path, pictures=np.zeros((2, 32, 32, 3), np.uint8))
