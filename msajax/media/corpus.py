@@ -14,9 +14,12 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pathlib
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
@@ -202,6 +205,7 @@ def _pooled(
     job: Job, names: list[str], workers: int
 ) -> Iterator[tuple[str, str | None]]:
     """Each clip that was run and its result; None where its process may have died of it."""
+    _start_tracker()
     pool = concurrent.futures.ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
@@ -231,6 +235,19 @@ def _pooled(
             if broken:
                 yield from ((name, None) for name in running.values())
                 return
+
+
+def _start_tracker() -> None:
+    """Starts the tracker of processes, which the first of them would start otherwise.
+
+    It unblocks signals that the program blocks to hear them elsewhere, and it warns of
+    what a program leaves behind that a signal ends.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    resource_tracker.ensure_running()
+    sys.warnoptions.pop()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _end_with_parent() -> None:

@@ -1,5 +1,6 @@
 import os
 import pathlib
+import signal
 
 import numpy as np
 import pytest
@@ -147,7 +148,13 @@ def test_finished_clips_are_not_done_again(tmp_path, media, monkeypatch):
 @pytest.mark.slow
 def test_a_clip_that_ends_its_process_is_left_out(tmp_path, media):
     names = ["1", "mute", "deadly", "quiet", "gone", "blind"]
-    found = run(job(tmp_path, Deadly(media)), names, workers=2)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        found = run(job(tmp_path, Deadly(media)), names, workers=2)
+        mask = signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        assert signal.SIGTERM in mask  # the thread that hears it is another one
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     assert found.keys() == {"v$_$deadly", "v$_$gone"}
     assert found["v$_$deadly"] == "it ended the process that read it"
 
