@@ -28,7 +28,7 @@ from msajax.data.errors import DataError
 from msajax.data.formats import label_csv
 from msajax.data.formats.decode import Decoder
 from msajax.data.spec import DATASETS, Corpus, suggest
-from msajax.media import corpus, openface, packed, settings
+from msajax.media import corpus, openface, packed, settings, words
 
 _EXAMPLES = """examples:
   python tools/make_demo_clips.py --out clips
@@ -65,6 +65,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=pathlib.Path, help="of ResNet-50")
     parser.add_argument(
         "--vision-files", type=pathlib.Path, help="folder of OpenFace's or your own"
+    )
+    parser.add_argument(
+        "--word-times",
+        type=pathlib.Path,
+        help="folder of VIDEO/CLIP.csv with word,start,end: features per word",
     )
     parser.add_argument(
         "--dataset", default="mosi", help="says what the labels are (default mosi)"
@@ -163,17 +168,20 @@ def _job(args: argparse.Namespace, out: pathlib.Path) -> corpus.Job:
             f"--workers is {args.workers} and --longest {args.longest:g}; give at least 0 "
             "processes (0: this one) and more than 0 seconds"
         )
+    if vision and args.word_times:
+        words.step_of(vision)
     if vision and args.weights:
         from msajax.media.network import PictureNetwork
 
         print_of = PictureNetwork(args.weights).fingerprint
         vision = dataclasses.replace(vision, weights=print_of)
     return corpus.Job(
-        settings=settings.MediaFeatures(audio, vision),
+        settings=settings.MediaFeatures(audio, vision, bool(args.word_times)),
         media=args.media,
         done=out.with_suffix(".clips"),
         weights=args.weights,
         vision_files=args.vision_files,
+        word_times=args.word_times,
         longest=args.longest,
     )
 

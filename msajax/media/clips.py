@@ -1,13 +1,13 @@
 """The features of one clip: what a corpus is extracted by, and what a prediction reads."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from msajax.data.errors import DataError
-from msajax.media import audio, openface, video
+from msajax.media import audio, openface, video, words
 from msajax.media.files import NoTrack
 from msajax.media.settings import MediaFeatures, VisionFeatures
 
@@ -34,6 +34,7 @@ def extract(
     *,
     network: "PictureNetwork | None" = None,
     vision_file: str | os.PathLike[str] | None = None,
+    word_times: Sequence[words.Word] = (),
     longest: float = audio.LONGEST,
 ) -> Clip:
     """The features of a clip.
@@ -43,6 +44,7 @@ def extract(
       settings: what to compute.
       network: for `resnet50`.
       vision_file: with OpenFace's rows or your own features, for such settings.
+      word_times: of the words, where the settings ask for features per word.
       longest: seconds that a clip may take.
 
     Raises:
@@ -59,11 +61,16 @@ def extract(
             notes.append("no audio track: the modality is missing")
         else:
             sound = audio.extract(wave, settings.audio)
+            if settings.per_word:
+                sound = words.average(sound, word_times, step=settings.audio.seconds)
             if audio.is_silent(wave):
                 notes.append("the audio is silent")
     if settings.vision:
         try:
             pictures = _vision(path, settings.vision, network, vision_file, longest)
+            if settings.per_word:
+                step = words.step_of(settings.vision)
+                pictures = words.average(pictures, word_times, step=step)
         except NoTrack as error:
             lacking.append(error)
             notes.append("no video track: the modality is missing")

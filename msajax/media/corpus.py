@@ -27,7 +27,7 @@ import numpy as np
 from msajax.data import json_file, parts
 from msajax.data.errors import DataError
 from msajax.data.formats import npz
-from msajax.media import clips, files, openface
+from msajax.media import clips, files, openface, words
 from msajax.media.settings import MediaFeatures
 
 _SETTINGS = "settings.json"
@@ -43,6 +43,7 @@ class Job:
       done: folder of the finished clips.
       weights: of ResNet-50.
       vision_files: folder of OpenFace's or your own files.
+      word_times: folder of the times of words, for features per word.
       longest: seconds that a clip may take.
     """
 
@@ -51,6 +52,7 @@ class Job:
     done: pathlib.Path
     weights: pathlib.Path | None = None
     vision_files: pathlib.Path | None = None
+    word_times: pathlib.Path | None = None
     longest: float = 600.0
 
 
@@ -108,18 +110,21 @@ def work(job: Job, name: str) -> str:
     """Extracts a clip into its file, where it is not there yet; '' or why it cannot be done."""
     try:
         path = find(job.media, name)
-        file = None
+        video, _, clip = name.partition("$_$")
+        file = times = None
         if job.vision_files and job.settings.vision:
-            video, _, clip = name.partition("$_$")
             kind = job.settings.vision.kind
             file = openface.find(job.vision_files, video, clip, kind=kind)
-        stamp = "; ".join(_stamp(source) for source in (path, file) if source)
+        if job.word_times:
+            times = words.find(job.word_times, video, clip)
+        stamp = "; ".join(_stamp(source) for source in (path, file, times) if source)
         if _is_done(job, name, stamp):
             return ""
         found = clips.extract(
             *(path, job.settings),
             network=_network(job.weights) if job.weights else None,
             vision_file=file,
+            word_times=words.read(times) if times else (),
             longest=job.longest,
         )
         with parts.replacing(file_of(job, name)) as part, part.open("wb") as to:

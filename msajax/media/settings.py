@@ -77,10 +77,16 @@ class VisionFeatures:
 
 @dataclasses.dataclass(frozen=True)
 class MediaFeatures:
-    """Settings of a whole file of features; None for a modality that was left out."""
+    """Settings of a whole file of features.
+
+    Attributes:
+      audio, vision: None for a modality that was left out.
+      per_word: whether a step is the mean over a word (the field's "aligned").
+    """
 
     audio: AudioFeatures | None = None
     vision: VisionFeatures | None = None
+    per_word: bool = False
 
     def to_json(self) -> str:
         """One line of JSON, which `of_json` reads."""
@@ -180,3 +186,9 @@ def check_same(trained: MediaFeatures, given: MediaFeatures) -> None:
                 f"the {modality} features are {describe(new)}, but the run was trained on "
                 f"{describe(old)}; extract them with the settings of the training data"
             )
+    if trained.per_word != given.per_word:
+        names = {True: "one for each word", False: "one for each step in time"}
+        raise ValueError(
+            f"the features are {names[given.per_word]}, but those of the training were "
+            f"{names[trained.per_word]}; extract them in the same way"
+        )

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pathlib
 import signal
@@ -143,6 +144,25 @@ def test_finished_clips_are_not_done_again(tmp_path, media, monkeypatch):
     other = settings.MediaFeatures(FEATURES.audio, None)
     with pytest.raises(DataError, match="has clips with other settings"):
         run(job(tmp_path, media, settings=other), ["1"])
+
+
+def test_features_per_word(tmp_path, media):
+    times = tmp_path / "times"
+    (times / "v").mkdir(parents=True)
+    text = "word,start,end\nit,0,0.4\nis,0.4,0.8\n"
+    (times / "v" / "1.csv").write_text(text)
+    aligned = dataclasses.replace(FEATURES, per_word=True)
+    with_times = job(tmp_path, media, settings=aligned, word_times=times)
+    failed = run(with_times, ["1", "mute"])
+    assert failed.keys() == {"v$_$mute"} and "mute.csv" in failed["v$_$mute"]
+    whole = clips.extract(media / "v" / "1.mp4", FEATURES)
+    with np.load(corpus.file_of(with_times, "v$_$1")) as arrays:
+        assert arrays["audio"].shape == (2, 1) and arrays["vision"].shape == (2, 16)
+        np.testing.assert_allclose(arrays["vision"][1], whole.vision[2:4].mean(axis=0))
+        expected = whole.audio[800:1600].mean()
+        np.testing.assert_allclose(arrays["audio"][1, 0], expected, atol=1e-6)
+    with pytest.raises(ValueError, match="are one for each step in time, but those of"):
+        settings.check_same(aligned, FEATURES)
 
 
 @pytest.mark.slow

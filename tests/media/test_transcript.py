@@ -43,7 +43,12 @@ def test_subtitles(tmp_path, ending):
 
 @pytest.mark.parametrize(
     "start,end,expected",
-    [(0, 2, "one two"), (1.5, 3.6, "two three four five"), (3.2, 9, "five & six")],
+    [
+        (2.6, 9, "four five & six"),
+        (0, 2, "one two"),
+        (1.5, 3.6, "two three four five"),
+        (3.2, 9, "five & six"),
+    ],
 )
 def test_subtitles_are_cut_to_the_clip(tmp_path, start, end, expected):
     path = tmp_path / "a.srt"
