@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 SLOW = {
     *("almt", "bbfn", "cormult", "hubert", "imr", "kan", "mag_bert", "mmlatch"),
     *("cosmic", "dialogue_rnn", "dialoguegcn", "mm_dfn", "mult", "raven", "xlnet"),
+    "resnet50",
 }
 MODELS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
