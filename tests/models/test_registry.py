@@ -61,9 +61,10 @@ DIALOGUES = _view(
         dims=(8, 3, 4),
         lengths=(6, 6, 6),
         num_train=12,
-        fields=(*Spec.fields, "utterance_mask", "speaker"),
+        fields=(*Spec.fields, "utterance_mask", "speaker", "commonsense"),
         turns=6,
         speakers=3,
+        commonsense=15,
     ),
     # Three less: the padding that a test adds.
     lengths=(3, 3, 3),
@@ -113,6 +114,10 @@ TINY = {
         **dict(dim=6, heads=2, layers=1, remat=False),
         **dict(mce_dim=8, mce_heads=2, mce_layers=1, mce_hidden=5, mce_out=3),
         correlated=("text", "vision"),
+    ),
+    "cosmic": dict(
+        **dict(hidden=5, global_dim=4, party_dim=3, reaction_dim=2, intent_dim=4),
+        listener=True,
     ),
     "dialogue_rnn": dict(global_dim=4, party_dim=3, hidden=2, post_dim=9),
     "dialoguegcn": dict(

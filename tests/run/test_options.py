@@ -130,6 +130,7 @@ def test_wrong_values_say_what_is_right(key, text, message):
         (lambda: TextOptions(vocabulary=True, encoder="x"), "vocabulary and config.text.encoder are both set"),
         (lambda: TrainOptions(seeds=(2, 2)), "config.train.seeds is (2, 2); give at least one seed"),
         (lambda: TrainOptions(batch_size="x"), "config.train.batch_size is 'x', but must be a whole number"),  # pyright: ignore
+        (lambda: TextOptions(encoder="x", context_speaker=True), "context_speaker is set, but no utterances are joined"),
         (lambda: TextOptions(encoder="x", context=30, context_behind=20), "context_behind join 50 utterances to each one, but config.text.max_length leaves 50 word pieces"),
         (lambda: TextOptions(max_length=0), "config.text.max_length is 0, but must be above 0"),
         (lambda: Phase(patience=-3), "config.phases.patience is -3, but must be at least 0"),
