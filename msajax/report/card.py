@@ -86,6 +86,7 @@ def _model(run: Finished) -> dict[str, str]:
 
 def _data(run: Finished) -> dict[str, str]:
     spec, dataset = run.spec, DATASETS[run.results.dataset]
+    rows = "dialogues" if spec.turns else "rows"
     widths = ", ".join(
         f"{name} {width}"
         for name, width in zip(MODALITIES, spec.dims, strict=True)
@@ -95,7 +96,7 @@ def _data(run: Finished) -> dict[str, str]:
         "data set": dataset.title,
         "file": run.options.data.path or "generated",
         "SHA-256 of the data": str(run.results.facts.get("data_sha256", "")),
-        "rows for training": str(spec.num_train),
+        f"{rows} for training": str(spec.num_train),
         "rows for test": str(len(run.test)),
         "widths of features": widths,
         "labels": _labels(run),

@@ -15,7 +15,7 @@ h3 { font-size: 1rem; }
 table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ccc; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-td.text { white-space: normal; text-align: left; min-width: 14rem; }
+th.text { text-align: left; } td.text { white-space: normal; text-align: left; min-width: 14rem; }
 figure { display: inline-block; margin: .5rem 1rem .5rem 0; max-width: min(100%, 28.5rem); vertical-align: top; }
 img { max-width: 100%; height: auto; }
 figcaption { font-size: .85rem; color: #444; }

@@ -172,12 +172,14 @@ def _curves(run: Finished) -> list[tuple[str, Figure, str]]:
                     np.array([np.nan if v is None else v for v in values], float),
                 )
         if series:
-            metric = key.removeprefix("valid_")
-            shown = metric if metric == "loss" else table.title(metric)
-            name = title or f"{shown} on validation"
+            name = title or f"{_shown(key.removeprefix('valid_'))} on validation"
             made = charts.lines(series, x="epoch", y=name)
             found.append((key, made, f"{name} over the epochs"))
     return found
+
+
+def _shown(metric: str) -> str:
+    return metric if metric == "loss" else table.title(metric)
 
 
 def _confusion(book: _Book, run: Finished) -> None:
@@ -217,7 +219,7 @@ def _worst(book: _Book, run: Finished) -> None:
             str(made.ids[i]),
             *shown[i],
             f"{error[i]:.2f}",
-            _cut(texts.get(made.ids[i], "")),
+            _cut(texts.get(str(made.ids[i]), "")),
         ]
         for i in np.argsort(-error, kind="stable")[:_WORST]
     ]

@@ -44,7 +44,9 @@ def test_a_run_with_half_the_error_is_better_and_the_figures_are_the_metrics():
         [np.abs(x - run.labels).mean() for x in run.seeds.values()]
         for run in (first, second)
     ]
-    assert mae.p_seeds == pytest.approx(stats.ttest_rel(*by_seed).pvalue, rel=1e-4)
+    assert mae.p_seeds == pytest.approx(
+        stats.ttest_rel(by_seed[0], by_seed[1]).pvalue, rel=1e-4
+    )
 
 
 def test_the_interval_is_the_normal_one_of_many_rows():
@@ -64,7 +66,7 @@ def test_equal_runs_do_not_differ_and_order_does_not_matter():
     first = made()
     order = np.random.default_rng(2).permutation(len(first))
     seeds = {k: x[order] for k, x in first.seeds.items()}
-    second = Predictions(first.ids[order], seeds, (), first.labels[order])
+    second = Predictions(first.ids[order], seeds, (), np.asarray(first.labels)[order])
     for row in significance.compare("mosi", first, second):
         assert row.difference == pytest.approx(0, abs=1e-7)
         assert row.p_rows == 1
@@ -84,7 +86,7 @@ def test_runs_of_other_rows_are_refused():
     with pytest.raises(ValueError, match="60 and 59, 1 of the first are not in"):
         significance.compare("mosi", first, second)
     other = made()
-    other.labels[3] += 1
+    np.asarray(other.labels)[3] += 1
     with pytest.raises(ValueError, match="same rows with other labels"):
         significance.compare("mosi", first, other)
 
