@@ -86,11 +86,15 @@ def made(name, corpora, **model):
 ROWS = [n.split("/")[1] for n in recipe.names() if n.startswith("alr:meld/")]
 
 
+# A row of each kind: others of the kind are slow.
+EACH_KIND = ("", "no_audio_vision", "no_ur", "no_ali", "addition")
+
+
 def cases():
-    """Each row of ALR's tables on one set; slow: on the other, and rows that are not the paper's."""
+    """Rows of ALR's tables on one set; slow: on the other, and rows of the same kind."""
     for i, row in enumerate(["", *ROWS]):
         for j, dataset in enumerate(WIDTHS):
-            slow = i % 2 != j or row in ("one_scale", "mib")
+            slow = i % 2 != j or row not in EACH_KIND
             marks = [pytest.mark.slow] if slow else []
             yield pytest.param(f"alr:{dataset}{row and '/'}{row}", marks=marks)
 
