@@ -267,9 +267,16 @@ class Run:
 
     def parameters(self, seed: int) -> dict[str, np.ndarray]:
         """The best parameters of a seed by their paths, adapters merged into their layers."""
-        like = parallel.replicate(step.blank(self.model), self.devices)
-        params = jax.device_get(self._best(seed, like).params)
+        params = self._state(seed).params
         return self.model.lora.merge(params) if self.model.lora else params
+
+    def collections(self, seed: int) -> dict[str, np.ndarray]:
+        """What the system keeps beside its parameters, by paths: 'batch_stats/norm/mean'."""
+        return self._state(seed).collections
+
+    def _state(self, seed: int) -> Any:
+        like = parallel.replicate(step.blank(self.model), self.devices)
+        return jax.device_get(self._best(seed, like))
 
     def _best(self, seed: int, like: Any) -> Any:
         """The state that validation chose for a seed."""
