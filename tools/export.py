@@ -36,6 +36,11 @@ parameters.safetensors, facts.json and load.py, which needs jax and numpy alone:
   python exported/load.py exported batch.npz
 """
 PLATFORMS = ("cpu", "cuda")
+# What tracing raises where a number of rows must be known.
+_OF_ROWS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.InconclusiveDimensionOperation,
+)
 _LOADER = pathlib.Path(__file__).with_name("exported") / "loader.py"
 
 
@@ -97,7 +102,7 @@ def write(run: Run, out: pathlib.Path, *, seed: int, rows: int = 0) -> int:
     fields = fields_of(run.spec)
     try:
         made = exported(run, variables, fields, rows)
-    except (TypeError, jax.errors.ConcretizationTypeError) as error:
+    except (TypeError, *_OF_ROWS) as error:
         if rows:
             raise
         reason = (str(error).splitlines() or ["?"])[0]

@@ -3,12 +3,20 @@
 import json
 import subprocess
 import sys
+import types
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
+pytest.importorskip("flatbuffers", reason="jax writes programs by it: msajax[export]")
+
 import msajax
+from msajax import models
 from msajax.data import demo
+from msajax.train import step
+from tests.models import test_registry
 from tools import export as tool
 
 QUIET = dict(epochs=1, quiet=True)
@@ -91,3 +99,24 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
         "--workdir", run.folder, "--out", run.folder
     )
     assert not (tmp_path / "out").exists()
+
+
+# Its KAN layers are computed in blocks of rows.
+FIXED_ROWS = {"iml_cmm"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.names())
+def test_every_system_is_exported_for_any_number_of_rows(name):
+    model = test_registry.build(name)
+    state = step.shapes(model)
+    params = {f"params/{k}": leaf for k, leaf in state.params.items()}
+    plan = [types.SimpleNamespace(predict="__call__")]
+    options = types.SimpleNamespace(plan=plan, precision="float32")
+    run: Any = types.SimpleNamespace(model=model, options=options)
+    args: Any = run, params | state.collections, tool.fields_of(model.spec)
+    if name in FIXED_ROWS:
+        with pytest.raises(jax.errors.InconclusiveDimensionOperation):
+            tool.exported(*args, 0)
+    made = tool.exported(*args, 4 * (name in FIXED_ROWS))
+    assert len(made.out_avals) == 1 and made.platforms == tool.PLATFORMS
