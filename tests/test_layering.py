@@ -25,6 +25,11 @@ ALLOWED = {
     "media": {"media", "encoders", "data"},
     "models": {"models", "nn", "encoders", "losses", "parallel", "data.spec"},
     "report": {"report", "metrics", "data.spec"},
+    # What reads finished runs stands above them, like the command line.
+    **{
+        f"report.{name}": {"report", "run", "data", "metrics"}
+        for name in ("__main__", "card", "finished", "papers", "runs")
+    },
     "train": {
         *("train", "models.base", "encoders.lora", "parallel", "processes", "metrics"),
         "data",

@@ -161,7 +161,7 @@ class FDMER(Model):
         compared = [(common[i], private[i], has[i]) for i in range(size)]
         compared += [(private[i], private[j], has[i] & has[j]) for i, j in pairs]
         alike = [self._dependence(x, y, w) for x, y, w in compared]
-        label = jnp.tile(jnp.arange(size)[None], (len(own), 2))
+        label = jnp.tile(jnp.arange(size)[None], (own.shape[0], 2))
         named = losses.cross_entropy(out["modality"], label)  # [B, 2 M]
         errors = [
             parallel.batch_mean(named[:, i], where=own[:, i % size])
@@ -190,7 +190,7 @@ class FDMER(Model):
             h = mean_pool(x, mask)
         else:
             read = Recurrent(self.dim, self.cell, True, name=f"read_{m}")
-            h = final_states(read(x, mask), mask).reshape(len(x), -1)
+            h = final_states(read(x, mask), mask).reshape(x.shape[0], -1)
         h = nn.relu(Linear(self.dim, name=f"project_{m}")(h))
         return LayerNorm(name=f"project_{m}_norm")(h)
 

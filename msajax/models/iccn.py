@@ -147,7 +147,7 @@ class ICCN(Model):
         for i, channels in enumerate(self.channels):
             patches = _patches(x, self.image_kernel)
             x = _halved(nn.relu(Linear(channels, name=f"{name}_conv_{i}")(patches)))
-        return Linear(self.view_dim, name=name)(x.reshape(len(x), -1))
+        return Linear(self.view_dim, name=name)(x.reshape(x.shape[0], -1))
 
     def _cca(self, out: Outputs, batch: Batch) -> jax.Array:
         """Minus the sum of correlations over the global batch's rows that have audio and vision."""

@@ -168,7 +168,7 @@ class QMF(Model):
     ) -> dict[str, jax.Array]:
         """Mixtures of windows: the probability of a mixture is the mixture of probabilities."""
         weight = jnp.einsum("m,mbl->bl", shares, jnp.stack([*norms.values()]))
-        out, highest = {}, jnp.zeros((len(real), self.measurements))
+        out, highest = {}, jnp.zeros((real.shape[0], self.measurements))
         for n in self.windows:
             members, values = _window(real, n), _window(measured, n)
             counted = jnp.ones_like(members) if self.padded else members
