@@ -17,14 +17,16 @@ from msajax import models
 from msajax.data import demo
 from msajax.train import step
 from tests.models import test_registry
-from tools import export as tool
+from tools import export
 
 QUIET = dict(epochs=1, quiet=True)
 
 
 def exported(run, folder, *args):
     assert (
-        tool.main(["--workdir", str(run.folder), "--out", str(folder), *map(str, args)])
+        export.main(
+            ["--workdir", str(run.folder), "--out", str(folder), *map(str, args)]
+        )
         == 0
     )
     return folder
@@ -40,7 +42,7 @@ def run(tmp_path_factory):
 def inputs(run):
     (rows,) = (demo.generate(0).splits["test"],)
     batch = run.pad(rows)
-    return {k: v for k, v in batch.items() if k in tool.fields_of(run.spec)} | {
+    return {k: v for k, v in batch.items() if k in export.fields_of(run.spec)} | {
         "valid": np.ones(len(rows), bool)
     }
 
@@ -69,7 +71,7 @@ def test_predictions_are_equal_without_msajax(run, tmp_path):
     found = alone(folder, batch, tmp_path)
     expected = run.outputs("test", "pred")[2]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert tool.PLATFORMS == ("cpu", "cuda")
+    assert export.PLATFORMS == ("cpu", "cuda")
 
 
 def test_a_wrong_batch_is_named(run, tmp_path):
@@ -89,7 +91,7 @@ def test_a_wrong_batch_is_named(run, tmp_path):
 
 def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
     def refused(*args):
-        assert tool.main([*map(str, args)]) == 1
+        assert export.main([*map(str, args)]) == 1
         return capsys.readouterr().err
 
     out = ("--out", tmp_path / "out")
@@ -114,9 +116,9 @@ def test_every_system_is_exported_for_any_number_of_rows(name):
     plan = [types.SimpleNamespace(predict="__call__")]
     options = types.SimpleNamespace(plan=plan, precision="float32")
     run: Any = types.SimpleNamespace(model=model, options=options)
-    args: Any = run, params | state.collections, tool.fields_of(model.spec)
+    args: Any = run, params | state.collections, export.fields_of(model.spec)
     if name in FIXED_ROWS:
         with pytest.raises(jax.errors.InconclusiveDimensionOperation):
-            tool.exported(*args, 0)
-    made = tool.exported(*args, 4 * (name in FIXED_ROWS))
-    assert len(made.out_avals) == 1 and made.platforms == tool.PLATFORMS
+            export.exported(*args, 0)
+    made = export.exported(*args, 4 * (name in FIXED_ROWS))
+    assert len(made.out_avals) == 1 and made.platforms == export.PLATFORMS
