@@ -40,14 +40,14 @@ class ConKI(Model):
       encoder: the network that reads word pieces, from config.text; None takes the text
         features of the data.
       dim: width of all representations.
-      layers, heads, hidden: of each backbone: number of layers and of heads, and width of the
+      layers, heads, hidden: number of layers and of heads of each backbone, and width of its
         feed-forward blocks.
       adapter_dim: width of an adapter's middle.
       adapter_layers: number of layers of the Transformer over the adapters' outputs.
       out_dim: width of the hidden layer of the output.
       dropout: dropout rate in all Transformers and before the last layer.
       contrast: weight of the contrastive loss.
-      temperature: of the contrast.
+      temperature: divisor of the cosines in the contrast.
       remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
 
