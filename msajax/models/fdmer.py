@@ -47,17 +47,18 @@ class FDMER(Model):
     Attributes:
       encoder: the network that reads word pieces, from config.text; None takes the text
         features of the data.
-      cell: of the networks that read audio and vision: 'lstm' or 'gru'.
+      cell: cell of the networks that read audio and vision: 'lstm' or 'gru'.
       dim: width of all representations.
       hidden: width of the hidden layers of encoders, discriminator and output.
       heads: number of heads of the fusion's attention.
       dropout: dropout rate behind the attention and before the last layer.
       adversarial, consistency, disparity: weights of the losses.
-      consistency_form: between two modalities' common representations: their 'squared'
-        distance, a mean over the width, or 1 - 'cosine'.
-      disparity_form: between a modality's two representations, and between private ones:
-        MISA's 'orthogonal' products, or the Hilbert-Schmidt independence criterion ('hsic').
-      bandwidth: of HSIC's Gaussian kernels, in units of the root of the width.
+      consistency_form: distance between two modalities' common representations: 'squared', a
+        mean over the width, or 1 - 'cosine'.
+      disparity_form: measure of what a modality's two representations, and two private ones,
+        share: MISA's 'orthogonal' products, or the Hilbert-Schmidt independence criterion
+        ('hsic').
+      bandwidth: width of HSIC's Gaussian kernels, in units of the root of `dim`.
       remat, scan: options of the encoder's layers, as in `TextOnly`.
 
     Raises:

@@ -43,9 +43,9 @@ class ICCN(Model):
         features of the data.
       pooling: the text's vector: its 'first' step, BERT's [CLS], or the 'mean'.
       text_dim, dim: widths of the vectors of text, and of audio and vision.
-      kernel_size: of the convolution over audio and vision, in front of their LSTM.
-      channels: of the two convolutions over an outer product.
-      image_kernel: their kernel size in both directions.
+      kernel_size: kernel size of the convolution over audio and vision, before their LSTM.
+      channels: numbers of channels of the two convolutions over an outer product.
+      image_kernel: kernel size of these convolutions, in both directions.
       view_dim: width of a view, the features of an outer product.
       canonical: number k of canonical correlations that are summed.
       ridge: r, added to the views' variances.

@@ -136,8 +136,8 @@ def recipes():
             yield pytest.param(name, marks=pytest.mark.slow)
 
 
-# Of recipes with one of CorMulT's phases: the parameters of the other.
-LEFT = {"mce": "mult/", "fuse": "mce/"}
+# Of rows with one of several runs (CorMulT, ConKI): the parameters that another one trains.
+LEFT = {"mce": "mult/", "fuse": "mce/", "knowledge": "out/"}
 # Parameters that recipes freeze, as their authors do: regexes of the recipe and of the paths.
 FROZEN = {
     r"bbfn:.*": r"encoder/encoder/layer/[0-8]/.*",
