@@ -15,8 +15,8 @@ import msajax
 from msajax import main, models
 from msajax.data.read import read
 from msajax.data.spec import Spec
-from msajax.report import __main__ as report
 from msajax.report import papers
+from msajax.report.__main__ import parse
 from msajax.run import output, recipe
 from tests.test_recipes import NUMBERED
 from tests.weights.test_load import random_state
@@ -204,7 +204,7 @@ def check(words):
             paths = [word for word in rest if word.startswith("tests")]
             assert paths and all((ROOT / path).exists() for path in paths), paths
         elif rest[:2] == ["-m", "msajax.report"]:
-            args = report.parse(rest[2:])
+            args = parse(rest[2:])
             papers.find(args.figure)
         elif rest[0] == "exported/load.py":  # which tools/export.py writes
             assert len(rest) == 3

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the report needs matplotlib: msajax[report]")
 
-from msajax import main as train
-from msajax.report import __main__ as report
+from msajax.main import main as train
 from msajax.report import card, charts, finished, papers, significance
+from msajax.report.__main__ import main as report
 
 SHORT = ("--config.train.seeds=1,2", "--config.train.epochs=2")
 
@@ -29,7 +29,7 @@ def few():
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "wide"
     args = ("--config", "lf_dnn:demo", "--workdir", str(folder), *SHORT)
-    assert train.main([*args, "--config.parallel.devices=1"]) == 0
+    assert train([*args, "--config.parallel.devices=1"]) == 0
     return folder
 
 
@@ -55,7 +55,7 @@ def better(trained):
 def written(trained, better, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "report"
     args = [str(trained), str(better), "--figure", "msg_mba_9", "--out", str(out)]
-    assert report.main(args) == 0
+    assert report(args) == 0
     return out
 
 
@@ -106,7 +106,7 @@ def test_worst_errors_come_first_with_their_texts(written, trained):
 
 def test_the_same_report_has_the_same_bytes(written, trained, better, tmp_path):
     args = [str(trained), str(better), "--figure", "msg_mba_9", "--out", str(tmp_path)]
-    assert report.main(args) == 0
+    assert report(args) == 0
     for path in ("report.html", "figures/wide_scatter.png", "figures/wide_scatter.pdf"):
         assert (tmp_path / path).read_bytes() == (written / path).read_bytes(), path
 
@@ -115,8 +115,8 @@ def test_a_classification(tmp_path):
     folder = tmp_path / "classes"
     args = ("--config", "bc_lstm:dialogue_demo", "--workdir", str(folder))
     short = ("--config.train.seeds=1", "--config.train.epochs=1")
-    assert train.main([*args, *short, "--config.parallel.devices=1"]) == 0
-    assert report.main([str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert train([*args, *short, "--config.parallel.devices=1"]) == 0
+    assert report([str(folder), "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out/figures/classes_confusion.png").exists()
     run = finished.read(folder)
     counts = json.loads((folder / "results.json").read_text())["confusion"]["test"]
@@ -128,7 +128,7 @@ def test_a_classification(tmp_path):
 
 
 def refused(capsys, *args):
-    assert report.main([*map(str, args)]) == 2
+    assert report([*map(str, args)]) == 2
     return capsys.readouterr().err
 
 
@@ -184,10 +184,10 @@ def test_figures_of_the_papers(tmp_path):
             folders, (f"{system}:demo", f"{system}:demo/{rows}"), strict=True
         ):
             args = ("--config", recipe, "--workdir", str(folder))
-            assert train.main([*args, *SHORT, "--config.parallel.devices=1"]) == 0
+            assert train([*args, *SHORT, "--config.parallel.devices=1"]) == 0
         names = [name for name in papers.names() if name.startswith(system)]
         figures = [x for name in names for x in ("--figure", name)]
-        assert report.main([*map(str, folders), *figures, "--out", str(out)]) == 0
+        assert report([*map(str, folders), *figures, "--out", str(out)]) == 0
     drawn = {path.stem for path in (out / "figures").glob("*.png")}
     assert {"mfon_4_vision", "msg_mba_9_f1", "msg_mba_8_audio_positive"} <= drawn
     assert {f"msg_mba_7_{m}" for m in ("text", "audio", "vision")} <= drawn
