@@ -5,10 +5,11 @@ Multimodal Sentiment Analysis", Findings of ACL 2023. There is no public code, a
 abstract was read. Established: of each modality a general representation by its backbone and
 one of specific knowledge by adapters, and a hierarchical contrast: between the two kinds,
 between modalities of a sample, and between samples. All else is ours, and a field: the
-backbones (Transformers behind a linear layer, or behind a text encoder), the adapters (one for each layer,
-whose joined outputs a Transformer reads), one supervised contrastive loss for all three
-levels, the sizes and weights. `knowledge_loss` trains the adapters on the other data set, in
-a run of its own; a second run takes them (`config.init_from`). No figure of the paper is claimed.
+backbones (Transformers behind a linear layer, or behind a text encoder), the adapters (one
+for each layer, whose joined outputs a Transformer reads), one supervised contrastive loss
+for all three levels, the sizes and weights. `knowledge_loss` trains the adapters on the other
+data set, in a run of its own; a second run takes them (`config.init_from`). No figure of the
+paper is claimed.
 """
 
 from typing import Annotated, Any
