@@ -84,7 +84,7 @@ DEMO = "lf_dnn:demo"
         ("checkpoint.seconds", "-1", "config.checkpoint.seconds is -1, but must be at least 0"),
         ("checkpoint.seconds", "1e999", "config.checkpoint.seconds is inf, but must be a number, and finite"),
         ("seed", "3", 'unknown key "seed" in config; did you mean "train.seeds" or "data.seed"? Known: audio, checkpoint'),
-        ("optimizer.name", "adm", "config.optimizer.name is 'adm', but must be one of adam, amsgrad, adamw, sgd"),
+        ("optimizer.name", "adm", "config.optimizer.name is 'adm', but must be one of adam, amsgrad, adamw, rmsprop, sgd"),
         ("optimizer.schedule", "constnt", "config.optimizer.schedule is 'constnt', but must be one of constant, warmup_linear"),
         ("optimizer.learning_rate", "-1.0", "config.optimizer.learning_rate is -1.0, but must be at least 0"),
         ("optimizer.b2", "1.0", "config.optimizer.b2 is 1.0, but must be below 1"),
