@@ -133,15 +133,18 @@ def _msg_mba_8(read: Sequence[Finished]) -> Drawn:
 
 
 def _msg_mba_9(read: Sequence[Finished]) -> Drawn:
-    key = "f1_non0" if "f1_non0" in read[0].results.splits["valid"] else "weighted_f1"
+    valid = read[0].results.splits["valid"]
+    # Of MOSI and MOSEI, of classes, of CH-SIMS.
+    key = next(k for k in ("f1_non0", "weighted_f1", "f1") if k in valid)
     series = {}
     for run in read:
         rows = [
-            [100 * row[f"valid_{key}"] for row in history if f"valid_{key}" in row]
+            [
+                np.nan if (f1 := row.get(f"valid_{key}")) is None else 100 * f1
+                for row in history
+            ]
             for history in run.history.values()
         ]
-        if key == "weighted_f1" and not any(rows):
-            key = "f1"
         epochs = min(map(len, rows), default=0)
         if epochs:
             mean = np.mean([row[:epochs] for row in rows], axis=0)
