@@ -33,16 +33,20 @@ BASE = dict(
 )
 DATASETS = {
     "mosei": dict(data=dict(variant="unaligned")),
-    # MELD's csv files have text alone; a file of your own adds audio and vision
-    # (msajax/data/README.md).
+    # Table IV. The pickles of conversations have the sentences, which the encoder reads, and a
+    # vector of audio and of vision for each; row by row, without the dialogue. A file of your
+    # own does as well (msajax/data/README.md). MELD's csv files have text alone. In a file
+    # without sentences --config.text.encoder= takes its features of the text.
     "meld": dict(
-        data=dict(buckets=4),
+        data=dict(variant="features", buckets=4),
         # Of 9989 training texts 64 have more than 40 pieces; half have at most 12.
         text=dict(max_length=40),
         train=dict(select="weighted_f1"),
     ),
-    # Six emotions. IEMOCAP has no public file: give one of your own (msajax/data/README.md).
-    "iemocap": dict(data=dict(buckets=4), train=dict(select="weighted_f1")),
+    # Six emotions.
+    "iemocap": dict(
+        data=dict(variant="features", buckets=4), train=dict(select="weighted_f1")
+    ),
     "demo": recipe.demo(
         model=dict(dim=32, heads=4, tokens=4, layers=3, hidden=64, dropout=0.1)
     ),
@@ -60,7 +64,7 @@ DATASETS = {
     ),
 }
 
-# The paper's Tables V to IX.
+# The paper's Tables V to IX, there on MOSEI alone.
 ROWS = {
     "no_audio": dict(modalities=("text", "vision")),
     "no_vision": dict(modalities=("text", "audio")),

@@ -121,7 +121,8 @@ def create_model(name: str, data: Corpus | Spec, **fields: Any) -> Model:
         options = Options(system=name, data=DataOptions(dataset=dataset))
     options = recipe.change(options, {f"model.{k}": v for k, v in fields.items()})
     if isinstance(data, Corpus):
-        spec = loader.make_spec(data, view=models.get(options.system).view)
+        kind = models.get(options.system)
+        spec = loader.make_spec(data, view=kind.view, own_fields=kind.own_fields)
     else:
         spec = data
     return build(options, spec, **pretrained.configs(options, None, spec))
@@ -286,7 +287,8 @@ def _options(what: str | Options | Model, data: Corpus | None) -> Options:
             f"{system} has a pretrained encoder, whose weights a recipe names: "
             'fit("text_only:mosi", corpus, options={"text.encoder": ...})'
         )
-    here, there = loader.make_spec(data, view=what.view), what.spec
+    here = loader.make_spec(data, view=what.view, own_fields=what.own_fields)
+    there = what.spec
     for key in ("dims", "lengths", "classes"):
         if getattr(here, key) != getattr(there, key):
             raise ValueError(

@@ -15,6 +15,8 @@ thuiar/ch-sims-v2. All are fractions. What readers of other code may miss:
 - Values meet bin edges in float32, where 0.1 and 0.7 lie on their edge.
 - F1 is weighted by the support of the true classes, and 0 for a class that is
   neither present nor predicted.
+- 'emotions' is 'classes' with the figures that MulT's paper has of each emotion, present
+  or not: the accuracy and the F1 of these two, which is not the F1 of the class.
 - What is undefined is NaN: Corr where predictions or labels are constant, r2
   where labels are, a metric of a subset of samples that is empty.
 """
@@ -31,6 +33,12 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     ),
     "sims": ("mae", "corr", "acc2", "f1", "acc3", "acc5", "acc2_weak", "r2"),
     "classes": ("accuracy", "weighted_f1"),  # and f1_<class> for each class
+    "emotions": ("accuracy", "weighted_f1"),  # and acc2_, weighted_f1_<class>
+}
+# Of each class, in front of its name.
+_OF_CLASSES: Mapping[str, tuple[str, ...]] = {
+    "classes": ("f1",),
+    "emotions": ("acc2", "weighted_f1"),
 }
 
 
@@ -38,8 +46,8 @@ def names(family: str, *, classes: Sequence[str] = ()) -> tuple[str, ...]:
     """Names of a family's metrics, in the order of the tables.
 
     Args:
-      family: 'mosi', 'sims' or 'classes'.
-      classes: class names, for the family 'classes'.
+      family: 'mosi', 'sims', 'classes' or 'emotions'.
+      classes: class names, for the families 'classes' and 'emotions'.
 
     Returns:
       The keys of `evaluate`.
@@ -51,7 +59,8 @@ def names(family: str, *, classes: Sequence[str] = ()) -> tuple[str, ...]:
         raise ValueError(
             f'unknown family of metrics "{family}". Known: {", ".join(METRICS)}'
         )
-    return METRICS[family] + tuple(f"f1_{name}" for name in classes)
+    kinds = _OF_CLASSES.get(family, ())
+    return METRICS[family] + tuple(f"{k}_{name}" for k in kinds for name in classes)
 
 
 def better(name: str) -> str:
@@ -63,7 +72,8 @@ def better(name: str) -> str:
     if name in ("loss", "mae"):
         return "min"
     known = {name for family in METRICS.values() for name in family}
-    if name in known or name.startswith("f1_"):
+    kinds = (f"{kind}_" for found in _OF_CLASSES.values() for kind in found)
+    if name in known or name.startswith(tuple(kinds)):
         return "max"
     raise ValueError(
         f'unknown metric "{name}". Known: loss, {", ".join(sorted(known))}, f1_<class>'
@@ -96,9 +106,9 @@ def evaluate(
 
     Args:
       family: 'mosi', 'sims' or 'classes' (`metrics` in `msajax.data.spec.Dataset`).
-      pred: [N] float32 sentiment, or [N, C] logits for 'classes'.
+      pred: [N] float32 sentiment, or [N, C] logits of classes.
       label: [N] float32 sentiment, or [N] int class.
-      classes: the C class names, for the family 'classes'.
+      classes: the C class names, for the families 'classes' and 'emotions'.
 
     Returns:
       {name: fraction} in the order of `names`.
@@ -111,11 +121,12 @@ def evaluate(
     """
     keys = names(family, classes=classes)
     pred, label = np.asarray(pred, np.float32), np.asarray(label)
-    _check_shapes(pred, label, (len(classes),) if family == "classes" else ())
+    of_classes = family in _OF_CLASSES
+    _check_shapes(pred, label, (len(classes),) if of_classes else ())
     _check_finite("predictions", pred)
     _check_finite("labels", label)
-    if family == "classes":
-        values = _classes(pred, label)
+    if of_classes:
+        values = _classes(pred, label, family)
     else:
         label = label.astype(np.float32)
         values = _mosi(pred, label) if family == "mosi" else _sims(pred, label)
@@ -158,7 +169,7 @@ def _sims(pred: np.ndarray, label: np.ndarray) -> tuple[float, ...]:
     return mae, corr, acc2, f1, acc3, acc5, acc2_weak, r2
 
 
-def _classes(logits: np.ndarray, label: np.ndarray) -> tuple[float, ...]:
+def _classes(logits: np.ndarray, label: np.ndarray, family: str) -> tuple[float, ...]:
     num_classes = logits.shape[1]
     wrong = ~np.isin(label, np.arange(num_classes))
     if wrong.any():
@@ -167,8 +178,11 @@ def _classes(logits: np.ndarray, label: np.ndarray) -> tuple[float, ...]:
             f" ({wrong.sum()} of {len(label)} labels are no class)"
         )
     chosen, label = np.argmax(logits, axis=1), label.astype(np.int64)
-    accuracy = np.mean(chosen == label)
-    return accuracy, _weighted_f1(chosen, label), *_f1(chosen, label, num_classes)
+    whole = np.mean(chosen == label), _weighted_f1(chosen, label)
+    if family == "classes":
+        return *whole, *_f1(chosen, label, num_classes)
+    pairs = [_accuracy_f1(chosen == c, label == c) for c in range(num_classes)]
+    return *whole, *(acc for acc, _ in pairs), *(f1 for _, f1 in pairs)
 
 
 def _mae(pred: np.ndarray, label: np.ndarray) -> float:

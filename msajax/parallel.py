@@ -99,7 +99,9 @@ def draw(sample: Callable[[int], jax.Array], rows: int) -> jax.Array:
 def mean(tree: Any) -> Any:
     """Mean of a tree of arrays (gradients) over the devices."""
     # Even over one device it would copy all of them.
-    return tree if jax.lax.psum(1, _AXIS) == 1 else jax.lax.pmean(tree, _AXIS)
+    if axis() is None or jax.lax.psum(1, _AXIS) == 1:
+        return tree
+    return jax.lax.pmean(tree, _AXIS)
 
 
 def rngs(key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:

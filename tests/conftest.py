@@ -41,6 +41,10 @@ LOCK = hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest()[:16
 HOME = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
 CACHE = pathlib.Path(HOME) / "msajax" / "tests" / LOCK
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
+# librosa's functions, which numba compiles when they are first called: 12 seconds instead of
+# 19, and in a folder of their own, so that no other program finds them slow.
+os.environ["NUMBA_OPT"] = "0"
+os.environ["NUMBA_CACHE_DIR"] = str(CACHE.with_name("numba"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 TESTS = itertools.count()
@@ -52,7 +56,10 @@ def pytest_collection_finish():
 
 @pytest.fixture(autouse=True)
 def few_programs():
-    """Drops compiled programs in time: the system allows a process about 65,000 mappings."""
+    """Drops compiled programs in time: the system allows a process about 65,000 mappings.
+
+    It takes seconds, so not sooner; a process comes to 7 GB.
+    """
     yield
     maps = pathlib.Path("/proc/self/maps")
     # A test makes at most some hundred; counting them takes as long as a small test.

@@ -22,8 +22,14 @@ ALLOWED = {
     "weights": {"weights", "data"},
     "nn": {"nn", "parallel"},
     "encoders": {"encoders", "nn", "weights", "data"},
+    "media": {"media", "encoders", "data"},
     "models": {"models", "nn", "encoders", "losses", "parallel", "data.spec"},
     "report": {"report", "metrics", "data.spec"},
+    # What reads finished runs stands above them, like the command line.
+    **{
+        f"report.{name}": {"report", "run", "data", "metrics"}
+        for name in ("__main__", "card", "finished", "papers", "runs")
+    },
     "train": {
         *("train", "models.base", "encoders.lora", "parallel", "processes", "metrics"),
         "data",
@@ -84,6 +90,21 @@ def test_data_never_imports_jax():
         [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True
     )
     assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_media_packages_are_imported_where_they_are_used():
+    """They take seconds, and are not there without the extra `media`."""
+    code = (
+        "import sys, pkgutil, importlib, msajax, msajax.main, msajax.media as media\n"
+        "import tools.extract_features, tools.make_demo_clips\n"
+        "for m in pkgutil.iter_modules(media.__path__, 'msajax.media.'):\n"
+        "    if m.name != 'msajax.media.network': importlib.import_module(m.name)\n"
+        "print({'av', 'jax', 'librosa', 'numba', 'soundfile', 'soxr'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "set()", done.stdout + done.stderr
 
 
 def test_only_parallel_knows_devices():

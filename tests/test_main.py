@@ -170,7 +170,8 @@ def test_a_clip_that_lacks_a_modality_is_scored(trained, tmp_path, capsys):
     assert "all: in batches of 2 rows, not 32: it has no more" in out
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 3])
 def test_a_killed_run_goes_on_to_the_same_bits(trained, tmp_path, times):
     rng = random.Random(7)
     kills = 0

@@ -149,6 +149,23 @@ def test_classes_by_hand():
     assert values == pytest.approx(expected)
 
 
+def test_emotions_as_mult_measures_them():
+    """Each emotion alone, present or not: accuracy and weighted F1 of scikit-learn."""
+    rng, names = np.random.default_rng(0), ("neutral", "happy", "sad")
+    logits, label = rng.normal(size=(50, 3)), rng.integers(0, 3, 50)
+    values = metrics.evaluate("emotions", logits, label, classes=names)
+    expected = dict(zip(("accuracy", "weighted_f1"), values.values(), strict=False))
+    plain = metrics.evaluate("classes", logits, label, classes=names)
+    assert expected == {key: plain[key] for key in expected}
+    pairs = [_accuracy_f1(label == c, logits.argmax(1) == c) for c in range(3)]
+    for i, kind in enumerate(("acc2", "weighted_f1")):
+        expected |= {f"{kind}_{n}": x[i] for n, x in zip(names, pairs, strict=True)}
+    assert list(values) == list(expected)
+    assert list(values) == list(metrics.names("emotions", classes=names))
+    assert values == pytest.approx(expected)
+    assert {metrics.better(name) for name in values} == {"max"}
+
+
 @hypothesis.given(vectors())
 def test_mosi_against_scikit_learn_and_scipy(pair):
     pred, label = pair

@@ -95,6 +95,7 @@ def assert_same_results(folder, other):
 
 
 EPOCHS = "--config.train.epochs=12"
+TWO_EPOCHS = "--config.train.epochs=2"
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,19 @@ def epochs(folder):
     return len((folder / "seed_1" / "log.jsonl").read_text().splitlines())
 
 
+def test_two_processes_train_as_one(tmp_path):
+    """How they stop together, and who goes on, are slow tests."""
+    first, second = map(ended, start(tmp_path / "two", TWO_EPOCHS))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    alone(tmp_path / "one", TWO_EPOCHS)
+    assert_same_results(tmp_path / "two", tmp_path / "one")
+    # One process speaks and writes.
+    assert "MAE" in first[1] and "MAE" not in second[1]
+
+
+@pytest.mark.slow
 def test_two_processes_stop_together_and_one_goes_on_to_the_same_results(one, tmp_path):
-    """A signal to one of them; what the two do together otherwise, and a kill, are slow tests."""
+    """A signal to one of them."""
     folder, args = tmp_path / "two", (EPOCHS, "--config.checkpoint.seconds=0.0")
     started = start(folder, *args)
     until_epoch(folder, 2, started)

@@ -15,6 +15,8 @@ import msajax
 from msajax import main, models
 from msajax.data.read import read
 from msajax.data.spec import Spec
+from msajax.report import papers
+from msajax.report.__main__ import parse
 from msajax.run import output, recipe
 from tests.test_recipes import NUMBERED
 from tests.weights.test_load import random_state
@@ -202,6 +204,11 @@ def check(words):
         if rest[0] == "-m" and rest[1] == "pytest":
             paths = [word for word in rest if word.startswith("tests")]
             assert paths and all((ROOT / path).exists() for path in paths), paths
+        elif rest[:2] == ["-m", "msajax.report"]:
+            args = parse(rest[2:])
+            papers.find(args.figure)
+        elif rest[0] == "exported/load.py":  # which tools/export.py writes
+            assert len(rest) == 3
         elif rest[0] == "-c":
             compile(rest[1], "command", "exec")
         else:
@@ -241,8 +248,26 @@ def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
 def test_the_arrays_of_a_file_of_ones_own_are_read(tmp_path, monkeypatch):
     with h5py.File(tmp_path / "features.h5", "w") as file:
         file["NAME"] = np.ones((3, 4, 5))
+    head = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID"
+    (tmp_path / "MELD").mkdir()
+    for stem in ("train", "dev", "test"):
+        lines = (head, "Hi,Ross,joy,0,0", "Oh,Joey,fear,0,2", "No,Ross,joy,1,0")
+        (tmp_path / f"MELD/{stem}_sent_emo.csv").write_text("\n".join(lines))
+    names = [
+        f"{s}_dia{x}"
+        for s in ("train", "valid", "test")
+        for x in ("0_utt0", "0_utt2", "1_utt0")
+    ]
+    np.savez(
+        tmp_path / "audio.npz", **{n: np.full(4, i + 1.0) for i, n in enumerate(names)}
+    )
     for block in snippets("msajax/data/README.md"):
         run(block, tmp_path, monkeypatch)
+    meld = read(tmp_path / "meld.npz", dataset="meld").splits["valid"]
+    assert meld.arrays["audio"][:, 0, 0].tolist() == [4, 5, 6]
+    assert meld.raw_text.tolist() == ["Hi", "Oh", "No"]
+    found = [meld.arrays[k].tolist() for k in ("label", "dialogue", "turn", "speaker")]
+    assert found == [[4, 2, 4], [0, 0, 1], [0, 1, 0], [0, 1, 0]]
     corpus = read(tmp_path / "clips.npz", dataset="mosi")
     assert [len(corpus.splits[name]) for name in ("train", "valid", "test")] == [1] * 3
     assert corpus.splits["train"].arrays["audio"].shape == (1, 40, 74)
@@ -279,6 +304,7 @@ def test_the_pages_have_no_other_python():
     assert found == {
         "README.md": 1,
         "WORKSPACE.md": 2,
-        "msajax/data/README.md": 2,
+        "msajax/data/README.md": 3,
+        "msajax/media/README.md": 1,
         "msajax/models/README.md": 1,
     }

@@ -15,6 +15,7 @@ from msajax.train.optim import Optimizer
 from msajax.train.plan import Phase
 
 
+@pytest.mark.slow
 def test_lf_dnn_learns_mosi(shared, tmp_path):
     args = ["--config", "lf_dnn:poria", "--workdir", str(tmp_path / "run")]
     args += [f"--config.data.path={shared / 'data/mosi/mosi_poria.npz'}"]

@@ -315,11 +315,11 @@ def _recipes(corpus: Corpus) -> None:
         )
     corpora.need_splits(corpus, columns.SPLITS)
     reasons = []
-    for name in recipe.names():
-        if "/" in name:  # a row of ablations
-            continue
-        options = recipe.load(name)
-        if options.data.dataset != _family(corpus.dataset):
+    found = {name: recipe.load(name) for name in recipe.names() if "/" not in name}
+    known = {options.data.dataset for options in found.values()}
+    dataset = corpus.dataset if corpus.dataset in known else _family(corpus.dataset)
+    for name, options in found.items():
+        if options.data.dataset != dataset:
             continue
         reason = _refusal(options, corpus)
         reasons.append(reason)

@@ -172,10 +172,11 @@ def _entry(
     if f"{system}:{dataset}" not in _recipes():
         return None, f"needs a recipe of {dataset} in configs/{system}.py"
     known, parts = _OPTIONS.get(system, {}), setting.split("+")
-    values = [*common, *(known[part] for part in parts if part in known)]
     row = "+".join(part for part in parts if part and part not in known)
     base = f"{system}:{dataset}"
     try:
+        values = _read_by(f"{base}/{row}".rstrip("/"), common)
+        values += [known[part] for part in parts if part in known]
         made = _run_of(base, row, values)
     except ValueError as error:  # such as a value of all recipes that this one lacks
         return None, str(error)
@@ -185,6 +186,19 @@ def _entry(
         return None, missing
     digest = saved.sha256(made.options)[:12]
     return made._replace(name=f"{system}-{digest}"), ""
+
+
+def _read_by(name: str, common: Sequence[str]) -> list[str]:
+    """The values of all recipes, without an encoder for a recipe of features that reads none."""
+    own = recipe.load(name)
+    kinds = model_options.encoder_kinds(own.system)
+    frozen = "--config.text.frozen=True" in common
+    unread = []
+    if not (own.text.encoder or kinds or frozen):
+        unread.append("--config.text.encoder=")
+    if "voice" not in models.get(own.system).__dataclass_fields__:
+        unread.append("--config.audio.encoder=")
+    return [value for value in common if not value.startswith(tuple(unread))]
 
 
 def _run_of(base: str, row: str, values: Sequence[str]) -> Entry:
@@ -225,26 +239,31 @@ def _lacking(options: Options) -> str:
                 f"the data {name}: {file} (--data {_store(options)}=FILE, or a store by "
                 "tools/prepare_data.py)"
             )
-    if problem := _encoder_problem(options.text.encoder):
-        needs.append(problem)
+    names = {"text": options.text.encoder, "audio": options.audio.encoder}
+    found = [_encoder_problem(name, kind) for kind, name in names.items()]
+    if problems := list(filter(None, found)):
+        needs += problems
     else:
         try:
             text.encoder_of(options, None)
+            if options.audio.encoder:
+                encoders.read_voice(encoders.locate(options.audio.encoder))
         except ValueError as error:
             return str(error)
     return f"needs {'; and '.join(needs)}" if needs else ""
 
 
 @functools.cache
-def _encoder_problem(encoder: str) -> str:
-    """What a recipe's encoder lacks; '' if nothing, or if it names none."""
+def _encoder_problem(encoder: str, kind: str) -> str:
+    """What a recipe's encoder of 'text' or 'audio' lacks; '' if nothing, or if it names none."""
     try:
         if encoder:
             encoders.locate(encoder)
     except ValueError:
+        parts = "weights and tokenizer" if kind == "text" else "weights"
         return (
-            f"the encoder {encoder}: a folder with its weights and tokenizer "
-            "(--config.text.encoder=FOLDER), or the hub"
+            f"the encoder {encoder}: a folder with its {parts} "
+            f"(--config.{kind}.encoder=FOLDER), or the hub"
         )
     return ""
 

@@ -54,7 +54,8 @@ STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
 _ORDER = (
     *("text_only", "ef_lstm", "lf_dnn", "tfn", "lmf", "mfn", "graph_mfn"),
     *("marn", "mfm", "mctn", "raven", "mmmu_ba", "mlf_dnn", "mtfn", "mlmf"),
-    *("mult", "imr", "cm_bert", "misa", "mag_bert", "mag_xlnet", "self_mm"),
+    *("mult", "imr", "qmf", "iccn", "cm_bert", "misa", "mag_bert", "mag_xlnet"),
+    *("self_mm", "fdmer", "amml", "conki"),
     *("mmim", "bbfn", "mmlatch", "msg_mba", "mfon", "almt", "av_mc"),
     *("iml_cmm", "alr", "cormult"),
 )

@@ -84,6 +84,6 @@ class MsajaxCorpus(tfds.core.GeneratorBasedBuilder):
 
 
 def _feature(array: np.ndarray, *, is_sequence: bool) -> tfds.features.Tensor:
-    shape = (None, *array.shape[2:]) if is_sequence else ()
+    shape = (None, *array.shape[2:]) if is_sequence else array.shape[1:]
     encoding = tfds.features.Encoding.BYTES
     return tfds.features.Tensor(shape=shape, dtype=array.dtype, encoding=encoding)

@@ -66,6 +66,8 @@ def select(
     if not modalities:
         raise DataError(f"no modality is chosen; choose from {', '.join(MODALITIES)}")
     dropped = (*(set(MODALITIES) - set(modalities)), *(() if labels else ("label",)))
+    if "text" in dropped:
+        dropped = (*dropped, "commonsense")  # which was made of the text
     splits = {}
     for name, split in corpus.splits.items():
         raw_text = split.raw_text if "text" in modalities else np.full(len(split), "")
@@ -103,6 +105,9 @@ def _arrays(name: str, split: Split, dataset: str, log: Log) -> dict[str, np.nda
             # Popped, so that one array at a time is held in both types.
             x = _finite(split.arrays.pop(key), where, log)
             arrays[key], arrays[f"{key}_mask"] = _pad(x, length, where, log)
+    if "commonsense" in arrays:
+        x = split.arrays.pop("commonsense")
+        arrays["commonsense"] = _finite(x, f"{name} commonsense", log)
     if "text_ids" in arrays:
         steps = arrays["text_ids"].shape[1]
         length = split.arrays["text_length"]
@@ -211,7 +216,7 @@ def _labels(
     labelled = arrays.get("labelled", np.ones(len(ids), bool))
     name = f'{key} of the split "{split}"'
     values, note, rows = labels.one_per_row(
-        arrays[key][labelled], name=name, dataset=dataset
+        arrays[key][labelled], name=name, dataset=dataset, ids=ids[labelled]
     )
     if note:
         where = f"{rows} rows of {split}" if rows else split

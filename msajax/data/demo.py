@@ -194,7 +194,7 @@ def _split(rng: np.random.Generator, num: int, *, name: str, world: _World) -> S
     hidden = latents(rng, num)
     level_t, level_a, level_v = hidden.shown.T
     sentences, stress = zip(
-        *(_sentence(rng, level) for level in level_t.tolist()), strict=True
+        *(sentence(rng, level) for level in level_t.tolist()), strict=True
     )
     stress, words = np.array(stress), np.array([len(s) for s in sentences])
     steps_a = 2 * words - rng.integers(0, 2, num)
@@ -243,7 +243,7 @@ def _weaken(rng: np.random.Generator, split: Split, *, share: float) -> None:
         arrays[m] += np.where(noisy[..., None], noise, 0).astype(np.float32)
 
 
-def _sentence(rng: np.random.Generator, level: int) -> tuple[list[str], int]:
+def sentence(rng: np.random.Generator, level: int) -> tuple[list[str], int]:
     """Words that show a level, and the position of the stressed one."""
     opener, subject = _pick(rng, _OPENERS).split(), _pick(rng, _SUBJECTS).split()
     start = [*opener, *subject, _pick(rng, ("is", "was")), *_phrase(rng, level)]

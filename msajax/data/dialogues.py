@@ -6,6 +6,7 @@ the places of the utterances, so that predictions go back to the utterances' row
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from msajax.data.spec import MODALITIES, OF_TURNS, Corpus, Spec, Split
 # Where the utterances of a dialogue are in their split: [N, U] int32, -1 on padding.
 # No field of a batch.
 PLACES = "places"
+# Names of the rows' speakers [N, 40] int32, by code points, 0 behind them. No field of a
+# batch; it is there where the file has names.
+NAMES = "speaker_name"
+_LETTERS = 40
 # More are no speakers of one dialogue: a system has a state or a kind of edge for each.
 _MOST_SPEAKERS = 32
 _NEEDED = ("dialogue", "turn", "speaker")
@@ -80,6 +85,34 @@ def numbered_speakers(
     return found
 
 
+def written_names(names: Sequence[str]) -> np.ndarray:
+    """Names of speakers as the array NAMES, longer ones cut."""
+    found = np.zeros((len(names), _LETTERS), np.int32)
+    for row, name in zip(found, names, strict=True):
+        codes = [*map(ord, name[:_LETTERS])]
+        row[: len(codes)] = codes
+    return found
+
+
+def speaker_names(split: Split) -> tuple[list[str], bool]:
+    """Who speaks in each row: the name that the file has, else 'speaker 0'; and whether it has names.
+
+    Raises:
+      DataError: the file does not say who speaks.
+    """
+    if NAMES in split.arrays:
+        rows = split.arrays[NAMES]
+        return ["".join(map(chr, row[row > 0].tolist())) for row in rows], True
+    if "speaker" not in split.arrays or "dialogue" not in split.arrays:
+        raise DataError(
+            "config.text.context_speaker puts who speaks in front of each utterance, but "
+            "the data does not say it; give MELD's csv files, one of the pickles of "
+            "conversations, or an .npz with dialogue, turn and speaker of each row, or set "
+            "config.text.context_speaker=False"
+        )
+    return [f"speaker {n}" for n in split.arrays["speaker"].tolist()], False
+
+
 def group(
     split: Split, *, most: int = 0, name: str = "", features: bool = True
 ) -> Split:
@@ -93,7 +126,7 @@ def group(
 
     Returns:
       [N, U, D] of each modality: the mean of an utterance's real steps, with a mask
-      [N, U]; `text_ids` [N, U, W] where the text has no features; `label`, `speaker`
+      [N, U]; `commonsense` [N, U, D]; `text_ids` [N, U, W] where the text has no features; `label`, `speaker`
       [N, U], `utterance_mask`, and PLACES. The ids are those of the first utterances.
 
     Raises:
@@ -136,16 +169,15 @@ def group(
     if "text_ids" in split.arrays and "text" not in split.arrays:
         ids = np.where(split.arrays["text_mask"], split.arrays["text_ids"], 0)
         arrays |= {"text_ids": _at(ids, places), "text_mask": real}
-    for modality in MODALITIES:
-        if modality in split.arrays:
-            mask = split.arrays[f"{modality}_mask"]
-            arrays[f"{modality}_mask"] = _at(np.asarray(mask.any(1)), places)
-            shape = (*places.shape, split.arrays[modality].shape[2])
-            arrays[modality] = (
-                _at(_means(split, modality), places)
-                if features
-                else np.broadcast_to(np.float32(0), shape)
-            )
+    for key in (k for k in (*MODALITIES, "commonsense") if k in split.arrays):
+        if (mask := split.arrays.get(f"{key}_mask")) is not None:
+            arrays[f"{key}_mask"] = _at(np.asarray(mask.any(1)), places)
+        shape = (*places.shape, split.arrays[key].shape[2])
+        arrays[key] = (
+            _at(_means(split, key), places)
+            if features
+            else np.broadcast_to(np.float32(0), shape)
+        )
     first = places[:, 0]
     return Split(split.ids[first], split.raw_text[first], arrays)
 
@@ -164,9 +196,10 @@ def _refuse_twice(split: Split, order: np.ndarray, name: str) -> None:
 
 def _means(split: Split, modality: str) -> np.ndarray:
     """The mean of an utterance's real steps: [N, D]."""
-    values, mask = split.arrays[modality], split.arrays[f"{modality}_mask"]
+    values = split.arrays[modality]
     if values.shape[1] == 1:  # a vector of the utterance; as it is, to the bit
         return np.asarray(values)[:, 0]
+    mask = split.arrays[f"{modality}_mask"]
     total = np.zeros((len(split), values.shape[2]), np.float32)
     for i in range(len(split)):  # it may lie in a store: row by row
         if mask[i].any():

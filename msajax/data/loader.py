@@ -1,6 +1,6 @@
 """Batches: a pure function of (seed, cycle, phase, epoch, step); no iterator state exists."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from msajax.data.spec import (
     Split,
 )
 
+# Fields of dialogues that only the systems get that name them (`Model.own_fields`).
+OWN_FIELDS = {"commonsense"}
 # The modality whose steps a field has on its second axis.
 _LENGTH_OF = {
     name: modality
@@ -34,6 +36,7 @@ def make_spec(
     truncate: bool = False,
     batch_size: int = 0,
     view: str = "utterance",
+    own_fields: Collection[str] = (),
 ) -> Spec:
     """Dims, lengths and labels of a corpus, checked against what a recipe expects.
 
@@ -44,6 +47,7 @@ def make_spec(
       truncate: cut longer sequences to `lengths` instead of refusing them.
       batch_size: rows of the largest batch of the training split.
       view: what a row is, 'utterance' or 'dialogue'; the turns are then the steps.
+      own_fields: those of OWN_FIELDS that the system reads.
 
     Returns:
       The spec of the batches.
@@ -82,6 +86,7 @@ def make_spec(
     if turns:
         sizes = [turns] * 3
         words = pieces.shape[2] if pieces is not None else 0
+    fields = {*present, "index", "valid"} - (OWN_FIELDS - {*own_fields})
     if pieces is not None:
         absent = [name for name in absent if name != "text"]
     return Spec(
@@ -91,11 +96,14 @@ def make_spec(
         label_range=dataset.label_range,
         classes=dataset.classes,
         # Not the order of a dict, which differs between a file and its prepared store.
-        fields=tuple(k for k in FIELDS if k in {*present, *absent, "index", "valid"}),
+        fields=tuple(k for k in FIELDS if k in {*fields, *absent}),
         vocabulary=vocabulary.size(corpus.vocabulary),
         turns=turns,
         speakers=dialogues.speakers(corpus) if turns else 0,
         words=words,
+        commonsense=(
+            train.arrays["commonsense"].shape[-1] if "commonsense" in fields else 0
+        ),
     )
 
 
@@ -124,13 +132,18 @@ def pad(split: Split, spec: Spec, *, truncate: bool = False) -> dict[str, np.nda
         if name not in split.arrays:
             if name.startswith("label"):
                 continue
+            if name in OWN_FIELDS:
+                raise ValueError(
+                    f'the data has no "{name}", which the system was trained with; give a '
+                    "file that has it (msajax/data/README.md)"
+                )
             modality = name.removesuffix("_mask")
             if modality in MODALITIES and modality in split.arrays:
                 raise ValueError(f'the data has "{modality}" but lacks "{name}"')
             arrays[name] = np.zeros((len(split), *shape), FIELDS[name].dtype)
             continue
         array = split.arrays[name]
-        if name in MODALITIES and array.shape[2:] != shape[1:]:
+        if name in {*MODALITIES, *OWN_FIELDS} and array.shape[2:] != shape[1:]:
             raise ValueError(
                 f"{misfit.width_error(name, array.shape[-1], shape[-1])}; the system was "
                 "trained on those, so give a file with the same features"
@@ -248,7 +261,7 @@ def _length_of(arrays: dict[str, np.ndarray]) -> dict[str, str]:
     """What a field's second axis is as long as: a modality, or a dialogue (its 'utterance')."""
     if "utterance_mask" not in arrays:
         return _LENGTH_OF
-    of_turns = {*_LENGTH_OF, *OF_TURNS, "utterance_mask"}
+    of_turns = {*_LENGTH_OF, *OF_TURNS, *OWN_FIELDS, "utterance_mask"}
     return dict.fromkeys(of_turns & arrays.keys(), "utterance")
 
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 from collections.abc import Collection
+from typing import Any
 
 from msajax.data import clean, prepared
 from msajax.data.errors import DataError
@@ -35,8 +36,15 @@ FORMATS = (*_PICKLES, *_OTHERS, "store")
 
 
 def fingerprint(path: str | os.PathLike) -> str:
-    """The sha256 of a file that is no prepared store, or of MELD's files."""
-    return prepared.fingerprint(meld.files(path).values())
+    """The sha256 of a file that is no prepared store, or of several (`files`)."""
+    return prepared.fingerprint(files(path))
+
+
+def files(path: str | os.PathLike) -> list[pathlib.Path]:
+    """The files that a path stands for: MELD's in a folder, or itself and COMET's beside it."""
+    found = [*meld.files(path).values()]
+    beside = conversations.beside(path)
+    return [*found, beside] if beside else found
 
 
 def read(
@@ -108,10 +116,10 @@ def _check_path(path: pathlib.Path) -> None:
         raise DataError("no such file")
     if path.is_dir() and prepared.is_store(path):
         return
-    files = meld.files(path)
-    if not files:
+    found = files(path)
+    if not found:
         raise DataError(_folder(path))
-    for file in files.values():
+    for file in found:
         if what := kinds.foreign(file):
             raise DataError(what if file == path else f"{file.name} {what}")
 
@@ -164,15 +172,20 @@ def load(
             raise DataError(f'holds the dataset "{corpus.dataset}", not "{dataset}"')
         return corpus
     decoder = decode.Decoder(encoding)
-    with budget.of(meld.files(path).values()):
+    with budget.of(files(path)):
         if format in _OTHERS:
             reader = _OTHERS[format].read
             corpus = reader(path, dataset=dataset, decoder=decoder, labels=labels)
         else:
             data = pickles.load(path)
             format = structure.format_of(data) if format == "pickle" else format
+            options: dict[str, Any] = {}
+            if format == "conversations" and (beside := conversations.beside(path)):
+                options["sense"] = beside.name, pickles.load(beside)
             reader = _PICKLES[format].convert
-            corpus = reader(data, dataset=dataset, decoder=decoder, labels=labels)
+            corpus = reader(
+                data, dataset=dataset, decoder=decoder, labels=labels, **options
+            )
     return dataclasses.replace(corpus, notes=(*corpus.notes, *decoder.notes))
 
 

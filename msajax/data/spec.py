@@ -32,9 +32,7 @@ FIELDS: Mapping[str, Field] = {
     "text_type": Field(("Lt",), "int32", "segment of each word piece"),
     "text": Field(("Lt", "Dt"), "float32", "precomputed text features"),
     "text_mask": Field(("Lt",), "bool", "True on real text steps"),
-    "text_own": Field(
-        ("Lt",), "bool", "True on the utterance's own steps (config.text.context)"
-    ),
+    "text_own": Field(("Lt",), "bool", "True on its own steps (config.text.context)"),
     "audio": Field(("La", "Da"), "float32", "audio features"),
     "audio_mask": Field(("La",), "bool", "True on real audio steps"),
     "vision": Field(("Lv", "Dv"), "float32", "vision features"),
@@ -49,10 +47,12 @@ FIELDS: Mapping[str, Field] = {
     "dialogue": Field((), "int32", "dialogue that an utterance belongs to"),
     "turn": Field((), "int32", "position of an utterance in its dialogue"),
     "speaker": Field((), "int32", "speaker, numbered within the dialogue"),
-    "utterance_mask": Field(
-        ("U",), "bool", "True on a dialogue's real turns (dialogue view)"
-    ),
+    "utterance_mask": Field(("U",), "bool", "True on real turns (dialogue view)"),
+    "commonsense": Field(("U", "Dc"), "float32", "RELATIONS of turns (dialogue view)"),
 }
+
+# COMET's vectors that `commonsense` holds side by side. In a store it is [N, 1, Dc].
+RELATIONS = ("xEffect", "xReact", "xIntent", "oEffect", "oReact")
 
 # Fields of an utterance that have an axis of turns in the dialogue view. Its features have
 # it in the place of the steps.
@@ -110,7 +110,11 @@ DATASETS: Mapping[str, Dataset] = {
         "IEMOCAP", "happy", "sad", "neutral", "angry", "excited", "frustrated"
     ),
     # In the order of MulT's file.
-    "iemocap4": _classes("IEMOCAP (four emotions)", "neutral", "happy", "sad", "angry"),
+    "iemocap4": Dataset(
+        "IEMOCAP (four emotions)",
+        "emotions",
+        classes=("neutral", "happy", "sad", "angry"),
+    ),
     "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0), own_labels=True),
     "dialogue_demo": _classes("demo dialogues", "calm", "glad", "upset"),
 }
@@ -166,6 +170,7 @@ class Spec:
       speakers: P of the dialogue view: `speaker` is in [0, P).
       words: W of the dialogue view, where `text_ids` is [B, U, W]: the words of each
         utterance, in a vocabulary.
+      commonsense: Dc, the width of the field of that name.
     """
 
     dims: tuple[Size, Size, Size]
@@ -181,6 +186,7 @@ class Spec:
     turns: int = 0
     speakers: int = 0
     words: int = 0
+    commonsense: int = 0
 
     @property
     def num_outputs(self) -> int:
@@ -205,7 +211,7 @@ class Spec:
 
     def shape(self, field: str) -> tuple[int, ...]:
         """Shape of a batch field after its leading axis."""
-        sizes = {"U": self.turns}
+        sizes = {"U": self.turns, "Dc": self.commonsense}
         for letter, length, dim in zip("tav", self.lengths, self.dims, strict=True):
             sizes[f"L{letter}"], sizes[f"D{letter}"] = length, dim
         axes = FIELDS[field].shape
@@ -245,8 +251,8 @@ class Spec:
                 )
             elif name == "index":
                 batch[name] = np.arange(batch_size, dtype=dtype) % self.num_train
-            elif name in MODALITIES:
-                mask = batch[f"{name}_mask"]
+            elif name in (*MODALITIES, "commonsense"):
+                mask = batch.get(f"{name}_mask", batch["text_mask"])
                 batch[name] = rng.normal(size=shape).astype(dtype) * mask[..., None]
             elif dtype == "int32":
                 many = {"text_ids": self.vocabulary, "speaker": self.speakers}

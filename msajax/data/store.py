@@ -160,7 +160,7 @@ def _cached(
     root: pathlib.Path,
 ) -> Corpus:
     identity = (
-        prepared.fingerprint([path]),
+        read.fingerprint(path),
         dataset,
         format,
         encoding,

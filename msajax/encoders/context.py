@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from msajax.data import videos
+from msajax.data import dialogues, videos
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus
 
@@ -18,12 +18,15 @@ class Neighbours:
       mark: whether a special token is put in front of the utterance itself: 'always',
         'never', or 'auto', where the network or its tokenizer has no segments.
       segments: whether the network has segments. The neighbours then have the second.
+      speakers: whether who speaks is put in front of the utterance and of its neighbours.
     """
 
     before: int
     behind: int
     mark: str
     segments: bool
+    # What the cache keeps without them is still right.
+    speakers: bool = dataclasses.field(default=False, repr=False)
 
     def rows(self, corpus: Corpus) -> tuple[list[np.ndarray], list[str]]:
         """The neighbours of each split's rows.
@@ -55,6 +58,19 @@ class Neighbours:
         if unknown:
             notes.append(f"context: {unknown} texts whose ids name no video are alone")
         return rows, notes
+
+    def marks(self, corpus: Corpus) -> tuple[list[np.ndarray], list[str]]:
+        """What is put in front of each split's rows, 'Joey:', [N] str; and a note. Nothing without speakers.
+
+        Raises:
+          DataError: the corpus does not say who speaks.
+        """
+        if not self.speakers:
+            return [], []
+        found = [dialogues.speaker_names(split) for split in corpus.splits.values()]
+        kind = "names" if all(named for _, named in found) else "numbers"
+        marks = [np.array([f"{name}:" for name in names], str) for names, _ in found]
+        return marks, [f"context: the speakers' {kind} stand in front of the texts"]
 
 
 def own_first(x: np.ndarray, own: np.ndarray) -> np.ndarray:

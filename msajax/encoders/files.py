@@ -41,6 +41,15 @@ def read(folder: pathlib.Path) -> Weights:
     return Weights(file, arrays, flax=file.suffix == ".msgpack")
 
 
+def read_file(file: pathlib.Path) -> Weights:
+    """Reads one file of weights.
+
+    Raises:
+      ValueError: it is missing, damaged, or of another format.
+    """
+    return Weights(file, _read(file), flax=file.suffix == ".msgpack")
+
+
 def fingerprint(folder: pathlib.Path) -> str:
     """The sha256 of what a folder's network computes: its configs and its weights.
 
@@ -87,6 +96,8 @@ def paths(folder: pathlib.Path) -> list[pathlib.Path]:
 def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
     if file.suffix != ".msgpack":
         return files.read(file)
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}")
     try:
         return _read_msgpack(file)
     except DataError as error:

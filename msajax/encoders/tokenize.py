@@ -103,15 +103,18 @@ def word_pieces(
     }
     made = {name: split for name, split in corpus.splits.items() if not brought[name]}
     blank = sum(_blank(name, split) for name, split in made.items())
-    rows, notes = [], []
+    rows, marks, notes = [], [], []
     if context is not None:
         rows, notes = context.rows(corpus)
+        marks, said = context.marks(corpus)
+        notes += said
     found = tokenizer(
         [
             _sample(split) if brought[name] else split.raw_text
             for name, split in corpus.splits.items()
         ],
         rows,
+        marks,
     )
     splits, cut, short = {}, 0, 0
     for (name, split), pieces in zip(corpus.splits.items(), found, strict=True):
@@ -161,9 +164,12 @@ class _Tokenizer:
         self._context = context
 
     def __call__(
-        self, texts: Sequence[np.ndarray], neighbours: Sequence[np.ndarray] = ()
+        self,
+        texts: Sequence[np.ndarray],
+        neighbours: Sequence[np.ndarray],
+        marks: Sequence[np.ndarray],
     ) -> list[Pieces]:
-        """The pieces of several arrays of texts, each with the rows of its neighbours."""
+        """The pieces of several arrays of texts, each with the rows of its neighbours, and their marks."""
         # All of them, for it is starting that takes a second.
         flat = np.concatenate([np.array([], str), *texts])
         starts = np.cumsum([0, *map(len, texts)])
@@ -172,19 +178,25 @@ class _Tokenizer:
             for start, rows in zip(starts, neighbours, strict=False)
             for row in np.where(rows < 0, -1, rows + start).tolist()
         ]
-        made = functools.cache(lambda: self._make(flat.tolist(), around))
+        names = [name for some in marks for name in some.tolist()]
+        made = functools.cache(lambda: self._make(flat.tolist(), around, names))
         found = []
         for i, some in enumerate(texts):
             rows = slice(starts[i], starts[i + 1])
             found.append(
                 store.kept(
-                    self._path(some, *neighbours[i : i + 1]),
+                    self._path(some, neighbours[i : i + 1], marks[i : i + 1]),
                     lambda rows=rows: {k: v[rows] for k, v in made().items()},
                 )
             )
         return [Pieces(**arrays) for arrays in found]
 
-    def _path(self, texts: np.ndarray, *neighbours: np.ndarray) -> pathlib.Path:
+    def _path(
+        self,
+        texts: np.ndarray,
+        neighbours: Sequence[np.ndarray],
+        marks: Sequence[np.ndarray],
+    ) -> pathlib.Path:
         parts = (
             *([path.name for path in self._files], prepared.fingerprint(self._files)),
             *(sorted(self._network.items()), self._max_length, _VERSION),
@@ -193,16 +205,20 @@ class _Tokenizer:
         digest.update("\0".join(texts.tolist()).encode())
         for rows in neighbours:
             digest.update(repr((self._context, rows.tolist())).encode())
+        for names in marks:
+            digest.update(repr(names.tolist()).encode())
         return self._cache / f"{digest.hexdigest()[:32]}.npz"
 
-    def _make(self, texts: list[str], around: list[list[int]]) -> dict[str, np.ndarray]:
+    def _make(
+        self, texts: list[str], around: list[list[int]], marks: list[str]
+    ) -> dict[str, np.ndarray]:
         with parts.beside(pathlib.Path(tempfile.gettempdir()) / "job") as job:
             job.mkdir(mode=0o700)
             tokenizer_files.copy(self._files, job / "tokenizer", network=self._network)
             task = {"max_length": self._max_length, "texts": texts, "context": None}
             if self._context:
-                own = {"rows": around, **dataclasses.asdict(self._context)}
-                task["context"] = own
+                own = {"rows": around, "marks": marks}
+                task["context"] = own | dataclasses.asdict(self._context)
             (job / "job.json").write_text(json.dumps(task), "utf-8")
             failure = _run(job)
             if (error := job / "error").exists():

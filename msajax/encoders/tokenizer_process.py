@@ -137,7 +137,7 @@ class _Template(NamedTuple):
 
     Attributes:
       front, between, end: special tokens.
-      mark: those in front of the utterance itself; () marks nothing.
+      mark: those in front of the utterance itself, and who speaks.
       own, other: segment of the utterance itself and of its neighbours.
       end_stays: a text that is too long loses its beginning, not its end.
     """
@@ -160,11 +160,16 @@ def _in_context(
 ) -> dict[str, np.ndarray]:
     """As `_pieces`, with the pieces of other texts before and behind; see `context.Neighbours`."""
     template = _template(tokenizer, context)
-    options = dict(add_special_tokens=False)
-    pieces = [
-        (np.array(row.ids, np.int32), _words(text, row))
-        for text, row in _encode(tokenizer, texts, options, within)
-    ]
+
+    def encoded(texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        rows = _encode(tokenizer, texts, dict(add_special_tokens=False), within)
+        return [(np.array(row.ids, np.int32), _words(text, row)) for text, row in rows]
+
+    said = pieces = encoded(texts)
+    own = [(_NONE, _NONE)] * len(texts)
+    if names := context.get("marks"):  # who speaks
+        said = encoded([" ".join(pair) for pair in zip(names, texts, strict=True)])
+        own = encoded(names)
     rows, before = context["rows"], context["before"]
     seconds = _BLOCK + _PER_NEIGHBOUR * sum(map(len, rows))
     seconds += _PER_JOINED * len(texts) * max_length
@@ -175,8 +180,9 @@ def _in_context(
     found |= {key: np.zeros(len(texts), bool) for key in ("cut", "short")}
     found["length"] = np.zeros(len(texts), np.int32)
     for i, places in enumerate(rows):
-        around = [pieces[row][0] if row >= 0 else _NONE for row in places]
-        made = _join(pieces[i], around, before, template, max_length=max_length)
+        around = [said[row][0] if row >= 0 else _NONE for row in places]
+        whole = template._replace(mark=[*template.mark, *own[i][0].tolist()])
+        made = _join(pieces[i], around, before, whole, max_length=max_length)
         for key, values in made.items():
             where = (i, slice(len(values))) if isinstance(values, tuple) else i
             found[key][where] = values

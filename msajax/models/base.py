@@ -40,6 +40,8 @@ class Model(nn.Module):
     static_length: ClassVar[bool] = False
     # What a row of a batch is: an utterance, or a dialogue of at most `spec.turns` of them.
     view: ClassVar[str] = "utterance"
+    # Fields of the data that only the systems get that name them.
+    own_fields: ClassVar[tuple[str, ...]] = ()
     # True where it embeds the words of a vocabulary (`spec.vocabulary`) itself.
     own_words: ClassVar[bool] = False
 

@@ -182,7 +182,7 @@ class _Projection(nn.Module):
             h, _ = read(x, jnp.ones_like(mask) if padded else mask)
             return h, mean_pool(h, mask)
         h = Recurrent(x.shape[-1], self.kind, True, name="recurrent")(x, mask)
-        last = final_states(h, mask).reshape(len(x), -1)
+        last = final_states(h, mask).reshape(x.shape[0], -1)
         vector = LayerNorm(name="norm")(Linear(self.dim, name="vector")(last))
         return Linear(self.dim, name="steps")(h), vector
 
@@ -239,7 +239,7 @@ class _Layer(nn.Module):
         control = jnp.stack(control, axis=1)
         h = nn.relu(Linear(4 * dim, name="discriminator_1")(control))
         score = Linear(1, name="discriminator_2")(h)[..., 0]
-        g = control.reshape(len(control), -1)
+        g = control.reshape(control.shape[0], -1)
         new = tuple(
             self._attend(
                 k, streams[i], streams[1 - i], g, masks[i], masks[1 - i], train

@@ -192,7 +192,7 @@ def route(
     """
     _, capsules, classes, width = votes.shape
     concepts = [dropout(jnp.sum(votes, axis=1) / classes)]
-    routing = [jnp.zeros((len(votes), 0, capsules, classes))]
+    routing = [jnp.zeros((votes.shape[0], 0, capsules, classes))]
     for _ in range(routings):
         agreement = jnp.einsum("bicm,bcm->bic", votes, concepts[-1])
         r = nn.softmax(agreement / math.sqrt(width))

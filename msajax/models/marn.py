@@ -86,15 +86,15 @@ class MARN(Model):
             gates, real = inputs
             s = gates + recurrent(jnp.concatenate((state, code), axis=-1))
             h, c = _lsthm(s, cell)
-            logits = scores(h).reshape(len(h), self.heads, -1)
+            logits = scores(h).reshape(h.shape[0], self.heads, -1)
             a = nn.softmax(logits, axis=over)  # [B, K, N]
-            z = view((a * h[:, None]).reshape(len(h), -1))
+            z = view((a * h[:, None]).reshape(h.shape[0], -1))
             new = zip((h, c, z), carry, strict=True)
             state, cell, code = (jnp.where(real, after, then) for after, then in new)
             return (state, cell, code), (state, code, a)
 
         state, code = (
-            jnp.zeros((len(real), sum(dims)), jnp.float32)
+            jnp.zeros((real.shape[0], sum(dims)), jnp.float32)
             for dims in (self.hidden_dims, self.view_dims)
         )
         inputs = (jnp.swapaxes(gates, 0, 1), jnp.swapaxes(real, 0, 1)[..., None])

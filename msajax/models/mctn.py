@@ -210,7 +210,7 @@ class _Decoder(nn.Module):
 
         given = jnp.pad(jnp.swapaxes(target, 0, 1)[:-1], ((1, 0), (0, 0), (0, 0)))
         skipped = int(not self.decode_first)
-        c = jnp.zeros((len(mask), cells, n), jnp.float32)
+        c = jnp.zeros((mask.shape[0], cells, n), jnp.float32)
         _, (y, weights) = jax.lax.scan(
             step, (encoded[1], c, jnp.zeros_like(given[0])), given[skipped:]
         )

@@ -177,7 +177,7 @@ class MFON(Model):
         mean = self.pooling == "mean"
         query = f[guide]
         query = mean_pool(query, steps) if mean else step_zero(encoder, query, steps)
-        x, one = {guide: query}, jnp.ones((len(query), 1), bool)
+        x, one = {guide: query}, jnp.ones((query.shape[0], 1), bool)
         for m in (m for m in f if m != guide):
             if m not in self.mpa:
                 x[m] = mean_pool(f[m], self._steps(m, batch))

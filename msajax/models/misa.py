@@ -104,9 +104,9 @@ class MISA(Model):
         # Modality fusion
         layer = PostNormLayer(self.heads, self.hidden, self.fusion_dropout, name="fuse")
         x = jnp.concatenate([private, shared], axis=1)
-        every = jnp.ones((len(x), x.shape[1], x.shape[1]), bool)
+        every = jnp.ones((x.shape[0], x.shape[1], x.shape[1]), bool)
         fused = layer(x, mask=every, train=train)
-        y = Linear(3 * self.dim, name="fc")(fused.reshape(len(fused), -1))
+        y = Linear(3 * self.dim, name="fc")(fused.reshape(fused.shape[0], -1))
         y = nn.relu(Dropout(self.dropout)(y, deterministic=not train))
         pred = Linear(self.spec.num_outputs, name="head")(y)
         return {"pred": self.squeeze_single(pred), **u, **out, "fused": fused}
@@ -204,4 +204,4 @@ class _Reader(nn.Module):
             LayerNorm(name="norm")(h), mask
         )
         # [B, 2, 2, D], direction before layer, as in the authors' code
-        return jnp.stack([first, final_states(h, mask)], axis=2).reshape(len(x), -1)
+        return jnp.stack([first, final_states(h, mask)], axis=2).reshape(x.shape[0], -1)

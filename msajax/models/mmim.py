@@ -141,7 +141,7 @@ class MMIM(Model):
             return mean_pool(batch[m], steps)
         h = self.read[m](batch[m], mask)
         if self.bidirectional:
-            h = final_states(h, mask).reshape(len(h), -1)
+            h = final_states(h, mask).reshape(h.shape[0], -1)
         else:
             h = last_step(h, mask)
         return self.project[m](h)

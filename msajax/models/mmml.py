@@ -195,8 +195,8 @@ class _Begin(nn.Module):
         if x.shape[-1] != self.dim:
             x = Linear(self.dim, name="project")(x)
         row = self.param("row", nn.initializers.normal(1.0), (1, 1, self.dim))
-        rows = jnp.broadcast_to(row.astype(x.dtype), (len(x), 1, self.dim))
-        real = jnp.ones((len(x), 1), bool)
+        rows = jnp.broadcast_to(row.astype(x.dtype), (x.shape[0], 1, self.dim))
+        real = jnp.ones((x.shape[0], 1), bool)
         return jnp.concatenate([rows, x], axis=1), jnp.concatenate([real, mask], axis=1)
 
 

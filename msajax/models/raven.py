@@ -131,7 +131,7 @@ class RAVEN(Model):
     ) -> jax.Array:
         if not self.position_norm:
             return BatchNorm(name="norm")(x, where=real & valid[:, None], train=train)
-        frames = x.reshape(len(x), -1, self.frames, x.shape[-1])
+        frames = x.reshape(x.shape[0], -1, self.frames, x.shape[-1])
         return _PositionNorm(name="norm")(frames, valid).reshape(x.shape)
 
     def _limited(self, shift: jax.Array, words: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -72,15 +73,22 @@ class PartyRNN(nn.Module):
         chex.assert_type(speaker, int)
         rows, turns, dim = x.shape
         cell = {
-            "global": _GRU(dim, self.party_dim, self.global_dim, name="global_cell"),
-            "party": _GRU(dim, self.global_dim, self.party_dim, name="party_cell"),
-            "emotion": _GRU(0, self.party_dim, self.hidden, name="emotion_cell"),
+            "global": GRU(dim, self.party_dim, self.global_dim, name="global_cell"),
+            "party": GRU(dim, self.global_dim, self.party_dim, name="party_cell"),
+            "emotion": GRU(0, self.party_dim, self.hidden, name="emotion_cell"),
         }
         if self.listener:
             sizes = (dim, self.party_dim, self.party_dim)
-            cell["listener"] = _GRU(*sizes, name="listener_cell")
+            cell["listener"] = GRU(*sizes, name="listener_cell")
         params = {name: gru() for name, gru in cell.items()}
-        attend = self._attention(x)
+        attend, queries = past_attention(
+            self,
+            x,
+            kind=self.attention,
+            width=self.global_dim,
+            hidden=self.attention_dim,
+            squash=self.squash,
+        )
         x = jnp.swapaxes(x, 0, 1)  # time goes first from here on
         shares = {k: p.of_inputs(x, dim) for k, p in params.items() if k != "emotion"}
         of_each = {"party", "listener"}  # and the others have one state
@@ -121,32 +129,11 @@ class PartyRNN(nn.Module):
         ]
         who = jax.nn.one_hot(speaker.T, parties, dtype=x.dtype)
         real = mask.T[..., None].astype(x.dtype)
-        queries = jnp.swapaxes(attend.queries, 0, 1)
+        queries = jnp.swapaxes(queries, 0, 1)
         inputs = (jnp.arange(turns), shares, kept, queries, who, real)
         _, states = jax.lax.scan(step, tuple(zeros), inputs)
         states, weights = (jnp.swapaxes(x, 0, 1) for x in states)
         return states, weights
-
-    def _attention(self, x: jax.Array) -> "_Attention":
-        """The parameters of the attention, and the utterances' share of it at all steps."""
-        kind, width, squash = self.attention, self.global_dim, False
-        vector = matrix = None
-        queries = x
-        if kind in ("general", "general2"):
-            bias = kind == "general2"
-            queries = Linear(width, bias=bias, name="attention")(x)
-            squash = bias and self.squash
-        elif kind == "simple":
-            vector = self.param("attention_vector", uniform(width), (width,))
-        elif kind == "concat":
-            fan = width + x.shape[-1]
-            kernel = self.param(
-                "attention_kernel", uniform(fan), (fan, self.attention_dim)
-            )
-            matrix, queries = kernel[:width], x @ kernel[width:]
-            size = (self.attention_dim,)
-            vector = self.param("attention_vector", uniform(size[0]), size)
-        return _Attention(queries, vector, matrix, squash)
 
 
 def both_directions(
@@ -176,13 +163,49 @@ def both_directions(
     return states, back, context
 
 
-class _Attention(NamedTuple):
+def past_attention(
+    module: nn.Module,
+    x: jax.Array,
+    *,
+    kind: str,
+    width: int,
+    hidden: int,
+    squash: bool,
+) -> tuple["PastAttention", jax.Array]:
+    """Attention of turns to earlier states, with parameters of the calling module.
+
+    Args:
+      module: whose compact method calls.
+      x: [B, U, D], the utterances.
+      kind: one of `ATTENTIONS`.
+      width: of the states.
+      hidden: of 'concat'.
+      squash: tanh of the scores of 'general2'.
+
+    Returns:
+      The attention, and what of the utterances it is called with: [B, U, A].
+    """
+    vector = matrix = None
+    queries = x
+    if kind in ("general", "general2"):
+        queries = Linear(width, bias=kind == "general2", name="attention")(x)
+    elif kind == "simple":
+        vector = module.param("attention_vector", uniform(width), (width,))
+    elif kind == "concat":
+        fan = width + x.shape[-1]
+        kernel = module.param("attention_kernel", uniform(fan), (fan, hidden))
+        matrix, queries = kernel[:width], x @ kernel[width:]
+        vector = module.param("attention_vector", uniform(hidden), (hidden,))
+    return PastAttention(vector, matrix, squash and kind == "general2"), queries
+
+
+@flax.struct.dataclass
+class PastAttention:
     """Attention over earlier states."""
 
-    queries: jax.Array  # [B, U, A], of all utterances
     vector: jax.Array | None
     matrix: jax.Array | None
-    squash: bool
+    squash: bool = flax.struct.field(pytree_node=False)
 
     def __call__(
         self, query: jax.Array, history: jax.Array, t: jax.Array
@@ -202,7 +225,7 @@ class _Attention(NamedTuple):
         return found, weights
 
 
-class _Cell(NamedTuple):
+class Cell(NamedTuple):
     """The parameters of a torch.nn.GRUCell (gates r, z, n), whose input is utterance and state."""
 
     kernel: jax.Array
@@ -232,18 +255,18 @@ class _Cell(NamedTuple):
         return (1 - keep) * jnp.tanh(z_n + r * y_n) + keep * h
 
 
-class _GRU(nn.Module):
-    """Makes a `_Cell`."""
+class GRU(nn.Module):
+    """Makes a `Cell`."""
 
     dim: int
     state: int
     hidden: int
 
     @nn.compact
-    def __call__(self) -> _Cell:
+    def __call__(self) -> Cell:
         """For utterances of width dim beside a state of width state."""
         init, gates = uniform(self.hidden), (3 * self.hidden,)
-        return _Cell(
+        return Cell(
             self.param("kernel", init, (self.dim + self.state, *gates)),
             self.param("recurrent_kernel", init, (self.hidden, *gates)),
             self.param("bias", init, gates),

@@ -83,11 +83,11 @@ class LSTMDecoder(nn.Module):
         """[B, D] -> the outputs of so many steps, [steps, B, D]."""
         chex.assert_rank(x, 2)
         kernel, recurrent, bias = lstm_params(self, x.shape[-1], x.shape[-1])
-        shape = (steps - 1, len(x), len(bias))
+        shape = (steps - 1, x.shape[0], len(bias))
         later = jnp.broadcast_to(bias[None, None], shape)
         projected = jnp.concatenate([(x @ kernel + bias[None])[None], later])
         # Input and state are the same from the second step on; in the first the state is 0.
-        real = jnp.ones((steps, len(x), 1), bool)
+        real = jnp.ones((steps, x.shape[0], 1), bool)
         return _recur(projected, kernel + recurrent, real)[0]
 
 

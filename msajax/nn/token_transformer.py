@@ -206,5 +206,5 @@ class TokenFusion(nn.Module):
 
 def _with_tokens(tokens: jax.Array, x: jax.Array) -> jax.Array:
     """[n, D] in front of [B, L, D]."""
-    tokens = jnp.broadcast_to(tokens[None], (len(x), *tokens.shape))
+    tokens = jnp.broadcast_to(tokens[None], (x.shape[0], *tokens.shape))
     return jnp.concatenate([tokens, x], axis=1)

@@ -19,17 +19,20 @@ class WordEmbedding(nn.Module):
     Attributes:
       size: number of ids.
       dim: width of the vectors.
+      padded: padding has a vector too, as in references that take it for words.
     """
 
     size: int
     dim: int
+    padded: bool = False
 
     @nn.compact
     def __call__(self, ids: jax.Array) -> jax.Array:
         """Looks up the vectors."""
         chex.assert_rank(ids, 2)
         table = self.param("embedding", _normal, (self.size, self.dim))
-        return jnp.where((ids > PADDING)[..., None], take(table, ids), 0)
+        known = self.padded | (ids > PADDING)
+        return jnp.where(known[..., None], take(table, ids), 0)
 
 
 def _normal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:

@@ -268,7 +268,10 @@ def title(metric: str) -> str:
 def _title(metric: str) -> tuple[str, str]:
     if metric in _RAW and metric not in _TITLES:
         return metric, ""
-    return _TITLES.get(metric, ("F1", metric.removeprefix("f1_")))
+    if metric in _TITLES:
+        return _TITLES[metric]
+    kind, _, name = metric.rpartition("_")  # of a class
+    return _TITLES[kind][0], name
 
 
 def _heading(metric: str, style: _Style) -> str:

@@ -256,7 +256,8 @@ def labelled_split(corpus: Corpus, name: str) -> tuple[str, Split, int]:
 def make_spec(options: Options, corpus: Corpus) -> Spec:
     """The spec of a corpus to train on, checked against what the recipe expects."""
     need_splits(corpus, ("train", "valid", "test"))
-    spec = loader.make_spec(corpus, **expected(options, corpus))
+    own = models.get(options.system).own_fields
+    spec = loader.make_spec(corpus, **expected(options, corpus), own_fields=own)
     if "text" not in spec.fields and not _cuts_text(options):
         raise ValueError(
             "the data has word pieces of the text but no features; name the encoder that "

@@ -108,6 +108,22 @@ def check_voice(system: str, encoder: str, modalities: Collection[str]) -> None:
         )
 
 
+def check_steps(system: str, lengths: tuple[int, ...], truncate: bool) -> None:
+    """Refuses lengths of sequences where the system reads dialogues, whose steps are their turns.
+
+    Raises:
+      ValueError: says what to do.
+    """
+    given = f"lengths is {lengths}" if lengths else "truncate is True" * truncate
+    if given and models.get(system).view == "dialogue":
+        raise ValueError(
+            f"config.data.{given}, but {system} reads dialogues, turn by turn: of a "
+            "sequence it takes the mean, and dialogues longer than those of the training "
+            'split are read in pieces; leave it out (--config.data.lengths="()", '
+            "--config.data.truncate=False)"
+        )
+
+
 def encoder_kinds(system: str) -> tuple[type, ...]:
     """The configs that a system's encoder may have, type(None) where it may lack one; () for none."""
     hint = typing.get_type_hints(models.get(system)).get("encoder")

@@ -19,6 +19,7 @@ from msajax.data.typed import Count, NotNegative, Share
 from msajax.encoders.lora import Lora
 from msajax.models.base import Model
 from msajax.run import model_options
+from msajax.run.text_options import TextOptions
 from msajax.train.optim import Optimizer, check_regex
 from msajax.train.plan import Phase, Training
 
@@ -87,66 +88,6 @@ class DataOptions(typed.Checked):
                 f"{', '.join(MODALITIES)}"
             )
         check_shares(self.split, self.fraction)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TextOptions(typed.Checked):
-    """How the raw text is read.
-
-    Attributes:
-      encoder: pretrained encoder: a folder, an installed package or an id on the hub;
-        empty takes the text features of the data.
-      max_length: largest number of word pieces, special tokens included; longer texts
-        are cut.
-      frozen: compute the encoder's features once, for systems that take any.
-      raw: tokenize the raw text although the data has word pieces; so does a context.
-      words: whether audio and vision have a row per word, which is then repeated for
-        the word's pieces.
-      vocabulary: read the raw text as words of a vocabulary made of the training split,
-        of at most max_length words, for systems that embed them.
-      context: number of utterances before each one, of its video or dialogue, that the
-        encoder reads with it. Where max_length is short they are cut first, the
-        farthest first.
-      context_behind: number of utterances behind each one that it reads in the same way.
-      context_mark: whether a special token in front of the utterance tells it apart:
-        'always', 'never', or 'auto', where the encoder has no segments (RoBERTa, MPNet).
-      reinit_layers: number of the encoder's last layers that start from random values
-        instead of pretrained ones.
-    """
-
-    where: dataclasses.InitVar[str] = "config.text"
-    encoder: str = ""
-    max_length: Size = 50
-    frozen: bool = False
-    raw: bool = False
-    words: bool = False
-    vocabulary: bool = False
-    context: Count = 0
-    context_behind: Count = 0
-    context_mark: Literal["auto", "always", "never"] = "auto"
-    reinit_layers: Count = 0
-
-    def __post_init__(self, where: str):
-        super().__post_init__(where)
-        if self.vocabulary and self.encoder:
-            raise ValueError(
-                "config.text.vocabulary and config.text.encoder are both set; leave one "
-                "out: a system reads words by an embedding of its own, or by a "
-                "pretrained encoder"
-            )
-        contexts = ("context", "context_behind")
-        for key in ("frozen", "raw", "words", "reinit_layers", *contexts):
-            if getattr(self, key) and not self.encoder:
-                raise ValueError(
-                    f"config.text.{key} is set, but config.text.encoder names no encoder; "
-                    "give a folder, an installed package or an id on the hub, or unset it"
-                )
-        if (count := self.context + self.context_behind) >= self.max_length:
-            raise ValueError(
-                f"config.text.context and context_behind join {count} utterances to each "
-                f"one, but config.text.max_length leaves {self.max_length} word pieces for "
-                "all; give fewer utterances, or more pieces"
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -236,8 +177,7 @@ class Options(typed.Checked):
       cycles: how often the sequence of phases is run; more than 1 alternates them.
       precision: number format of the computation; 'bfloat16' is for large encoders.
       parallel: devices and processes.
-      deterministic: whether a GPU uses deterministic kernels; their cost has not been
-        measured.
+      deterministic: whether a GPU uses deterministic kernels (their cost: not measured).
       checkpoint: when checkpoints are saved.
 
     Raises:
@@ -273,6 +213,7 @@ class Options(typed.Checked):
                     f'config.text.{key} is set, but config.data.modalities lacks "text"'
                 )
         model_options.check_voice(self.system, self.audio.encoder, self.data.modalities)
+        model_options.check_steps(self.system, self.data.lengths, self.data.truncate)
         model_options.check_text(
             self.system,
             trained_encoder=bool(self.text.encoder and not self.text.frozen),

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 from rich.console import Console
 
 from msajax import metrics, parallel, processes
@@ -196,7 +197,8 @@ class Run:
 
         Args:
           split: of the data; a file without splits is taken whole.
-          name: of an array in the dict that the system returns, for example 'fusion'.
+          name: of an array in the dict that the system returns, for example 'fusion';
+            of a dict in it 'weights/audio'.
           data: a file or a corpus; None for the run's own.
 
         Returns:
@@ -212,6 +214,7 @@ class Run:
             )[0],
             jax.random.key(0),
         )
+        made = traverse_util.flatten_dict(made, sep="/")
         known = [k for k, leaf in made.items() if hasattr(leaf, "shape")]
         if name not in known:
             raise ValueError(
@@ -264,9 +267,16 @@ class Run:
 
     def parameters(self, seed: int) -> dict[str, np.ndarray]:
         """The best parameters of a seed by their paths, adapters merged into their layers."""
-        like = parallel.replicate(step.blank(self.model), self.devices)
-        params = jax.device_get(self._best(seed, like).params)
+        params = self._state(seed).params
         return self.model.lora.merge(params) if self.model.lora else params
+
+    def collections(self, seed: int) -> dict[str, np.ndarray]:
+        """What the system keeps beside its parameters, by paths: 'batch_stats/norm/mean'."""
+        return self._state(seed).collections
+
+    def _state(self, seed: int) -> Any:
+        like = parallel.replicate(step.blank(self.model), self.devices)
+        return jax.device_get(self._best(seed, like))
 
     def _best(self, seed: int, like: Any) -> Any:
         """The state that validation chose for a seed."""

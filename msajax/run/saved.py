@@ -23,7 +23,13 @@ _PATHS = ("init_from", "text.encoder", "audio.encoder")
 # Options that texts of older versions lack; their defaults are what those did. The hash
 # of a run leaves them out at their defaults, and so stays what it was.
 _LATER = (
-    *("text.context", "text.context_behind", "text.context_mark", "text.reinit_layers"),
+    *(
+        "text.context",
+        "text.context_behind",
+        "text.context_mark",
+        "text.context_speaker",
+    ),
+    "text.reinit_layers",
     *("optimizer.layer_decay", "optimizer.lora_rank", "optimizer.lora_rate"),
     *("optimizer.lora_alpha", "optimizer.lora_targets", "train.ema", "audio.encoder"),
 )

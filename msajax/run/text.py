@@ -144,6 +144,7 @@ def _context(reading: TextOptions, encoder: Encoder) -> Neighbours | None:
         reading.context_behind,
         mark=reading.context_mark,
         segments=encoder.has_segments,
+        speakers=reading.context_speaker,
     )
 
 

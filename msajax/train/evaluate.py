@@ -98,7 +98,7 @@ def make_forward(
       model: the system.
       devices: where it runs.
       predict: method that returns a dict of arrays [B, ...].
-      output: the array of that dict to return.
+      output: the array of that dict to return; of a dict in it 'weights/audio'.
       loss: method of the loss; '' computes none (data without labels).
       seeds: S, that the variables hold.
       precision: as in `apply`.
@@ -121,7 +121,9 @@ def make_forward(
         pred = terms.get(output) if predict == "__call__" else None
         if pred is None:
             options = dict(train=False, method=predict)
-            pred = apply(system, variables, batch, precision, **options)[output]
+            pred = apply(system, variables, batch, precision, **options)
+            for key in output.split("/"):
+                pred = pred[key]
         return pred.astype(jnp.float32), value.astype(jnp.float32)
 
     def split(variables, data, rows, part, progress, values):

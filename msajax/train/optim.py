@@ -23,12 +23,13 @@ class Optimizer(typed.Checked):
 
     Attributes:
       name: 'adam' (weight decay is coupled L2, as torch.optim.Adam's), 'amsgrad'
-        (the same with amsgrad=True), 'adamw' (decoupled) or 'sgd'.
+        (the same with amsgrad=True), 'adamw' (decoupled), 'rmsprop' (coupled, as
+        torch.optim.RMSprop, whose alpha is b2: 0.99 by default there) or 'sgd'.
       learning_rate: peak learning rate.
       weight_decay: L2 coefficient.
       b1, b2: shares of the running averages of gradients and of their squares that
-        Adam keeps at each update.
-      eps: added to the denominator of Adam's update.
+        Adam keeps at each update; RMSprop keeps those of squares.
+      eps: added to the denominator of the update of Adam and RMSprop.
       clip_norm: largest global norm of the gradient; 0 leaves it alone.
       clip_value: largest absolute value in the gradient; 0 leaves it alone.
       schedule: 'constant', 'warmup_linear' (up, then down to 0),
@@ -51,7 +52,7 @@ class Optimizer(typed.Checked):
     """
 
     where: dataclasses.InitVar[str] = "config.optimizer"
-    name: Literal["adam", "amsgrad", "adamw", "sgd"] = "adam"
+    name: Literal["adam", "amsgrad", "adamw", "rmsprop", "sgd"] = "adam"
     learning_rate: NotNegative = 1e-3
     weight_decay: NotNegative = 0.0
     b1: ShareBelowOne = 0.9
@@ -241,6 +242,9 @@ def _rule(
     rate = optax.scale_by_learning_rate(_schedule(o, updates, peak))
     if o.name == "sgd":
         return optax.chain(*decay, rate)
+    if o.name == "rmsprop":
+        rms = optax.scale_by_rms(o.b2, o.eps, eps_in_sqrt=False)
+        return optax.chain(*decay, rms, rate)
     scale = _scale_by_amsgrad if o.name == "amsgrad" else optax.scale_by_adam
     adam = scale(b1=o.b1, b2=o.b2, eps=o.eps)
     order = (adam, *decay) if o.name == "adamw" else (*decay, adam)

@@ -27,6 +27,7 @@ _OTHERS = {
     "files",
     "mag_gate",
     "mpnet",
+    "resnet",
     "t5",
     "table",
     "torch_file",

@@ -4,7 +4,7 @@ Each takes the prefix of the module in the state dict and the path of ours
 (without 'params/').
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,14 +90,21 @@ def parties(torch: str, ours: str, model: Any) -> Iterator[Rule]:
     cells = dict(g="global", p="party", e="emotion")
     if model.listener:
         cells["l"] = "listener"
-    for letter, name in cells.items():
+    yield from party_cells(torch, ours, cells, model.context_attention)
+
+
+def party_cells(
+    torch: str, ours: str, cells: Mapping[str, str], attention: str
+) -> Iterator[Rule]:
+    """The cells {letters there: name here} and the context attention of a dialogue's states."""
+    for letters, name in cells.items():
         leaf = f"params/{ours}/{name}_cell"
-        source = f"{torch}.{letter}_cell"
+        source = f"{torch}.{letters}_cell"
         yield reverse(f"{source}.weight_ih", f"{leaf}/kernel")
         yield reverse(f"{source}.weight_hh", f"{leaf}/recurrent_kernel")
         yield copy(f"{source}.bias_ih", f"{leaf}/bias")
         yield copy(f"{source}.bias_hh", f"{leaf}/recurrent_bias")
-    kind, vector = model.context_attention, f"params/{ours}/attention_vector"
+    kind, vector = attention, f"params/{ours}/attention_vector"
     source = f"{torch}.attention"
     if kind in ("general", "general2"):
         leaf = f"{ours}/attention"

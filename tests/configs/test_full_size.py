@@ -94,6 +94,9 @@ def spec_of(options):
     if models.get(options.system).view == "dialogue":
         dialogues = dict(turns=33, speakers=9)  # MELD's longest dialogue
         lengths, fields = (33, 33, 33), [*fields, "utterance_mask", "speaker"]
+        if data.variant == "roberta":  # four layers, and COMET's five relations
+            dims, fields = (4 * 1024, 1, 1), [*fields, "commonsense"]
+            dialogues["commonsense"] = 5 * 768
     return Spec(
         *(tuple(int(n) for n in np.where(there, x, 1)) for x in (dims, lengths)),
         *(1284, dataset.label_range, dataset.classes, tuple(fields)),
@@ -133,8 +136,8 @@ def recipes():
             yield pytest.param(name, marks=pytest.mark.slow)
 
 
-# Of recipes with one of CorMulT's phases: the parameters of the other.
-LEFT = {"mce": "mult/", "fuse": "mce/"}
+# Of rows with one of several runs (CorMulT, ConKI): the parameters that another one trains.
+LEFT = {"mce": "mult/", "fuse": "mce/", "knowledge": "out/"}
 # Parameters that recipes freeze, as their authors do: regexes of the recipe and of the paths.
 FROZEN = {
     r"bbfn:.*": r"encoder/encoder/layer/[0-8]/.*",

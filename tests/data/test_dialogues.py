@@ -116,6 +116,39 @@ def test_words_of_a_vocabulary_stay_words():
     np.testing.assert_array_equal(grouped.arrays["text_ids"][1, 1], [9, 10, 0])
 
 
+def sensible(rows=ROWS, **changes):
+    sense = np.arange(10 * len(rows), dtype=np.float32).reshape(len(rows), 1, 10)
+    return split(rows, commonsense=sense, **changes)
+
+
+def test_common_sense_is_of_turns_for_systems_that_name_it():
+    given = corpus(train=sensible())
+    spec = loader.make_spec(given, view="dialogue", own_fields=("commonsense",))
+    assert spec.shape("commonsense") == (3, 10)
+    grouped, _ = dialogues.of_spec(sensible(), spec)
+    found = loader.pad(grouped, spec)["commonsense"]
+    np.testing.assert_array_equal(found[:, :, 0], [[20, 40, 0], [10, 30, 0]])
+    short, _ = loader.parts(loader.pad(grouped, spec), 2)
+    assert short["commonsense"].shape == (1, 2, 10)
+    for view in ("dialogue", "utterance"):
+        other = loader.make_spec(given, view=view)
+        assert "commonsense" not in other.fields and not other.commonsense
+
+
+def test_other_common_sense_than_in_training_is_refused():
+    spec = loader.make_spec(
+        corpus(train=sensible()), view="dialogue", own_fields=("commonsense",)
+    )
+    lacking, _ = dialogues.of_spec(split(), spec)
+    with pytest.raises(ValueError, match='no "commonsense", which the system was tra'):
+        loader.pad(lacking, spec)
+    wide = sensible()
+    wide.arrays["commonsense"] = np.zeros((5, 1, 15), np.float32)
+    wider, _ = dialogues.of_spec(wide, spec)
+    with pytest.raises(ValueError, match="commonsense has 15 features.*but 10 are exp"):
+        loader.pad(wider, spec)
+
+
 def test_parts_by_turns_are_cut_alike():
     rows = [(d, t, 0) for d, n in enumerate((1, 2, 5, 5)) for t in range(n)]
     text_mask = np.array([[t < 3] for _, t, _ in rows])  # later turns lack the text

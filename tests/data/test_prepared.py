@@ -42,10 +42,13 @@ def test_missing_rows_notes_and_lengths_come_back(samples, write, tmp_path):
     arrays["audio"][:4] = 0
     arrays["vision"][5, 0, 0] = np.nan
     arrays["audio"][:, 5:] = 0  # no row fills the padded length
+    arrays["commonsense"] = np.arange(100.0).reshape(10, 10)
     corpus = read(write(samples.npz_bytes(arrays)), dataset="mosi")
     found = prepared.load(prepared.write(corpus, tmp_path / "new"))
     assert_equal(found, corpus)
-    assert found.splits["train"].arrays["audio"].shape[1] == 7 and found.notes
+    train = found.splits["train"].arrays
+    assert train["audio"].shape[1] == 7 and found.notes
+    assert train["commonsense"].shape == (4, 1, 10)
 
 
 def test_padding_is_not_stored(samples, write, tmp_path):

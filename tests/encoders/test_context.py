@@ -1,5 +1,6 @@
 """Utterances that are read with their neighbours (config.text.context)."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ import pytest
 import tokenizers
 import transformers
 
+from msajax.data import dialogues
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 from msajax.encoders import tokenize, tokenizer_process
@@ -18,7 +20,7 @@ from tests.encoders.test_tokenize import ENGLISH, tokenizer
 
 WORDS = ("a", "lot", "of", "fun", "not", "!")
 A, LOT, OF, FUN, NOT = (ENGLISH.index(w) for w in WORDS[:5])
-CLS, SEP = 2, 3
+CLS, SEP, UNKNOWN = 2, 3, ENGLISH.index("[UNK]")
 # Of `roberta`.
 S, END, R = 0, 2, {w: 5 + i for i, w in enumerate(WORDS)}
 
@@ -161,6 +163,78 @@ def test_marks_beside_segments(bert):
     assert found[0] == [CLS, A, LOT, SEP, CLS, FUN, SEP]
     (found, *_), _ = rows(corpus(VIDEO), bert, context(1, segments=False, mark="never"))
     assert found[1] == [0] * 6
+
+
+def conversation(**arrays):
+    """Two dialogues: 'a lot' of speaker 0, 'fun' of 1; 'not' of speaker 1."""
+    given = dict(dialogue=[4, 4, 7], turn=[0, 1, 0], speaker=[0, 1, 1])
+    given = {k: np.array(v, np.int32) for k, v in given.items()} | arrays
+    return corpus({"x": "a lot", "y": "fun", "z": "not"}, **given)
+
+
+def test_who_speaks_is_in_front_of_each_text(bert, roberta):
+    """But no piece of it is the utterance's own, and no neighbour is of another dialogue."""
+    names = dialogues.written_names(["of", "a lot", "a " * 21])
+    given = conversation(**{dialogues.NAMES: names})
+    around = dataclasses.replace(context(1), speakers=True)
+    found, notes = rows(given, bert, around)
+    colon = UNKNOWN  # as all that the vocabulary lacks
+    assert found[:2] == [
+        ([CLS, SEP, OF, colon, A, LOT, SEP], [0, 1] + [0] * 5, [CLS, A, LOT, SEP]),
+        (
+            [CLS, OF, colon, A, LOT, SEP, A, LOT, colon, FUN, SEP],
+            [0] + [1] * 5 + [0] * 5,
+            [CLS, FUN, SEP],
+        ),
+    ]
+    # Names have 40 letters at most; also they give way to the utterance.
+    assert found[2][0] == [CLS, *[A] * 9, NOT, SEP] and found[2][2] == [CLS, NOT, SEP]
+    assert dialogues.speaker_names(given.splits["train"])[0][2] == "a " * 20
+    assert "context: the speakers' names stand in front of the texts" in notes
+    # Of a network without segments behind its mark.
+    marked = dataclasses.replace(around, segments=False)
+    (_, second, _), _ = rows(given, roberta, marked, 16)
+    said = [S, R["of"], 3, R["a"], R["lot"], END, END, S, R["a"], R["lot"], 3, R["fun"]]
+    assert second[0] == [*said, END] and second[2] == [S, R["fun"], END]
+
+
+def test_speakers_without_names_are_numbered(bert):
+    around = dataclasses.replace(context(1), speakers=True)
+    assert around.marks(conversation())[0][0].tolist() == [
+        "speaker 0:",
+        "speaker 1:",
+        "speaker 1:",
+    ]
+    (_, second, _), notes = rows(conversation(), bert, around, 16)
+    unknown = [UNKNOWN] * 3
+    assert second[0] == [CLS, *unknown, A, LOT, SEP, *unknown, FUN, SEP]
+    assert "context: the speakers' numbers stand in front of the texts" in notes
+    # Other marks are other pieces, also of the cache.
+    assert rows(conversation(), bert, context(1), 16)[0][1] != second
+    other = conversation(speaker=np.array([1, 0, 0], np.int32))
+    names = dialogues.written_names(["fun"] * 3)
+    named = conversation(**{dialogues.NAMES: names})
+    assert rows(named, bert, around, 16)[0][1] != rows(other, bert, around, 16)[0][1]
+
+
+def test_data_that_do_not_say_who_speaks(bert):
+    around = dataclasses.replace(context(1), speakers=True)
+    with pytest.raises(DataError, match="does not say it; give MELD's csv files"):
+        joined(corpus(VIDEO), bert, around)
+
+
+def test_where_there_is_no_room_the_speaker_gives_way_before_the_utterance(bert):
+    around = dataclasses.replace(context(1), speakers=True)
+    expected = {
+        9: [CLS, UNKNOWN, A, LOT, SEP, *[UNKNOWN] * 3, SEP],
+        6: [CLS, SEP, *[UNKNOWN] * 3, SEP],
+    }
+    given = conversation()
+    given.splits["train"].raw_text[1] = ""
+    for length, ids in expected.items():
+        assert rows(given, bert, around, length)[0][1][0] == ids, length
+    (first, *_), _ = rows(conversation(), bert, around, 4)
+    assert first[0] == [CLS, A, LOT, SEP]
 
 
 def test_the_farthest_pieces_are_cut_first_and_the_utterance_last(bert):

@@ -61,9 +61,10 @@ DIALOGUES = _view(
         dims=(8, 3, 4),
         lengths=(6, 6, 6),
         num_train=12,
-        fields=(*Spec.fields, "utterance_mask", "speaker"),
+        fields=(*Spec.fields, "utterance_mask", "speaker", "commonsense"),
         turns=6,
         speakers=3,
+        commonsense=15,
     ),
     # Three less: the padding that a test adds.
     lengths=(3, 3, 3),
@@ -105,14 +106,20 @@ TINY = {
         fusion_heads=2,
         fusion_mlp_dim=5,
     ),
+    "amml": dict(hidden=4, dim=5, out_dim=9),
     "av_mc": dict(hidden_dims=(9, 8, 7), post_dims=(5, 6, 7), fusion_dim=4),
     "bbfn": dict(align=True, dim=6, heads=2, layers=1),
     "bc_lstm": dict(hidden=4, layers=1, post_dim=9),
     "cm_bert": dict(encoder=BERT, align=True, dim=5),
+    "conki": dict(dim=6, layers=1, heads=2, hidden=9, adapter_dim=4, out_dim=9),
     "cormult": dict(
         **dict(dim=6, heads=2, layers=1, remat=False),
         **dict(mce_dim=8, mce_heads=2, mce_layers=1, mce_hidden=5, mce_out=3),
         correlated=("text", "vision"),
+    ),
+    "cosmic": dict(
+        **dict(hidden=5, global_dim=4, party_dim=3, reaction_dim=2, intent_dim=4),
+        combine="layer_4",
     ),
     "dialogue_rnn": dict(global_dim=4, party_dim=3, hidden=2, post_dim=9),
     "dialoguegcn": dict(
@@ -120,6 +127,7 @@ TINY = {
         **dict(window_past=2, window_future=1),
     ),
     "ef_lstm": dict(hidden_dim=6, layers=2),
+    "fdmer": dict(dim=8, hidden=9, heads=2),
     "graph_mfn": dict(
         hidden_dims=(6, 5, 4),
         memory=7,
@@ -127,6 +135,9 @@ TINY = {
         graph_dim=6,
         gate_dims=(8, 9, 10),
         out_dim=9,
+    ),
+    "iccn": dict(
+        **dict(text_dim=5, dim=4, channels=(6, 8), view_dim=5, canonical=3, out_dim=9),
     ),
     "iml_cmm": dict(
         encoder=BERT,
@@ -187,6 +198,7 @@ TINY = {
         **dict(post_fusion_dim=7, weights=(1.0, 0.4, 0.4, 0.8)),
     ),
     "mult": dict(dim=6, heads=2, layers=1, remat=False),
+    "qmf": dict(hidden=4, state_dims=(5, 6, 7), measurements=5, out_dim=9),
     # Of one frame a word no state before it is read.
     "raven": dict(dim=5, cell=6, hidden=7, frames=2),
     "self_mm": dict(
@@ -200,7 +212,7 @@ TINY = {
 }
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.
-DRAWS = {"alr", "av_mc", "cormult", "iml_cmm", "mfm"}
+DRAWS = {"alr", "amml", "av_mc", "cormult", "iml_cmm", "mfm"}
 
 # The system whose steps on several devices are tested each time: it has statistics, and
 # compiles fast. Memories and phases: those of the toys in tests/train.

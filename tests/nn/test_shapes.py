@@ -380,6 +380,7 @@ WITHOUT = {
     *("token_transformer.out_layer", "mixup.Mixup"),
     *("recurrent.lstm_params", "recurrent.lstm_gates", "recurrent.both_directions"),
     *("parties.both_directions", "turns.features"),
+    *("parties.GRU", "parties.Cell", "parties.PastAttention", "parties.past_attention"),
 }
 
 

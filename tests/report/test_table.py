@@ -52,6 +52,15 @@ def test_mean_std_and_values_over_the_seeds():
     assert json.loads(json.dumps(summary)) == summary
 
 
+def test_figures_of_single_emotions():
+    shown = lines(printed(run("mult", "iemocap4", acc2_happy=(0.6, 0.8))))
+    names = [line.partition(" ↑")[0] for line in shown if "↑" in line]
+    emotions = ("neutral", "happy", "sad", "angry")
+    wanted = [f"{kind} {name}" for kind in ("Acc-2", "F1") for name in emotions]
+    assert names == ["Acc", "F1 weighted", *wanted]
+    assert any(line.startswith("Acc-2 happy ↑    70.00 ± 10.00") for line in shown)
+
+
 def test_nan_of_one_seed_stays_visible():
     summary = table.summarise([{"corr": 0.5}, {"corr": NAN}])["corr"]
     assert math.isnan(summary["mean"]) and math.isnan(summary["std"])

@@ -84,7 +84,7 @@ DEMO = "lf_dnn:demo"
         ("checkpoint.seconds", "-1", "config.checkpoint.seconds is -1, but must be at least 0"),
         ("checkpoint.seconds", "1e999", "config.checkpoint.seconds is inf, but must be a number, and finite"),
         ("seed", "3", 'unknown key "seed" in config; did you mean "train.seeds" or "data.seed"? Known: audio, checkpoint'),
-        ("optimizer.name", "adm", "config.optimizer.name is 'adm', but must be one of adam, amsgrad, adamw, sgd"),
+        ("optimizer.name", "adm", "config.optimizer.name is 'adm', but must be one of adam, amsgrad, adamw, rmsprop, sgd"),
         ("optimizer.schedule", "constnt", "config.optimizer.schedule is 'constnt', but must be one of constant, warmup_linear"),
         ("optimizer.learning_rate", "-1.0", "config.optimizer.learning_rate is -1.0, but must be at least 0"),
         ("optimizer.b2", "1.0", "config.optimizer.b2 is 1.0, but must be below 1"),
@@ -130,6 +130,7 @@ def test_wrong_values_say_what_is_right(key, text, message):
         (lambda: TextOptions(vocabulary=True, encoder="x"), "vocabulary and config.text.encoder are both set"),
         (lambda: TrainOptions(seeds=(2, 2)), "config.train.seeds is (2, 2); give at least one seed"),
         (lambda: TrainOptions(batch_size="x"), "config.train.batch_size is 'x', but must be a whole number"),  # pyright: ignore
+        (lambda: TextOptions(encoder="x", context_speaker=True), "context_speaker is set, but no utterances are joined"),
         (lambda: TextOptions(encoder="x", context=30, context_behind=20), "context_behind join 50 utterances to each one, but config.text.max_length leaves 50 word pieces"),
         (lambda: TextOptions(max_length=0), "config.text.max_length is 0, but must be above 0"),
         (lambda: Phase(patience=-3), "config.phases.patience is -3, but must be at least 0"),

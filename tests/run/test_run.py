@@ -97,7 +97,7 @@ def results(folder):
     [
         "train.seeds_at_once=2",
         pytest.param("data.on_device=never", marks=pytest.mark.slow),
-        "parallel.devices=2",
+        pytest.param("parallel.devices=2", marks=pytest.mark.slow),
     ],
 )
 def test_another_way_to_run_gives_the_same_figures(trained, tmp_path, option):

@@ -40,6 +40,7 @@ LATER = {
     "text.context": 0,
     "text.context_behind": 0,
     "text.context_mark": "auto",
+    "text.context_speaker": False,
     "text.reinit_layers": 0,
     "optimizer.layer_decay": 1.0,
     "train.ema": 0.0,

@@ -270,6 +270,12 @@ def test_labels_say_the_dataset_before_widths(tool, source, capsys):
         out = capsys.readouterr().out
         assert out.startswith("IEMOCAP (four emotions), ")
         assert "one-hot, taken as neutral, happy, sad, angry" in out
+    # Recipes of the four emotions come before those of the six.
+    sets = {"iemocap4": dict(train=dict(batch_size=3)), "iemocap": {}}
+    own = _RECIPE.format(system="lf_dnn", datasets=sets)
+    (recipe.home() / "own.py").write_text(own)
+    tool([str(path)])
+    assert told(capsys.readouterr().out).keys() == {"own:iemocap4"}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def trained(monkeypatch):
         return status
 
     monkeypatch.setattr(table, "train", train)
-    monkeypatch.setattr(reproduce, "_encoder_problem", lambda encoder: "")
+    monkeypatch.setattr(reproduce, "_encoder_problem", lambda *_: "")
     return names, statuses
 
 
@@ -57,7 +57,8 @@ def sheet(folder, name):
 def test_a_table_on_the_demo_corpus(tmp_path, trained):
     names, _ = trained
     assert run(tmp_path, "--paper", "mfon", "--table", "2") == 0
-    systems = ["tfn", "lmf", "mult", "misa", "self_mm", "mmim", "mfon"]
+    systems = ["tfn", "lmf", "mult", "misa", "self_mm", "mmim", "fdmer", "amml"]
+    systems += ["conki", "mfon"]
     # Once, though MOSI and MOSEI both have the row.
     assert names == [f"{s}:demo" for s in systems]
     rows = sheet(tmp_path, "mfon_table2_demo")
@@ -70,7 +71,8 @@ def test_a_table_on_the_demo_corpus(tmp_path, trained):
     assert mine["recipe"] == "mfon:demo" and mine["seeds"] == "1 2 3"
     text = (tmp_path / "mfon_table2_demo.md").read_text("utf-8")
     assert "0.500 ± 0.100 / 0.725 (-0.225)" in text
-    assert "- conki (mosi), conki (mosei): msajax has no system conki" in text
+    missing = "hydiscgan (mosi), hydiscgan (mosei): msajax has no system hydiscgan"
+    assert f"- {missing}" in text
     assert "<table>" in (tmp_path / "mfon_table2_demo.html").read_text("utf-8")
 
 
@@ -120,7 +122,7 @@ def test_a_stopped_command_resumes_and_a_failed_run_ends_nothing(
 def test_what_is_missing_names_the_file_that_it_needs(tmp_path, monkeypatch):
     monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "none"))
     monkeypatch.setattr(
-        reproduce, "_encoder_problem", lambda name: name and f"the encoder {name}"
+        reproduce, "_encoder_problem", lambda name, _: name and f"the encoder {name}"
     )
     jobs = reproduce.jobs("msg_mba", 1, "", {}, ())
     why = {
@@ -137,7 +139,6 @@ def test_what_is_missing_names_the_file_that_it_needs(tmp_path, monkeypatch):
     assert "needs the data mosi/mag: the pickle of MAG-BERT's" in why["msg_mba", ""]
     assert "the encoder xlnet-base-cased" in why["msg_mba", "xlnet"]
     assert "GloVe" in why["mult", "glove"]
-    assert why["iccn", ""] == "msajax has no system iccn"
     (simsv2,) = (
         j
         for j in reproduce.jobs("iml_cmm", 2, "", {}, ())
@@ -146,8 +147,58 @@ def test_what_is_missing_names_the_file_that_it_needs(tmp_path, monkeypatch):
     assert simsv2.missing == "needs a recipe of simsv2 in configs/mmim.py"
 
 
+def test_alrs_table_4_runs_on_the_files_of_conversations(tmp_path, monkeypatch):
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "none"))
+    monkeypatch.setattr(reproduce, "_encoder_problem", lambda *_: "")
+    monkeypatch.setattr(reproduce.text, "encoder_of", lambda options, folder: None)
+    rows = reproduce.jobs("alr", 4, "", {}, ())
+    why = {(j.figures[0].system, j.figures[0].dataset): j.missing for j in rows}
+    for dataset in ("meld", "iemocap"):
+        file = "IEMOCAP_features.pkl or MELD_features_raw1.pkl"
+        message = (
+            f"needs the data {dataset}/features: {file} (--data {dataset}/features="
+        )
+        for system in ("alr", "mm_dfn", "tfn", "lmf", "mfm"):
+            assert why[system, dataset].startswith(message)
+    file = tmp_path / "conversations.pkl"
+    file.touch()
+    data = dict.fromkeys(("meld", "iemocap/features"), str(file))
+    found = reproduce.jobs("alr", 4, "", data, ())
+    made = {
+        job.entry.recipe: {f.metric for f in job.figures}
+        for job in found
+        if job.entry and job.entry.recipe.startswith("alr:")
+    }
+    assert made == dict.fromkeys(
+        ("alr:meld", "alr:iemocap"), {"accuracy", "weighted_f1"}
+    )
+
+
+def test_an_encoder_for_all_is_for_the_systems_that_read_one():
+    """A table has systems on features beside those that fine-tune."""
+    common = ["--config.text.encoder=mine", "--config.audio.encoder=x"]
+    frozen = ["--config.text.frozen=True"]
+    assert reproduce._read_by("tfn:meld", common) == []
+    assert reproduce._read_by("tfn:meld", common[:1] + frozen) == common[:1] + frozen
+    for name in ("alr:meld", "mag_bert:demo", "tfn:mosi/bert_features"):
+        assert reproduce._read_by(name, common) == common[:1]
+    assert reproduce._read_by("mmml:mosi", common) == common
+
+
+def test_the_encoder_of_waves_is_looked_for_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    missing = str(tmp_path / "none")
+    options = recipe.load("mmml:mosi", [("audio.encoder", missing)])
+    lacking = reproduce._lacking(options)
+    assert f"the encoder {missing}: a folder with its weights (--config.audio.enc" in (
+        lacking
+    )
+    text = recipe.change(options, {"text.encoder": missing, "audio.encoder": ""})
+    assert "weights and tokenizer (--config.text.enc" in reproduce._lacking(text)
+
+
 def test_a_file_of_data_and_options_of_a_setting(tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce, "_encoder_problem", lambda encoder: "")
+    monkeypatch.setattr(reproduce, "_encoder_problem", lambda *_: "")
     monkeypatch.setattr(reproduce.text, "encoder_of", lambda options, folder: None)
     file = tmp_path / "mosi.pkl"
     file.touch()
@@ -180,7 +231,7 @@ def test_a_table_without_a_row_to_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "none"))
     home = str(tmp_path / "home")
     command = ["--paper", "iml_cmm", "--table", "3", "--workdir", home]
-    monkeypatch.setattr(reproduce, "_encoder_problem", lambda encoder: "an encoder")
+    monkeypatch.setattr(reproduce, "_encoder_problem", lambda *_: "an encoder")
     assert reproduce.main(command) == 1
     assert "no row can be run" in capsys.readouterr().err
     text = (tmp_path / "home/iml_cmm_table3.md").read_text("utf-8")

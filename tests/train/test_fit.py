@@ -231,7 +231,7 @@ def history_is_near(one, other):
     "options",
     [
         {},
-        {"devices": 2},
+        pytest.param({"devices": 2}, marks=pytest.mark.slow),
         pytest.param({"resident": False}, marks=pytest.mark.slow),
         pytest.param({"buckets": 2}, marks=pytest.mark.slow),
         {"resident": False, "devices": 2},
@@ -255,7 +255,9 @@ def test_seeds_at_once_equal_seeds_alone(tmp_path, options):
             np.testing.assert_allclose(value, other, atol=2e-5, err_msg=path)
 
 
-@pytest.mark.parametrize("stop_after", [2, pytest.param(7, marks=pytest.mark.slow), 9])
+@pytest.mark.parametrize(
+    "stop_after", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 9))]
+)
 def test_seeds_at_once_resume_to_the_bit(tmp_path, stop_after, monkeypatch):
     monkeypatch.setattr(feed, "_STEPS", 4)
     whole = fit_seeds({s: tmp_path / f"whole_{s}" for s in SEEDS})
@@ -396,7 +398,9 @@ def test_outputs_that_are_none(outputs, classes, message):
 
 
 @pytest.mark.parametrize(
-    "accumulate,alternate", [(1, False), (2, False), (1, True)], ids=str
+    "accumulate,alternate",
+    [pytest.param(1, False, marks=pytest.mark.slow), (2, False), (1, True)],
+    ids=str,
 )
 def test_the_average_of_the_parameters_is_evaluated_and_kept(
     tmp_path, accumulate, alternate

@@ -65,6 +65,19 @@ def test_amsgrad_keeps_the_largest_second_moment_as_pytorch():
     assert np.abs(np.array(found) - numpy_adam(grads, **wanted)).max() > 1e-3
 
 
+def test_rmsprop_is_pytorchs():
+    """eps is added to the root, the average starts at 0 and is not corrected; the decay is coupled."""
+    grads, w, v, wanted = [0.3, -0.2, 0.05, 0.4], 1.0, 0.0, []
+    for g in grads:
+        g = g + 0.5 * w
+        v = 0.9 * v + 0.1 * g * g
+        w -= 0.1 * g / (np.sqrt(v) + 0.01)
+        wanted.append(w)
+    settings = dict(learning_rate=0.1, weight_decay=0.5, b2=0.9, eps=0.01)
+    found = run(Optimizer(name="rmsprop", **settings), grads)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
 def test_sgd():
     found = run(Optimizer(name="sgd", learning_rate=0.1, weight_decay=0.5), [1.0])
     np.testing.assert_allclose(found, [1 - 0.1 * (1.0 + 0.5)], rtol=1e-6)

@@ -216,7 +216,13 @@ def run(
 
 
 def of_variant(
-    case: Case, variant: str, model: Model, table: Table, batch: Batch
+    case: Case,
+    variant: str,
+    model: Model,
+    table: Table,
+    batch: Batch,
+    *,
+    train: bool = False,
 ) -> tuple[dict[str, jax.Array], dict[str, Any]]:
     """One of several sets of weights in a case of conversations.
 
@@ -226,6 +232,8 @@ def of_variant(
       model: without dropout.
       table: of the model.
       batch: fits model.spec.
+      train: BatchNorm on batch statistics; the variant's results then have its name with
+        '_train', and the statistics after it are 'out/train_after/<variant>.<torch name>'.
 
     Returns:
       What the model returns; and 'loss/<variant>/total', 'grad/<variant>/<torch name>'.
@@ -233,11 +241,15 @@ def of_variant(
     variables = table.variables(
         case.group(f"param/{variant}."), template(model, batch, train=False)
     )
-    result = run(model, variables, batch)
+    result = run(model, variables, batch, train=train)
     (out,) = result.collections["intermediates"]["__call__"]
     gradients = table.arrays({"params": result.gradients})
-    results = {f"grad/{variant}/{k}": x for k, x in gradients.items()}
-    return out, {f"loss/{variant}/total": result.loss, **results}
+    name = f"{variant}_train" if train else variant
+    results = {f"grad/{name}/{k}": x for k, x in gradients.items()}
+    if train:
+        after = table.arrays({"batch_stats": result.collections["batch_stats"]})
+        results |= {f"out/train_after/{variant}.{k}": x for k, x in after.items()}
+    return out, {f"loss/{name}/total": result.loss, **results}
 
 
 def unweighted(model: Model, out: dict[str, jax.Array], batch: Batch) -> jax.Array:

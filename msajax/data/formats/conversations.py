@@ -8,16 +8,17 @@ Formats: declare-lab/conv-emotion @6128ca2, hujingwen6666/MMGCN @85732d9 and
 zerohd4869/MM-DFN @da97036, each `dataloader.py`.
 """
 
-import re
+import os
+import pathlib
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from msajax.data.errors import DataError
-from msajax.data.formats import budget, columns
+from msajax.data.formats import budget, columns, conversation_layouts
 from msajax.data.formats.decode import Decoder
-from msajax.data.spec import DATASETS, Corpus, Split
+from msajax.data.spec import DATASETS, RELATIONS, Corpus, Split
 
 _MELD_DEV = 114  # dialogues, the last ones of the 1152 (or 1153) of train and dev
 _MELD_TRAIN_AND_DEV = (1152, 1153)
@@ -26,49 +27,22 @@ _AT_MOST = 64  # speakers of a one-hot vector
 _BYTES = 4  # of a feature's number in memory
 
 
-class Layout(NamedTuple):
-    """The entries of a file in their order; '' is one that is not read."""
-
-    title: str
-    # Pattern of the entries' kinds: 's' texts, 'n' numbers, 'v' vectors, one an utterance;
-    # 'i' ids of dialogues.
-    kinds: str
-    entries: tuple[str, ...]
-
-
-_FEATURES = ("text", "audio", "vision")
-LAYOUTS = (
-    Layout(
-        "IEMOCAP_features.pkl (9 entries)",
-        "[sn]snvvvsii",
-        ("id", "speaker", "label", *_FEATURES, "words", "train", "test"),
-    ),
-    Layout(
-        "MELD_features_raw.pkl (9 entries)",
-        "[sn]vnvvsiin",
-        ("id", "speaker", "label", "text", "audio", "words", "train", "test", ""),
-    ),
-    Layout(
-        "MELD_features_raw1.pkl (10 entries)",
-        "[sn]vnvvvsii[nsv]",
-        ("id", "speaker", "label", *_FEATURES, "words", "train", "test", ""),
-    ),
-    Layout(
-        "iemocap_features_roberta.pkl (10 entries)",
-        "snvvvvsiii",
-        ("speaker", "label", *["text"] * 4, "words", "train", "test", "valid"),
-    ),
-    Layout(
-        "meld_features_roberta.pkl (11 entries)",
-        "vnnvvvvsiii",
-        ("speaker", "label", "", *["text"] * 4, "words", "train", "test", "valid"),
-    ),
-)
-_COMET = "v" * 9
+def beside(path: str | os.PathLike) -> pathlib.Path | None:
+    """COMET's file beside that of RoBERTa's layers: x_comet.pkl of x_roberta.pkl, if it is there."""
+    path = pathlib.Path(path)
+    if "roberta" not in path.name:
+        return None
+    found = path.with_name(path.name.replace("roberta", "comet"))
+    return found if found.is_file() else None
 
 
 def convert(
-    data: Any, *, dataset: str, decoder: Decoder, labels: bool = True
+    data: Any,
+    *,
+    dataset: str,
+    decoder: Decoder,
+    labels: bool = True,
+    sense: tuple[str, Any] | None = None,
 ) -> Corpus:
     """The utterances of a loaded pickle, before cleaning.
 
@@ -77,6 +51,7 @@ def convert(
       dataset: 'iemocap' or 'meld'.
       decoder: of its text.
       labels: False leaves the labels out.
+      sense: name and content of COMET's file beside it.
 
     Returns:
       A corpus for `clean.clean`, with dialogue, turn and speaker. Of RoBERTa's files the
@@ -87,7 +62,7 @@ def convert(
     Raises:
       DataError: none of the known files, or of another dataset.
     """
-    layout = _layout(data)
+    layout = conversation_layouts.find(data)
     parts = list(zip(layout.entries, data, strict=True))
     entries = {name: part for name, part in parts if name and name != "text"}
     texts = [part for name, part in parts if name == "text"]
@@ -97,51 +72,37 @@ def convert(
         for name in ("train", "valid", "test")
         if name in entries
     }
+    relations = _relations(*sense) if sense else {}
     groups, note = _divide({n: _sorted(ids, n) for n, ids in names.items()}, dataset)
     splits = {
-        name: _split(name, ids, entries, texts, decoder, labels=labels)
+        name: _split(name, ids, entries, texts, relations, decoder, labels=labels)
         for name, ids in groups.items()
     }
+    if sense:
+        note = (*note, f"common sense: {sense[0]}, which lies beside it")
     return Corpus(dataset, splits, (f"the layout of {layout.title}", *note))
 
 
-def _layout(data: Any) -> Layout:
-    kinds = "".join(map(_kind, data))
-    for layout in LAYOUTS:
-        if re.fullmatch(layout.kinds, kinds):
-            return layout
-    if kinds == _COMET:
+def _relations(name: str, data: Any) -> dict[str, dict]:
+    """The entries of COMET's file that are read: {relation: vectors by dialogue}."""
+    parts = data if isinstance(data, list | tuple) else ()
+    if not conversation_layouts.is_comet(parts):
         raise DataError(
-            "holds COMET's vectors of common sense (nine entries of vectors), which stand "
-            "beside a file of features; give that file (iemocap_features_roberta.pkl, "
-            "meld_features_roberta.pkl)"
+            f"{name}, which lies beside it, is no file of COMET's vectors: it has "
+            f"{len(parts)} entries, expected nine of vectors by dialogue "
+            f"({', '.join(conversation_layouts.COMET)}); move it elsewhere to read no common sense"
         )
-    told = {"s": "texts", "n": "numbers", "v": "vectors", "i": "ids", "?": "others"}
-    shown = ", ".join(told[kind] for kind in kinds)
-    raise DataError(
-        f"is a pickle of conversations in no known layout: {len(kinds)} entries by "
-        f"dialogue: {shown}; known are {'; '.join(x.title for x in LAYOUTS)}; or save its "
-        "utterances as an .npz with dialogue, turn and speaker (msajax/data/README.md)"
-    )
+    named = dict(zip(conversation_layouts.COMET, parts, strict=True))
+    return {f"COMET's {relation}": named[relation] for relation in RELATIONS}
 
 
-def _kind(part: Any) -> str:
-    """Of the first utterance of an entry: 's', 'n', 'v'; 'i' of a list of ids; '?' else."""
-    if not isinstance(part, dict):
-        return "i"
-    if not all(isinstance(rows, np.ndarray | list | tuple) for rows in part.values()):
-        return "?"
-    first: Any = next((rows[0] for rows in part.values() if len(rows)), None)
-    if isinstance(first, str | bytes):
-        return "s"
-    if isinstance(first, np.ndarray | list | tuple) and np.ndim(first) == 1:
-        return "v"
-    return "n" if isinstance(first, int | float | np.number) else "?"
-
-
-def _check_dataset(dataset: str, layout: Layout, entries: dict[str, Any]) -> None:
+def _check_dataset(
+    dataset: str, layout: conversation_layouts.Layout, entries: dict[str, Any]
+) -> None:
     """Refuses the other dataset's file: the labels of both are small whole numbers."""
-    found = "iemocap" if _kind(entries["speaker"]) == "s" else "meld"
+    found = (
+        "iemocap" if conversation_layouts.kind_of(entries["speaker"]) == "s" else "meld"
+    )
     if DATASETS[dataset].classes != DATASETS[found].classes:
         raise DataError(
             f"has the layout of {layout.title}, whose labels are those of {found}, not "
@@ -193,6 +154,7 @@ def _split(
     ids: Collection[Any],
     entries: dict[str, Any],
     texts: list[dict],
+    relations: dict[str, dict],
     decoder: Decoder,
     *,
     labels: bool,
@@ -202,6 +164,7 @@ def _split(
     }
     features: dict[str, list[np.ndarray]] = {"text": []}
     features |= {key: [] for key in ("audio", "vision") if key in entries}
+    vectors: dict[str, list[np.ndarray]] = {relation: [] for relation in relations}
     dialogue, turn = [], []
     for number, key in enumerate(ids):
         rows = _of(entries["words"], key, "sentences", name)
@@ -220,15 +183,29 @@ def _split(
             found["label"] += _of(entries["label"], key, "labels", name, count)
         parts = [_vectors(part, key, "text", name, count) for part in texts]
         features["text"].append(np.concatenate(parts, axis=1))
+        for relation, entry in relations.items():
+            vectors[relation].append(_vectors(entry, key, relation, name, count))
         for m in features.keys() - {"text"}:
             features[m].append(_vectors(entries[m], key, m, name, count))
     arrays = {m: _joined(parts, m) for m, parts in features.items()}
+    if vectors:
+        arrays["commonsense"] = _side_by_side(vectors)
     numbers = dict(dialogue=dialogue, turn=turn, speaker=found["speaker"])
     arrays |= {k: np.array(v, np.int32) for k, v in numbers.items()}
     if labels:
         arrays["label"] = columns.labels(found["label"], name="labels")
     raw = columns.strings(found["words"], name="sentences", decoder=decoder)
     return Split(columns.strings(found["id"], name="ids", decoder=decoder), raw, arrays)
+
+
+def _side_by_side(vectors: dict[str, list[np.ndarray]]) -> np.ndarray:
+    """The vectors of all relations, [N, 1, 5 D]."""
+    found = {name: _joined(parts, name) for name, parts in vectors.items()}
+    widths = {name: x.shape[2] for name, x in found.items()}
+    if len({*widths.values()}) > 1:
+        shown = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise DataError(f"the widths of the relations differ: {shown}; expected one")
+    return np.concatenate([*found.values()], axis=2)
 
 
 def _of(entry: dict, key: Any, what: str, split: str, count: int = -1) -> list[Any]:

@@ -52,6 +52,7 @@ _LOOKS = {
         f"a two-way one-hot of four emotions (MulT's file of IEMOCAP): {_IEMOCAP4}",
     ),
 }
+_NAMED = 3  # rows that are named in an error
 _WEAK = {"weakly negative": "negative", "weakly positive": "positive"}
 
 
@@ -91,13 +92,16 @@ def of_names(names: np.ndarray, dataset: str) -> str:
     return _advised(having(names) or ["mosi_classes"], dataset)
 
 
-def one_per_row(values: np.ndarray, *, name: str, dataset: str) -> Labels:
+def one_per_row(
+    values: np.ndarray, *, name: str, dataset: str, ids: np.ndarray | None = None
+) -> Labels:
     """One label a row.
 
     Args:
       values: [N, ...] numbers or strings, as the file has them.
       name: of the column, for errors.
       dataset: name in `DATASETS`.
+      ids: [N] of the rows, for errors; None numbers them.
 
     Raises:
       DataError: another shape, or rows with several classes or none.
@@ -123,8 +127,8 @@ def one_per_row(values: np.ndarray, *, name: str, dataset: str) -> Labels:
     sentiment = shape == (7,) and not one_class
     if column is not None and (sentiment or (shape == (6,) and column)):
         return _of_emotions(values, column, name)
-    if _is_one_hot(values) and classes and shape[0] == len(classes):
-        return _of_one_hot(values, classes, name)
+    if _is_hot(values) and classes and shape[0] == len(classes):
+        return _of_one_hot(values, classes, name, ids)
     raise DataError(
         f"{name} is an array {list(given)}, expected one number a row, [N]; "
         + _looks(shape, dataset, one_class=one_class)
@@ -188,32 +192,58 @@ def _of_emotions(values: np.ndarray, column: int, name: str) -> Labels:
     return Labels((taken > 0).astype(np.float64), note)
 
 
-def _is_one_hot(values: np.ndarray) -> bool:
-    """Whether it is [N, C] of zeros and ones, or [N, C, 2], pairs of one zero and one one."""
+def _is_hot(values: np.ndarray) -> bool:
+    """Whether it is [N, C] of zeros and ones, or [N, C, 2], pairs of these: mostly one and zero."""
     if values.shape[2:] not in ((), (2,)):
         return False
-    pairs = values.ndim == 2 or (values.sum(axis=2) == 1).all()
+    # In pairs that are all alike no class is told from none.
+    pairs = values.ndim == 2 or _are_pairs(values).any()
     return bool(pairs and np.isin(values, (0, 1)).all())
+
+
+def _are_pairs(values: np.ndarray) -> np.ndarray:
+    """Of [N, C, 2] the rows [N] whose pairs are a zero and a one each."""
+    return (values.sum(axis=2) == 1).all(axis=1)
 
 
 def _is_one_class(values: np.ndarray) -> bool:
     """Whether it is one-hot with exactly one class in each row."""
     numbers = values.ndim > 1 and values.dtype.kind != "U"
-    if not len(values) or not numbers or not _is_one_hot(values):
+    if not len(values) or not numbers or not _is_hot(values):
         return False
-    hot = values if values.ndim == 2 else values[:, :, 1]
-    return bool((hot.sum(axis=1) == 1).all())
+    return bool((values.ndim == 2 or _are_pairs(values).all()) and _one(values).all())
 
 
-def _of_one_hot(values: np.ndarray, classes: tuple[str, ...], name: str) -> Labels:
+def _one(values: np.ndarray) -> np.ndarray:
+    """The rows [N] of one-hots that have exactly one class."""
     hot = values if values.ndim == 2 else values[:, :, 1]
-    wrong = np.count_nonzero(hot.sum(axis=1) != 1)
-    if wrong:
-        raise DataError(
-            f"{name} is one-hot {list(values.shape)}, but {wrong} of {len(values)} rows "
-            "have several classes or none; several labels of a row (multi-label) are not "
-            "supported: leave these rows out of the file"
-        )
+    return hot.sum(axis=1) == 1
+
+
+def _of_one_hot(
+    values: np.ndarray, classes: tuple[str, ...], name: str, ids: np.ndarray | None
+) -> Labels:
+    named = list(map(str, range(len(values)))) if ids is None else ids.tolist()
+
+    def refuse(good: np.ndarray, what: str, advice: str) -> None:
+        wrong = [f'"{x[:40]}"' for x in np.array(named)[~good][:_NAMED]]
+        count = np.count_nonzero(~good)
+        if count:
+            more = f" and {count - len(wrong)} more" if count > len(wrong) else ""
+            raise DataError(
+                f"{name} is one-hot {list(values.shape)}, but {count} of {len(values)} "
+                f"rows have {what}: {', '.join(wrong)}{more}; {advice}"
+            )
+
+    if values.ndim == 3:
+        pair = "a pair that is not one 0 and one 1 (absent, present)"
+        refuse(_are_pairs(values), pair, "correct these rows, or leave them out")
+    several = (
+        "several labels of a row (multi-label) are not supported: leave these rows out "
+        "of the file"
+    )
+    refuse(_one(values), "several classes or none", several)
+    hot = values if values.ndim == 2 else values[:, :, 1]
     note = f"{name} is one-hot, taken as {', '.join(classes)}"
     return Labels(hot.argmax(axis=1).astype(np.float64), note)
 

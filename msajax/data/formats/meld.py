@@ -47,7 +47,7 @@ def read(
     Returns:
       A corpus of `raw_text`, `dialogue`, `turn` (position among the utterances
       that the file has of the dialogue), `speaker` (numbered within the dialogue, in
-      the order of their first turns) and `label`, for `clean.clean`.
+      the order of their first turns, and named) and `label`, for `clean.clean`.
 
     Raises:
       DataError: a missing column, or an emotion that is no class of the dataset.
@@ -76,11 +76,12 @@ def _split(name: str, rows: list[tables.Row]) -> Split:
     first = np.searchsorted(dialogue[order], dialogue[order])  # of the same dialogue
     turn = np.zeros_like(number)
     turn[order] = np.arange(len(order)) - first
-    names = np.array([row["Speaker"] for row in rows], object)
-    speaker = dialogues.numbered_speakers(dialogue, number, names)
+    names = [row["Speaker"] for row in rows]
+    speaker = dialogues.numbered_speakers(dialogue, number, np.array(names, object))
     ids = [f"{name}_dia{d}_utt{u}" for d, u in zip(dialogue, number, strict=True)]
     texts = [row["Utterance"] for row in rows]
     arrays = {"dialogue": dialogue, "turn": turn, "speaker": speaker}
+    arrays[dialogues.NAMES] = dialogues.written_names(names)
     return Split(np.array(ids, str), columns.strings(texts, name="Utterance"), arrays)
 
 

@@ -3,13 +3,15 @@
 Arrays over N rows: `id`, `split` ('train', 'valid' or 'test'), `label`,
 `raw_text`, and `text`, `audio`, `vision`, each [N, D] or [N, L, D] and each
 optional. Sequences are padded with zeros at the end; `audio_length` [N] (and so
-on) says how long they are where the zeros do not, `text_bert` [N, 3, L] holds word
+on) says how long they are where the zeros do not: 0 where a row has no audio. `text_bert` [N, 3, L] holds word
 pieces, mask and segments. `label_text`, `label_audio`,
 `label_vision` are the labels of single modalities. `labelled` [N] is 0 where a row of
 the training split has no labels, for systems that learn from such rows too; rows of
 the split 'unlabelled' have none either. `dialogue`, `turn`
 and `speaker` (names or numbers) order the rows of conversations; without `dialogue` the
-others are not read. Without
+others are not read. `commonsense` [N, 5 D] holds COMET's vectors of each utterance of a
+conversation, of the relations xEffect, xReact, xIntent, oEffect and oReact side by side.
+Without
 `split` all rows are in the split 'all'; to predict, `label` is not needed. Other keys
 are not read.
 
@@ -29,7 +31,7 @@ from msajax.data import dialogues
 from msajax.data.errors import DataError, decoding
 from msajax.data.formats import budget, columns
 from msajax.data.formats.decode import Decoder
-from msajax.data.spec import MODALITIES, Corpus, Split
+from msajax.data.spec import MODALITIES, RELATIONS, Corpus, Split
 
 _LABELS = ("label", *(f"label_{name}" for name in MODALITIES))
 _CONVERSATION = ("dialogue", "turn", "speaker")
@@ -45,7 +47,7 @@ _HEADER = 10_000  # bytes; numpy refuses longer ones too, once it has read them
 _KEYS = (
     *("id", "split", "raw_text", *MODALITIES, "text_bert"),
     *(*_LENGTHS, *_LABELS, "labelled"),
-    *_CONVERSATION,
+    *(*_CONVERSATION, "commonsense"),
 )
 
 
@@ -79,9 +81,12 @@ def read(
         arrays |= columns.word_pieces(entry["text_bert"])
     if "dialogue" in entry:  # others' files have a speaker or a turn alone
         arrays |= _conversation(entry, decoder)
+    if "commonsense" in entry:
+        arrays["commonsense"] = _common_sense(entry["commonsense"])
     if labels and "labelled" in entry:
         arrays["labelled"] = columns.numbers(entry["labelled"], name="labelled") > 0
     names = _split_names(entry, len(ids), decoder)
+    notes = _without(arrays)
     for key, array in {**arrays, "raw_text": raw_text, "split": names}.items():
         if len(array) != len(ids):
             raise DataError(f"{key} has {len(array)} rows, but id has {len(ids)}")
@@ -96,7 +101,22 @@ def read(
                 "only those of train may lack labels"
             )
         splits[name] = Split(ids[rows], raw_text[rows], chosen)
-    return Corpus(dataset, splits)
+    return Corpus(dataset, splits, notes)
+
+
+def _without(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Zeros in the rows of a modality whose length is 0: they lack it, whatever stands there."""
+    notes = []
+    for key in (k for k in MODALITIES if {k, f"{k}_length"} <= arrays.keys()):
+        if len(arrays[key]) == len(arrays[f"{key}_length"]):
+            rows = np.flatnonzero(arrays[f"{key}_length"] == 0)
+            count = np.count_nonzero(np.any(arrays[key][rows], axis=(1, 2)))
+            arrays[key][rows] = 0
+            if count:
+                notes.append(
+                    f"{key}_length is 0 in {count} rows, whose {key} is left out"
+                )
+    return tuple(notes)
 
 
 def _conversation(entry: dict[str, Any], decoder: Decoder) -> dict[str, np.ndarray]:
@@ -119,6 +139,17 @@ def _conversation(entry: dict[str, Any], decoder: Decoder) -> dict[str, np.ndarr
         ordered = found["dialogue"], found["turn"], found["speaker"]
         found["speaker"] = dialogues.numbered_speakers(*ordered)
     return {key: values.astype(np.int32) for key, values in found.items()}
+
+
+def _common_sense(values: np.ndarray) -> np.ndarray:
+    """The vectors of all relations, [N, 1, 5 D]."""
+    found = columns.features(values, name="commonsense")
+    if found.shape[1] != 1 or found.shape[2] % len(RELATIONS):
+        raise DataError(
+            f"commonsense is an array {list(values.shape)}, expected [N, 5 D]: vectors of "
+            f"one width of each of {', '.join(RELATIONS)}, side by side"
+        )
+    return found
 
 
 def _split_names(entry: dict[str, Any], rows: int, decoder: Decoder) -> np.ndarray:

@@ -53,7 +53,7 @@ def _is_conversations(data: list | tuple) -> bool:
         return False
     utterances = dicts[0].values()
     same = all(part.keys() == dicts[0].keys() for part in dicts[:3])
-    return same and all(isinstance(turns, list | tuple) for turns in utterances)
+    return same and all(isinstance(x, list | tuple | np.ndarray) for x in utterances)
 
 
 def _is_words(row: Any) -> bool:

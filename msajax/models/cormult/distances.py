@@ -35,7 +35,7 @@ def mahalanobis(x: jax.Array, y: jax.Array, covariance: jax.Array) -> jax.Array:
     # Lengths of L^-1 (x - y), where the covariance is L L^T
     root = jnp.linalg.cholesky(covariance)
     scaled = jax.scipy.linalg.solve_triangular(root, difference.T, lower=True).T
-    return l2_norm(scaled.reshape(len(x), -1))[:, 0]
+    return l2_norm(scaled.reshape(x.shape[0], -1))[:, 0]
 
 
 DISTANCES: Mapping[str, Callable[..., jax.Array]] = {
@@ -49,4 +49,4 @@ DISTANCES: Mapping[str, Callable[..., jax.Array]] = {
 
 def _flat(x: jax.Array) -> jax.Array:
     """[B, T, D] -> [B, T D] float32."""
-    return x.reshape(len(x), -1).astype(jnp.float32)
+    return x.reshape(x.shape[0], -1).astype(jnp.float32)

@@ -189,7 +189,7 @@ class CorMulT(Model):
         positives = self._evaluated(self.samples(batch))
         # Both in one pass of twice the rows
         both = jax.tree.map(lambda *x: jnp.concatenate(x), positives, negatives)
-        f, rows = self.mce(both, train=train), len(batch["valid"])
+        f, rows = self.mce(both, train=train), batch["valid"].shape[0]
         own = {m: v[:rows] for m, v in f.items()}
         where = {m: batch["valid"] & positives.present(m) for m in self.correlated}
         if train:
@@ -302,7 +302,7 @@ class CorMulT(Model):
         drawn = exchange(key, samples, labelled)
         rows = parallel.draw(
             lambda n: jax.random.uniform(rows_key, (n,)) < self.foreign,
-            len(batch["valid"]),
+            batch["valid"].shape[0],
         )
         label, everywhere = batch["label"], parallel.gather(batch["label"])
         for m, chosen in drawn.chosen.items():

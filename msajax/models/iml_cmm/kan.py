@@ -186,7 +186,7 @@ def update_grid(
 def _knots_of(x: jax.Array, grid: Grid, even: float, margin: float) -> jax.Array:
     """[N, I] -> [I, G + 2 k + 1]."""
     x = jnp.sort(x.astype(jnp.float32), axis=0)
-    quantiles = x[np.linspace(0, len(x) - 1, grid.size + 1).astype(int)]
+    quantiles = x[np.linspace(0, x.shape[0] - 1, grid.size + 1).astype(int)]
     low, step = x[:1] - margin, (x[-1:] - x[:1] + 2 * margin) / grid.size
     numbers = np.arange(grid.size + 1, dtype=np.float32)[:, None]
     inner = even * (low + step * numbers) + (1 - even) * quantiles
@@ -225,7 +225,7 @@ def _product(x: jax.Array, kernel: jax.Array, grid: Grid) -> jax.Array:
         return _features(x, grid) @ kernel
 
     blocks = _blocks(x)
-    return jax.lax.map(block, blocks).reshape(-1, kernel.shape[1])[: len(x)]
+    return jax.lax.map(block, blocks).reshape(-1, kernel.shape[1])[: x.shape[0]]
 
 
 def _product_backward(grid, saved, gradient):
@@ -244,7 +244,7 @@ def _product_backward(grid, saved, gradient):
 
     zeros = jnp.zeros(kernel.shape, jnp.float32)
     by_kernel, by_x = jax.lax.scan(block, zeros, (_blocks(x), _blocks(gradient)))
-    return by_x.reshape(-1, x.shape[1])[: len(x)], by_kernel.astype(kernel.dtype)
+    return by_x.reshape(-1, x.shape[1])[: x.shape[0]], by_kernel.astype(kernel.dtype)
 
 
 _product.defvjp(
@@ -255,10 +255,10 @@ _product.defvjp(
 
 def _blocks(x: jax.Array) -> jax.Array:
     """[N, D] -> [blocks, rows, D]; rows of zeros fill up the last block."""
-    rows = len(x)
+    rows = x.shape[0]
     if jax.default_backend() == "cpu":
         rows = min(rows, _ROWS)
-    x = jnp.pad(x, ((0, -len(x) % rows), (0, 0)))
+    x = jnp.pad(x, ((0, -x.shape[0] % rows), (0, 0)))
     return x.reshape(-1, rows, x.shape[1])
 
 
@@ -270,4 +270,4 @@ def _any_product(
     values = jnp.moveaxis(cox_de_boor(x, knots, order=order), -1, 1)
     base = jax.nn.silu(x.astype(jnp.float32))[:, None]
     features = jnp.concatenate([base, values], axis=1)
-    return features.reshape(len(x), -1).astype(x.dtype) @ kernel
+    return features.reshape(x.shape[0], -1).astype(x.dtype) @ kernel

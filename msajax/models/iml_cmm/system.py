@@ -181,7 +181,7 @@ class IMLCMM(Model):
             h = tokens[m]
             own[m] = head(self.pool[m](h, jnp.ones(h.shape[:2], bool)))
         # All fused passes, [P B, n, D]; a mixed modality's second rows are the mixed ones.
-        rows, order = len(batch["valid"]), (None, *filter(self._fuses, mixes))
+        rows, order = batch["valid"].shape[0], (None, *filter(self._fuses, mixes))
         stacked = {
             m: jnp.concatenate(
                 [h[rows:] if m == mixed else h[:rows] for mixed in order]

@@ -136,6 +136,27 @@ def test_several_classes_or_none_are_counted():
         labels.one_per_row(EMOTIONS * np.nan, name="label", dataset="mosei_sad")
 
 
+@files
+def test_a_row_with_two_ones_is_named(file, samples, write):
+    """Of two-way pairs as in MulT's file: two emotions, or a pair of two ones or none."""
+    for pair, message in (
+        ((0, 1), "several classes or none"),
+        ((1, 1), "a pair that is not one 0 and one 1"),
+        ((0, 0), "a pair that is not one 0 and one 1"),
+    ):
+        values = two_way()
+        values[2, 0] = pair
+        path = write(file(samples, values))
+        with pytest.raises(DataError, match=message) as found:
+            read(path, dataset="iemocap4")
+        first = read(write(file(samples, two_way())), dataset="iemocap4")
+        assert f"1 of 4 rows have {message}" in str(found.value)
+        assert f': "{first.splits["train"].ids[2]}"; ' in str(found.value)
+    many = np.ones((9, 4))
+    with pytest.raises(DataError, match='9 of 9 rows.*: "0", "1", "2" and 6 more;'):
+        labels.one_per_row(many, name="label", dataset="iemocap4")
+
+
 def test_rows_of_other_shapes(samples, write):
     data = as_mag(samples, list(EMOTIONS))
     data["train"][1] = (data["train"][1][0], np.ones(2), "x")

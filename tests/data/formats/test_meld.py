@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
+from msajax.data import dialogues
 from msajax.data.errors import DataError
 from msajax.data.formats import meld
 from msajax.data.read import read
@@ -30,6 +31,8 @@ def test_dialogues_of_a_folder(folder):
     assert split.arrays["dialogue"].tolist() == [0, 0, 0, 1, 1, 1]
     assert split.arrays["turn"].tolist() == [0, 1, 2, 0, 1, 2]
     assert split.arrays["speaker"].tolist() == [0, 1, 1, 0, 1, 1]
+    who, named = dialogues.speaker_names(split)
+    assert named and len({*who}) == 2 and who[:3] == who[3:]
     classes = DATASETS["meld"].classes
     names = [classes[i] for i in split.arrays["label"]]
     assert names == ["neutral", "joy", "joy"] * 2

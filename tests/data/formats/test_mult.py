@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 
+from msajax.data import loader
 from msajax.data.errors import DataError
 from msajax.data.read import read
+from msajax.data.spec import DATASETS
+from msajax.run import recipe
+from msajax.train.evaluate import metric_names
 
 
 @pytest.mark.parametrize("protocol", [2, 5])
@@ -19,6 +23,29 @@ def test_arrays_and_ids_of_a_file(protocol, samples, write):
         np.testing.assert_array_equal(split.arrays[key], data["valid"][key])
         mask = data["valid"][key].any(axis=-1)
         np.testing.assert_array_equal(split.arrays[f"{key}_mask"], mask)
+
+
+def test_the_four_emotions_of_iemocap(write):
+    """iemocap_data.pkl: 20 steps, widths 300, 74 and 35, and a pair for each emotion."""
+    rng, emotion = np.random.default_rng(0), np.array([3, 0, 1, 2, 0])
+    on = np.eye(4)[emotion]
+    entry = {
+        key: rng.normal(size=(5, 20, width)).astype(np.float32)
+        for key, width in (("vision", 35), ("text", 300), ("audio", 74))
+    }
+    entry["audio"][0, 0, 0] = -np.inf
+    entry["labels"] = np.stack([1 - on, on], axis=-1)
+    data = {name: {**entry} for name in ("train", "valid", "test")}
+    corpus = read(write(data), dataset="iemocap4")
+    train = corpus.splits["train"]
+    assert train.arrays["label"].tolist() == emotion.tolist()
+    assert train.ids.tolist() == [f"train_{i}" for i in range(5)]
+    spec = loader.make_spec(corpus)
+    assert (spec.dims, spec.lengths) == ((300, 74, 35), (20, 20, 20))
+    assert spec.classes == ("neutral", "happy", "sad", "angry")
+    assert recipe.load("mult:iemocap4").train.select in metric_names(
+        DATASETS["iemocap4"]
+    )
 
 
 def test_rows_without_ids_are_numbered(samples, write):

@@ -4,6 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from msajax.data import dialogues
 from msajax.data.errors import DataError
 from msajax.data.formats import npz
 from msajax.data.read import read
@@ -51,6 +52,28 @@ def test_rows_without_labels(samples, write):
     arrays["labelled"] = ~train
     arrays["split"] = arrays["split"][::-1]
     with pytest.raises(DataError, match="of the split (valid|test) are not labelled"):
+        read(write(samples.npz_bytes(arrays)), dataset="mosi")
+
+
+def test_common_sense_is_of_the_text(samples, write):
+    arrays = samples.npz_data()
+    arrays["commonsense"] = np.arange(100.0).reshape(10, 10)
+    arrays["commonsense"][:, 0] = np.inf
+    train = arrays["split"] == "train"
+    file = write(samples.npz_bytes(arrays))
+    corpus = read(file, dataset="mosi")
+    found = corpus.splits["train"].arrays["commonsense"]
+    assert found.shape == (4, 1, 10) and not found[:, 0, 0].any()
+    np.testing.assert_array_equal(found[:, 0, 1:], arrays["commonsense"][train, 1:])
+    assert any("4 in train commonsense" in note for note in corpus.notes)
+    other = read(file, dataset="mosi", modalities=("audio",))
+    assert "commonsense" not in other.splits["train"].arrays
+
+
+@pytest.mark.parametrize("shape", [(10, 12), (10, 2, 10)])
+def test_common_sense_of_other_widths_is_refused(samples, write, shape):
+    arrays = samples.npz_data() | {"commonsense": np.ones(shape)}
+    with pytest.raises(DataError, match=r"expected \[N, 5 D\]: vectors .*xEffect, xRe"):
         read(write(samples.npz_bytes(arrays)), dataset="mosi")
 
 
@@ -231,6 +254,24 @@ def test_word_aligned_sequences(shared, samples, write):
 
 def trailing_zeros(x):
     return sum(20 - (np.flatnonzero(row.any(axis=-1))[-1] + 1) for row in x)
+
+
+def test_a_length_of_0_says_that_a_row_lacks_the_modality(tmp_path):
+    columns = dict(id=list("abcd"), label=[0, 1, 2, 0], text=np.ones((4, 3)))
+    columns |= dict(dialogue=[0, 0, 0, 1], turn=[0, 1, 2, 0], speaker=[0, 1, 0, 0])
+    audio = np.ones((4, 2))
+    audio[3] = 0
+    columns |= dict(audio=audio, audio_length=[1, 0, 1, 0])
+    np.savez(tmp_path / "talk.npz", **columns)
+    corpus = read(tmp_path / "talk.npz", dataset="meld")
+    (split,) = corpus.splits.values()
+    assert corpus.notes == ("audio_length is 0 in 1 rows, whose audio is left out",)
+    assert split.arrays["audio_mask"][:, 0].tolist() == [True, False, True, False]
+    grouped = dialogues.group(split)
+    wanted = [[True, False, True], [False, False, False]]
+    assert grouped.arrays["audio_mask"].tolist() == wanted
+    np.testing.assert_array_equal(grouped.arrays["audio"][0, :, 0], [1, 0, 1])
+    assert grouped.arrays["text_mask"].sum() == 4
 
 
 def test_conversations_by_names(tmp_path):

@@ -214,6 +214,7 @@ def test_by_default_all_with_a_recipe_are_measured():
     assert "text_only" not in bench._systems("mosi", args)
 
 
+@pytest.mark.slow
 def test_runs_without_the_packages_for_data(tmp_path):
     """On a GPU machine that has jax, flax, optax and pydantic, as the script that it is."""
     path = tmp_path / "results.json"

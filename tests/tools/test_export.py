@@ -1,0 +1,124 @@
+"""`tools/export.py`: an exported system predicts the same without msajax."""
+
+import json
+import subprocess
+import sys
+import types
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+pytest.importorskip("flatbuffers", reason="jax writes programs by it: msajax[export]")
+
+import msajax
+from msajax import models
+from msajax.data import demo
+from msajax.train import step
+from tests.models import test_registry
+from tools import export
+
+QUIET = dict(epochs=1, quiet=True)
+
+
+def exported(run, folder, *args):
+    assert (
+        export.main(
+            ["--workdir", str(run.folder), "--out", str(folder), *map(str, args)]
+        )
+        == 0
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A system with statistics and states: the demo's, of two seeds."""
+    folder = tmp_path_factory.mktemp("runs") / "lf_dnn"
+    return msajax.fit("lf_dnn:demo", workdir=folder, seeds=(1, 2), **QUIET)
+
+
+def inputs(run):
+    (rows,) = (demo.generate(0).splits["test"],)
+    batch = run.pad(rows)
+    return {k: v for k, v in batch.items() if k in export.fields_of(run.spec)} | {
+        "valid": np.ones(len(rows), bool)
+    }
+
+
+def alone(folder, batch, tmp_path):
+    """Predictions in a process that knows neither msajax nor flax."""
+    np.savez(tmp_path / "batch.npz", **batch)
+    code = (
+        "import sys, runpy\n"
+        "for name in ('msajax', 'flax', 'optax', 'safetensors'): sys.modules[name] = None\n"
+        f"sys.argv = ['load.py', {str(folder)!r}, {str(tmp_path / 'batch.npz')!r}]\n"
+        f"runpy.run_path({str(folder / 'load.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return np.loadtxt(done.stdout.splitlines())
+
+
+def test_predictions_are_equal_without_msajax(run, tmp_path):
+    folder = exported(run, tmp_path / "out", "--seed", 2)
+    facts = json.loads((folder / "facts.json").read_text())
+    assert facts["system"] == "lf_dnn" and facts["seed"] == 2 and facts["rows"] == 0
+    batch = inputs(run)
+    found = alone(folder, batch, tmp_path)
+    expected = run.outputs("test", "pred")[2]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert export.PLATFORMS == ("cpu", "cuda")
+
+
+def test_a_wrong_batch_is_named(run, tmp_path):
+    from tools.exported import loader
+
+    system = loader.System(exported(run, tmp_path / "out", "--rows", 4))
+    batch = system.example(4)
+    assert system(batch).shape == (4,)
+    with pytest.raises(ValueError, match="has 3 rows, but must have 4"):
+        system(system.example(3))
+    with pytest.raises(ValueError, match='"audio" has the shape'):
+        system(batch | {"audio": batch["audio"][..., :-1]})
+    del batch["text"]
+    with pytest.raises(ValueError, match='lacks "text"'):
+        system(batch)
+
+
+def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
+    def refused(*args):
+        assert export.main([*map(str, args)]) == 1
+        return capsys.readouterr().err
+
+    out = ("--out", tmp_path / "out")
+    assert "holds no run" in refused("--workdir", tmp_path, *out)
+    assert "has the seeds 1, 2" in refused("--workdir", run.folder, *out, "--seed", 3)
+    assert "not an empty folder" in refused(
+        "--workdir", run.folder, "--out", run.folder
+    )
+    assert not (tmp_path / "out").exists()
+
+
+# Its KAN layers are computed in blocks of rows.
+FIXED_ROWS = {"iml_cmm"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.names())
+def test_every_system_is_exported_for_any_number_of_rows(name):
+    model = test_registry.build(name)
+    state = step.shapes(model)
+    params = {f"params/{k}": leaf for k, leaf in state.params.items()}
+    plan = [types.SimpleNamespace(predict="__call__")]
+    options = types.SimpleNamespace(plan=plan, precision="float32")
+    run: Any = types.SimpleNamespace(model=model, options=options)
+    args: Any = run, params | state.collections, export.fields_of(model.spec)
+    if name in FIXED_ROWS:
+        with pytest.raises(jax.errors.InconclusiveDimensionOperation):
+            export.exported(*args, 0)
+    made = export.exported(*args, 4 * (name in FIXED_ROWS))
+    assert len(made.out_avals) == 1 and made.platforms == export.PLATFORMS

@@ -1,0 +1,90 @@
+"""Runs an exported system; needs jax and numpy alone.
+
+    import load
+    system = load.System("exported")
+    system.example(2)           # a batch of the right fields, shapes and types
+    system(batch)               # predictions [B], or logits [B, C]
+
+or, for a batch in a file: python load.py FOLDER batch.npz > predictions.txt
+"""
+
+import json
+import pathlib
+import sys
+
+import jax
+import numpy as np
+from jax import export
+
+_DTYPES = {"F32": "float32", "I32": "int32", "U32": "uint32", "BOOL": "bool"}
+
+
+class System:
+    """A trained system.
+
+    Attributes:
+      facts: what facts.json says: system, dataset, classes, label_range, and of each field
+        of a batch its shape after the rows and its type.
+    """
+
+    def __init__(self, folder):
+        """The system of a folder."""
+        folder = pathlib.Path(folder)
+        self.facts = json.loads((folder / "facts.json").read_text("utf-8"))
+        program = (folder / "program.bin").read_bytes()
+        self._call = jax.jit(export.deserialize(bytearray(program)).call)
+        found = _safetensors(folder / "parameters.safetensors")
+        self._variables = {k: jax.device_put(x) for k, x in found.items()}
+
+    def example(self, rows):
+        """A batch of zeros, every step real."""
+        batch = {}
+        for name, (shape, dtype) in self.facts["fields"].items():
+            fill = np.ones if dtype == "bool" else np.zeros
+            batch[name] = fill((rows, *shape), dtype)
+        return batch
+
+    def __call__(self, batch):
+        """Predictions [B] (sentiment), or [B, C] (logits), in NumPy.
+
+        Args:
+          batch: the fields of `facts`, each [B, ...].
+
+        Raises:
+          ValueError: a field is missing, or of another shape.
+        """
+        given, rows = {}, None
+        for name, (shape, dtype) in self.facts["fields"].items():
+            if name not in batch:
+                raise ValueError(f'the batch lacks "{name}" [B, {str(shape)[1:]}')
+            value = np.asarray(batch[name], dtype)
+            rows = len(value) if rows is None else rows
+            if value.shape != (rows, *shape):
+                raise ValueError(
+                    f'"{name}" has the shape {list(value.shape)}, expected '
+                    f"{[rows, *shape]}"
+                )
+            given[name] = value
+        fixed = self.facts["rows"]
+        if fixed and rows != fixed:
+            raise ValueError(f"the batch has {rows} rows, but must have {fixed}")
+        return np.asarray(self._call(self._variables, given))
+
+
+def _safetensors(path):
+    """{name: array} of a safetensors file."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    return {
+        name: np.frombuffer(
+            body[slice(*fact["data_offsets"])], _DTYPES[fact["dtype"]]
+        ).reshape(fact["shape"])
+        for name, fact in header.items()
+        if name != "__metadata__"
+    }
+
+
+if __name__ == "__main__":
+    with np.load(sys.argv[2]) as arrays:
+        np.savetxt(sys.stdout, System(sys.argv[1])(dict(arrays)), fmt="%.9g")
