@@ -27,7 +27,7 @@ ALLOWED = {
     "report": {"report", "metrics", "data.spec"},
     # What reads finished runs stands above them, like the command line.
     **{
-        f"report.{name}": {"report", "run", "data", "metrics"}
+        f"report.{name}": {"report", "run", "data", "metrics", "encoders"}
         for name in ("__main__", "card", "finished", "papers", "runs")
     },
     "train": {

@@ -22,7 +22,7 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 from msajax import encoders
 from msajax.data.errors import DataError, decoding
 from msajax.encoders import files, tokenizer_files
-from msajax.encoders.locate import CONFIG, PREPROCESSOR, WEIGHTS
+from msajax.encoders.locate import CARD, CONFIG, PREPROCESSOR, WEIGHTS, licence
 from msajax.encoders.locate import parts as shards
 
 _EXAMPLES = """examples:
@@ -33,9 +33,8 @@ _EXAMPLES = """examples:
 Train on it with
   msajax --config text_only:mosi --workdir runs/mpnet --config.text.encoder=encoders/mpnet
 """
-_CARD = "README.md"
 # And the files that an index of the weights lists; others of a zip are left in it.
-_WANTED = {CONFIG, PREPROCESSOR, _CARD, *WEIGHTS, *tokenizer_files.FILES}
+_WANTED = {CONFIG, PREPROCESSOR, CARD, *WEIGHTS, *tokenizer_files.FILES}
 _PART = re.compile(r"(.+\.zip)\.(\d+)")
 
 
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {program.told(error)}", file=sys.stderr)
         return 1
     kind = type(config).__name__.removesuffix("Config")
-    print(f"{args.folder}: {kind}; {_licence(args.folder / _CARD)}")
+    print(f"{args.folder}: {kind}; {_licence(args.folder)}")
     return 0
 
 
@@ -223,15 +222,10 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _licence(card: pathlib.Path) -> str:
-    """What a model card says of its licence: in its head, a value or a list of YAML."""
-    text = card.read_text("utf-8-sig", "replace") if card.is_file() else ""
-    head = re.match(r"---[ ]*\n(.*?)^---", text, re.DOTALL | re.MULTILINE)
-    found = head and re.search(r"^license:(.*(?:\n[ ]*-[ ].*)*)", head[1], re.MULTILINE)
-    values = re.split(r"[\n,]", found[1]) if found else []
-    names = [re.sub(r"(^|\s)#.*", "", value).strip(" -[]'\"") for value in values]
-    if licence := ", ".join(filter(None, names)):
-        return f"licence, as its model card says: {ascii(licence[:80])[1:-1]}"
+def _licence(folder: pathlib.Path) -> str:
+    """What the model card says of the licence."""
+    if found := licence(folder):
+        return f"licence, as its model card says: {found}"
     return "it has no model card that states a licence; ask where the weights come from"
 
 

@@ -15,7 +15,7 @@ from msajax.encoders.files import fingerprint
 from msajax.encoders.ids import check_ids
 from msajax.encoders.kinds import Encoder, Voice
 from msajax.encoders.load import Report, load, read_config, tokenizer_facts
-from msajax.encoders.locate import locate
+from msajax.encoders.locate import here, licence, locate
 from msajax.encoders.voice import read_any, read_voice
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "Voice",
     "check_ids",
     "fingerprint",
+    "here",
+    "licence",
     "load",
     "locate",
     "read_any",

@@ -19,6 +19,8 @@ WEIGHTS = (
 CONFIG = "config.json"
 # Of a voice encoder: how waves are prepared.
 PREPROCESSOR = "preprocessor_config.json"
+# The model card.
+CARD = "README.md"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,19 +45,40 @@ def locate(source: str) -> pathlib.Path:
     Raises:
       ValueError: there is none; says which files to put where.
     """
+    if (found := here(source)) is not None:
+        return found
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) or source[0] == ".":
+        raise ValueError(f"there is no folder {source}; {_help(source)}")
+    return _from_hub(source)
+
+
+def here(source: str) -> pathlib.Path | None:
+    """The folder of a checkpoint on this machine, as `locate`; None where it would be the hub's.
+
+    Raises:
+      ValueError: it is in the home folder of nobody.
+    """
     try:
         folder = pathlib.Path(source).expanduser()
     except RuntimeError as error:
         raise ValueError(
             f"{source}: there is no home folder of that user; {_help(source)}"
         ) from error
-    if folder.is_dir():
-        return folder
-    if (installed := _in_package(source)) is not None:
-        return installed
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) or source[0] == ".":
-        raise ValueError(f"there is no folder {source}; {_help(source)}")
-    return _from_hub(source)
+    return folder if folder.is_dir() else _in_package(source)
+
+
+def licence(folder: pathlib.Path) -> str:
+    """What the model card of a checkpoint says of its licence; '' where it says nothing.
+
+    It stands in the card's head: a value, or a list of YAML.
+    """
+    card = folder / CARD
+    text = card.read_text("utf-8-sig", "replace") if card.is_file() else ""
+    head = re.match(r"---[ ]*\n(.*?)^---", text, re.DOTALL | re.MULTILINE)
+    found = head and re.search(r"^license:(.*(?:\n[ ]*-[ ].*)*)", head[1], re.MULTILINE)
+    values = re.split(r"[\n,]", found[1]) if found else []
+    names = [re.sub(r"(^|\s)#.*", "", value).strip(" -[]'\"") for value in values]
+    return ascii(", ".join(filter(None, names))[:80])[1:-1]
 
 
 def parts(index: pathlib.Path) -> list[str]:

@@ -1,14 +1,15 @@
 """The model card of a run: what it is, what it was trained on, how good it is, what it is not for."""
 
+import contextlib
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 
+from msajax import encoders
 from msajax.data.spec import DATASETS, MODALITIES
 from msajax.report import table
 from msajax.report.finished import Finished
 
-_UNKNOWN = "not stated: its folder has no model card; ask where the weights come from"
+_UNKNOWN = "not stated in a model card here; ask where the weights come from"
 
 
 def markdown(run: Finished) -> str:
@@ -56,14 +57,11 @@ def rows(run: Finished, split: str = "test") -> list[list[str]]:
 
 
 def licence(encoder: str) -> str:
-    """What the model card beside an encoder's weights says, '' where it is not there."""
-    card = pathlib.Path(encoder) / "README.md"
-    try:
-        text = card.read_text("utf-8", errors="replace")[:10_000]
-    except OSError:
-        return ""
-    found = re.match(r"---\n.*?^license:[ ]*(\S[^\n]*)", text, re.DOTALL | re.MULTILINE)
-    return found[1].strip(" '\"") if found else ""
+    """What the model card beside an encoder's weights says; '' where it says nothing, or is not here."""
+    with contextlib.suppress(ValueError):
+        if folder := encoders.here(encoder):
+            return encoders.licence(folder)
+    return ""
 
 
 def _model(run: Finished) -> dict[str, str]:

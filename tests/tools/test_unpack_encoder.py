@@ -173,7 +173,7 @@ def test_a_voice_encoder(tmp_path, capsys):
 )
 def test_what_a_model_card_says(card, licence, tmp_path):
     (tmp_path / "README.md").write_text(card, "utf-8")
-    said = unpack_encoder._licence(tmp_path / "README.md")
+    said = unpack_encoder._licence(tmp_path)
     expected = licence and f"licence, as its model card says: {licence}"
     assert said == (expected or said) and (licence is None) == ("no model card" in said)
 
