@@ -2,12 +2,12 @@
 
 import csv
 import dataclasses
-import html
 import io
 from collections.abc import Iterator, Sequence
 
 from msajax.data.spec import DATASETS
 from msajax.report import published, table
+from msajax.report.page import Page
 from msajax.report.published import Figure
 from msajax.report.results import Results
 
@@ -16,13 +16,6 @@ _DEMO = (
     "Ours are figures of the demo corpus, not of the data that the paper measured on: the "
     "differences mean nothing."
 )
-_STYLE = """
-body { font-family: sans-serif; margin: 1rem; color: #111; }
-div { overflow-x: auto; }
-table { border-collapse: collapse; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #bbb; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,22 +68,17 @@ def markdown(rows: Sequence[Row], *, demo: bool) -> str:
 
 def page(rows: Sequence[Row], *, demo: bool) -> str:
     """The table as one HTML file; arguments as in `markdown`."""
-    heading = html.escape(_heading(rows))
-    body = [f"<h1>{heading}</h1>", f"<p>{html.escape(_CAPTION)}</p>"]
-    body += [f"<p><strong>{_DEMO}</strong></p>"] if demo else []
+    made = Page(_heading(rows))
+    made.text(_CAPTION)
+    if demo:
+        made.text(_DEMO, strong=True)
     for title, header, cells in _grids(rows):
-        body += [f"<h2>{html.escape(title)}</h2>", "<div><table>"]
-        body += [_html_row(header, "th"), *(_html_row(row, "td") for row in cells)]
-        body += ["</table></div>"]
+        made.heading(title)
+        made.table(header, cells)
     for title, items in _lists(rows):
-        items = "".join(f"<li>{html.escape(item)}</li>" for item in items)
-        body += [f"<h2>{html.escape(title)}</h2>", f"<ul>{items}</ul>"]
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{heading}</title><style>{_STYLE}</style>"
-    )
-    lines = [f'<!DOCTYPE html><html lang="en"><head>{head}</head><body>', *body]
-    return "\n".join([*lines, "</body></html>"]) + "\n"
+        made.heading(title)
+        made.items(items)
+    return str(made)
 
 
 def sheet(rows: Sequence[Row], *, corpus: str) -> str:
@@ -179,9 +167,3 @@ def _lists(rows: Sequence[Row]) -> Iterator[tuple[str, list[str]]]:
                 notes.setdefault(f.note, []).append(cell)
     if notes:
         yield "Notes (*)", [f"{note}: {', '.join(c)}" for note, c in notes.items()]
-
-
-def _html_row(cells: Sequence[str], tag: str) -> str:
-    return (
-        f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
-    )

@@ -2,10 +2,7 @@
 
 import base64
 import html
-import io
 from collections.abc import Sequence
-
-from matplotlib.figure import Figure
 
 STYLE = """
 body { font-family: system-ui, sans-serif; margin: 1rem auto; padding: 0 1rem; max-width: 62rem; color: #111; line-height: 1.45; }
@@ -26,9 +23,9 @@ nav a { margin-right: .8rem; }
 class Page:
     """A page that is written from top to bottom."""
 
-    def __init__(self, title: str):
-        """A page with a title, which is its first heading too."""
-        self._title = title
+    def __init__(self, title: str, *, contents: bool = False):
+        """A page with a title, which is its first heading too, and links to its parts."""
+        self._title, self._linked = title, contents
         self._body: list[str] = []
         self._contents: list[str] = []
 
@@ -40,9 +37,10 @@ class Page:
         if level == 2:
             self._contents.append(f'<a href="#{name}">{html.escape(text)}</a>')
 
-    def text(self, text: str) -> None:
+    def text(self, text: str, *, strong: bool = False) -> None:
         """A paragraph."""
-        self._body.append(f"<p>{html.escape(text)}</p>")
+        shown = html.escape(text)
+        self._body.append(f"<p>{f'<strong>{shown}</strong>' if strong else shown}</p>")
 
     def items(self, texts: Sequence[str]) -> None:
         """A list."""
@@ -69,11 +67,9 @@ class Page:
             f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
         )
 
-    def figure(self, made: Figure, caption: str) -> None:
+    def picture(self, png: bytes, caption: str) -> None:
         """A picture with the text below it."""
-        data = io.BytesIO()
-        made.savefig(data, format="png", metadata={"Software": None})
-        code = base64.b64encode(data.getvalue()).decode()
+        code = base64.b64encode(png).decode()
         said = html.escape(caption, quote=True)
         self._body.append(
             f'<figure><img alt="{said}" src="data:image/png;base64,{code}">'
@@ -82,12 +78,12 @@ class Page:
 
     def __str__(self) -> str:
         title = html.escape(self._title)
-        contents = f"<nav>{''.join(self._contents)}</nav>"
+        links = f"<nav>{''.join(self._contents)}</nav>" if self._linked else ""
         head = (
             '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{title}</title><style>{STYLE}</style>"
         )
-        body = [f"<body><h1>{title}</h1>", contents, *self._body, "</body></html>"]
+        body = [f"<body><h1>{title}</h1>", links, *self._body, "</body></html>"]
         return "\n".join(
             [f'<!DOCTYPE html><html lang="en"><head>{head}</head>', *body, ""]
         )

@@ -37,7 +37,7 @@ class PaperFigure:
       name: as `--figure` takes it.
       title: heading.
       systems: those whose runs it is drawn from; () for all.
-      draw: from the runs: {part: (figure, caption)}.
+      make: from the runs: {part: (figure, caption)}.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """The report of finished runs: figures of each, comparison of several, worst errors, cards."""
 
-import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from msajax.report.finished import Finished
 from msajax.report.page import Page
 from msajax.report.papers import PaperFigure
 from msajax.run import corpora, workdir
-from msajax.run.options import TextOptions
+from msajax.run.options import DataOptions, Options
 
 # Rows of the table of worst errors.
 _WORST = 15
@@ -37,7 +37,8 @@ def write(
     dataset = DATASETS[read[0].results.dataset]
     # What a figure of a paper needs may be missing: before anything is written.
     drawn = [(figure, figure.draw(read)) for figure in figures]
-    book = _Book(Page(f"{', '.join(run.name for run in read)} on {dataset.title}"), out)
+    title = f"{', '.join(run.name for run in read)} on {dataset.title}"
+    book = _Book(Page(title, contents=True), out)
     book.page.heading("Results on test")
     _summary(book, read)
     if len(read) > 1:
@@ -66,9 +67,10 @@ class _Book:
 
     def add(self, name: str, made: Figure, caption: str) -> None:
         """Puts a figure onto the page and into figures/NAME.png and .pdf."""
-        self.page.figure(made, caption)
-        made.savefig(self._folder / f"{name}.png", metadata={"Software": None})
-        made.savefig(self._folder / f"{name}.pdf", metadata={"CreationDate": None})
+        png = charts.saved(made, "png")
+        self.page.picture(png, caption)
+        (self._folder / f"{name}.png").write_bytes(png)
+        (self._folder / f"{name}.pdf").write_bytes(charts.saved(made, "pdf"))
 
 
 def _summary(book: _Book, read: Sequence[Finished]) -> None:
@@ -213,7 +215,7 @@ def _worst(book: _Book, run: Finished) -> None:
         shown = [
             (f"{a:.2f}", f"{b:.2f}") for a, b in zip(labels, made.mean, strict=True)
         ]
-    texts, reason = _texts(run)
+    texts, reason = _texts(run.options.data)
     rows = [
         [
             str(made.ids[i]),
@@ -229,11 +231,12 @@ def _worst(book: _Book, run: Finished) -> None:
         book.page.text(f"The texts are not shown: {reason}")
 
 
-def _texts(run: Finished) -> tuple[Mapping[str, str], str]:
-    """{id: text} of the run's data; or why there are none."""
-    options = dataclasses.replace(run.options, text=TextOptions())
+@functools.lru_cache(maxsize=1)  # runs that are compared have the same data
+def _texts(data: DataOptions) -> tuple[Mapping[str, str], str]:
+    """{id: text} of a run's data; or why there are none."""
+    options = Options(system="text_only", data=data)
     try:
-        corpus = corpora.read_corpus(options, run.folder, labels=False)
+        corpus = corpora.read_corpus(options, pathlib.Path(), labels=False)
     except (ValueError, OSError) as error:
         return {}, str(error)
     splits = corpus.splits.values()

@@ -12,6 +12,7 @@ from matplotlib.ticker import NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
 from msajax.data import parts
+from msajax.report import charts
 from msajax.run import workdir
 from tools.tuning.space import Dimension
 from tools.tuning.study import Study
@@ -23,8 +24,8 @@ _STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-# Of Okabe and Ito's colours, which colour-blind readers can tell apart.
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#777777"
+_BLUE, _ORANGE, *_ = charts.COLOURS
+_GREY = "#777777"
 _COLUMNS = 3  # of slices
 
 
