@@ -98,6 +98,23 @@ class Model(nn.Module):
         """What a run should say of the system on its data, a line each."""
         return ()
 
+    def compared(self, order: Sequence[str] = MODALITIES) -> list[str]:
+        """The modalities that the data has, of a system that compares them.
+
+        Args:
+          order: of all.
+
+        Raises:
+          ValueError: there are fewer than two.
+        """
+        found = [m for m in order if m in self.spec.modalities]
+        if len(found) < 2:
+            raise ValueError(
+                f"{self.system()} compares modalities, but the data has "
+                f"{' '.join(found) or 'none'}; set config.data.modalities to at least two"
+            )
+        return found
+
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions for a batch.
 

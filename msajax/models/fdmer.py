@@ -20,7 +20,6 @@ import jax.numpy as jnp
 from annotated_types import Gt
 
 from msajax import losses, parallel
-from msajax.data.spec import MODALITIES
 from msajax.encoders import Encoder
 from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.base import Batch, Model, Outputs
@@ -176,13 +175,7 @@ class FDMER(Model):
 
     def _streams(self) -> list[str]:
         self.check_choices(_CHOICES)
-        found = [m for m in MODALITIES if m in self.spec.modalities]
-        if len(found) < 2:
-            raise ValueError(
-                f"fdmer compares modalities, but the data has {' '.join(found) or 'none'}; "
-                "set config.data.modalities to at least two"
-            )
-        return found
+        return self.compared()
 
     def _utterance(self, m: str, batch: Batch) -> jax.Array:
         """The vector u_m of a modality: [B, dim]."""

@@ -164,13 +164,7 @@ class MISA(Model):
     def _streams(self) -> list[str]:
         """The modalities that the data has."""
         self.check_choices(_CHOICES)
-        found = [m for m in ORDER if m in self.spec.modalities]
-        if len(found) < 2:
-            raise ValueError(
-                f"misa compares modalities, but the data has {' '.join(found) or 'none'}; "
-                "set config.data.modalities to at least two"
-            )
-        return found
+        return self.compared(ORDER)
 
     def _utterance(self, m: str, batch: Batch) -> jax.Array:
         """The vector u_m of a modality: [B, D]."""
