@@ -23,7 +23,7 @@ from jax import export
 from safetensors.numpy import save_file
 
 import msajax
-from msajax.data.spec import FIELDS, Spec
+from msajax.data.spec import FIELDS, MODALITIES, Spec
 from msajax.run.run import Run
 from msajax.train import evaluate
 
@@ -132,7 +132,7 @@ def fields_of(spec: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
     """{field: (shape after the rows, dtype)} of what a prediction reads: no labels."""
     return {
         name: (spec.shape(name), FIELDS[name].dtype)
-        for name in (*spec.fields, *(f"{m}_mask" for m in ("text", "audio", "vision")))
+        for name in (*spec.fields, *(f"{m}_mask" for m in MODALITIES))
         if not name.startswith("label") and name != "index"
     }
 

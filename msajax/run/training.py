@@ -289,10 +289,12 @@ def _results(
         "epochs": [len(book.history) for book in books.values()],
         "seconds": [round(book.seconds, 3) for book in books.values()],
         "seconds_per_epoch": [
-            round(statistics.median(book.epoch_seconds or [0.0]), 4)
+            round(statistics.median(book.epoch_seconds), 4)
+            if book.epoch_seconds
+            else None  # a run of an older version has none
             for book in books.values()
         ],
-        "peak_memory": max(book.peak_memory for book in books.values()),
+        "peak_memory": max(book.peak_memory for book in books.values()) or None,
         "parameters": parameters,
         "version": msajax.__version__,
         "config_sha256": saved.sha256(run.options),

@@ -64,7 +64,7 @@ def test_mel_is_the_equations_of_cormult():
     expected = np.log(np.maximum(np.abs(stft) ** 2 @ filters.T, 1e-10))  # (3)
     found = audio.extract(TONE, s)
     assert found.shape == (81, 20) and found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:n_fft")  # of the lowest notes

@@ -77,6 +77,7 @@ def test_an_older_run_is_reported_again(runs, recorded):
     found = json.loads((runs / "finished" / "results.json").read_text())
     later = {"seconds_per_epoch", "peak_memory", "parameters"}
     assert found.keys() == recorded.keys() | later
+    assert found["seconds_per_epoch"] == [None] and found["peak_memory"] is None
     for split in ("valid", "test"):
         assert_same_figures(found[split], recorded[split])
     for key in ("epochs", "seconds", "seeds", "data_sha256", "checkpoint", "stopped"):
