@@ -25,7 +25,7 @@ from msajax.encoders import Encoder
 from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.linear import FeedForward, Linear
-from msajax.nn.norm import l2_norm
+from msajax.nn.norm import unit
 from msajax.nn.pooling import mean_pool
 from msajax.nn.post_norm import PostNormLayer
 
@@ -86,7 +86,7 @@ class ConKI(Model):
             for i, m in enumerate(names)
         ]
         both = jnp.concatenate([general, specific], axis=1)
-        fusion = both.reshape(len(both), -1)
+        fusion = both.reshape(both.shape[0], -1)
         outputs = self.spec.num_outputs
         head = FeedForward(self.out_dim, outputs, self.dropout, name="out")
         return {
@@ -187,8 +187,7 @@ def knowledge_contrast(
     """
     n, modalities, width = general.shape
     both = jnp.stack([general, specific]).astype(jnp.float32).reshape(-1, width)
-    length = l2_norm(both)
-    both /= jnp.where(length > 0, length, 1)
+    both = unit(both)
     counts = jnp.tile(where.reshape(-1), 2)
     groups = jnp.tile(jnp.repeat(group, modalities), 2)
     kind = jnp.repeat(jnp.arange(2), n * modalities)

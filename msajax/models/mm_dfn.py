@@ -22,7 +22,7 @@ from msajax.nn.dropout import Dropout
 from msajax.nn.embedding import Embed
 from msajax.nn.linear import Linear, uniform
 from msajax.nn.masks import front, to_front, to_places
-from msajax.nn.norm import l2_norm
+from msajax.nn.norm import unit
 from msajax.nn.recurrent import both_directions, lstm_gates, lstm_params
 
 Width = Annotated[int, Gt(0)]
@@ -257,11 +257,10 @@ def _links(
       [B, M, U, U] within modalities, [B, M, M, U] across, 0 from a modality to itself.
     """
     nodes = nodes.astype(jnp.float32)
-    length = l2_norm(nodes)
-    unit = nodes / jnp.where(length > 0, length, 1)
-    intra = _similarity(jnp.einsum("bmud,bmvd->bmuv", unit, unit))
+    x = unit(nodes)
+    intra = _similarity(jnp.einsum("bmud,bmvd->bmuv", x, x))
     intra = jnp.where(own[..., None] & own[:, :, None], intra, 0)
-    inter = weight * _similarity(jnp.einsum("bmud,bnud->bmnu", unit, unit))
+    inter = weight * _similarity(jnp.einsum("bmud,bnud->bmnu", x, x))
     others = ~jnp.eye(nodes.shape[1], dtype=bool)[None, :, :, None]
     inter = jnp.where(own[:, :, None] & own[:, None] & others, inter, 0)
     degree = jnp.sum(intra, axis=-1) + jnp.sum(inter, axis=2)  # [B, M, U]

@@ -25,7 +25,7 @@ from msajax.nn.attention import masked_softmax
 from msajax.nn.dropout import Dropout
 from msajax.nn.embedding import Embed
 from msajax.nn.linear import Linear
-from msajax.nn.norm import l2_norm
+from msajax.nn.norm import l2_norm, unit
 from msajax.nn.recurrent import LSTM
 from msajax.nn.words import WordEmbedding
 
@@ -89,9 +89,9 @@ class QMF(Model):
         out, found = {}, [m for m in MODALITIES if m in self.spec.modalities]
         for m in found:
             amplitude = self._amplitude(m, x[m], masks[m], train).astype(jnp.float32)
-            unit, norm = _normalised(amplitude)
+            a, norm = _normalised(amplitude)
             phase = self._phase(m, amplitude.shape[-1], x["text"], ids)
-            state = jnp.stack([unit * jnp.cos(phase), unit * jnp.sin(phase)], axis=-1)
+            state = jnp.stack([a * jnp.cos(phase), a * jnp.sin(phase)], axis=-1)
             out |= {f"amplitude_{m}": amplitude, f"norm_{m}": norm, f"state_{m}": state}
         states = [out.get(f"state_{m}", _trivial(real.shape)) for m in MODALITIES]
         out["joint"] = joint = _product(states, doubled=self.reference_norm)
@@ -196,11 +196,8 @@ class QMF(Model):
 
 def _normalised(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Vectors of length 1 and their lengths, [B, L, D] -> [B, L, D], [B, L]; 0 stays 0, without a gradient."""
-    length = l2_norm(x)
-    positive = length > 0
-    unit = jnp.where(positive, x / jnp.where(positive, length, 1), 0)
     norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=-1) + 1e-10)
-    return unit, norm
+    return jnp.where(l2_norm(x) > 0, unit(x), 0), norm
 
 
 def _trivial(shape: tuple[int, ...]) -> jax.Array:

@@ -20,6 +20,12 @@ def l2_norm(x: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
+def unit(x: jax.Array) -> jax.Array:
+    """Vectors over the last axis divided by their lengths; 0 stays 0."""
+    length = l2_norm(x)
+    return x / jnp.where(length > 0, length, 1)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation over the rows of the global batch that count.
 

@@ -163,7 +163,9 @@ class Book:
         valid = {f"valid_{k}": v for k, v in figures.items()}
         lr = {"lr_scale": self.lr_scale(phase), "best": improved}
         self.history.append({**row, **train, **valid, **lr})
-        self.epoch_seconds.append(self.seconds - sum(self.epoch_seconds))
+        # A run that an older version began has no seconds of its first epochs.
+        if len(self.epoch_seconds) == len(self.history) - 1:
+            self.epoch_seconds.append(self.seconds - sum(self.epoch_seconds))
         if self.selects(phases, cycles):
             self.waited = 0 if improved else self.waited + 1
             if improved:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from msajax import parallel
-from msajax.nn.norm import BatchNorm, LayerNorm, l2_norm
+from msajax.nn.norm import BatchNorm, LayerNorm, l2_norm, unit
 
 X = np.random.default_rng(0).normal(2.0, 3.0, (6, 3)).astype(np.float32)
 VALID = np.array([True, True, False, True, True, False])
@@ -94,3 +94,9 @@ def test_euclidean_norms_and_their_gradient_at_zero():
     np.testing.assert_allclose(l2_norm(x, axis=(1, 2)), [[[13]]])
     gradient = jax.grad(lambda x: jnp.sum(l2_norm(x)))(x.at[0, 1].set(0))
     np.testing.assert_allclose(gradient, [[[0.6, 0.8], [0, 0]]], atol=1e-6)
+
+
+def test_vectors_of_length_one():
+    x = jnp.array([[3.0, 4.0], [0.0, 0.0]])
+    np.testing.assert_allclose(unit(x), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: jnp.sum(unit(x)))(x)).all()

@@ -373,7 +373,13 @@ BLOCKS = {
 WITHOUT = {
     # Any shape fits them, or their operations refuse and name a wrong one.
     *("dropout.Dropout", "linear.Linear", "linear.FeedForward", "linear.uniform"),
-    *("norm.l2_norm", "losses.huber", "positions.sinusoid", "positions.interleaved"),
+    *(
+        "norm.l2_norm",
+        "norm.unit",
+        "losses.huber",
+        "positions.sinusoid",
+        "positions.interleaved",
+    ),
     *("memory.previous", "masks.step_masks", "masks.front"),
     # They are called by a module, or by their methods.
     *("gates.gated", "subnets.post_layers", "subnets.modality_predictions"),

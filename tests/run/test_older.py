@@ -92,6 +92,6 @@ def test_an_older_run_that_was_stopped_goes_on(runs, recorded):
     lines = (folder / "seed_1" / "log.jsonl").read_text().splitlines()
     assert lines[: len(first)] == first and len(lines) == 3 > len(first)
     found = json.loads((folder / "results.json").read_text())
-    assert found["epochs"] == [3]
+    assert found["epochs"] == [3] and found["seconds_per_epoch"] == [None]
     for split in ("valid", "test"):
         assert_same_figures(found[split], recorded[split])
