@@ -2,7 +2,8 @@
 
 The adapters learn from another data set first (the paper, as we read it: MOSEI for MOSI, and
 CH-SIMS for MOSEI), in a run of the row `knowledge`; one of the row `injected` takes them
-(config.init_from). They do not depend on the widths of the features. Without a row there is
+(config.init_from) with the backbones that they read. Neither depends on the widths of the
+features. Without a row there is
 no knowledge of other data.
 """
 
@@ -39,7 +40,8 @@ ROWS = {
             ),
         )
     },
-    "injected": {"init_parameters": r"adapter_.*"},
+    # The adapters, and the backbones that they learned to read.
+    "injected": {"init_parameters": r"(adapter|backbone)_.*"},
 }
 
 

@@ -33,7 +33,7 @@ ROWS = {
     "two_phases": {
         "phases": (
             dict(name="cca", loss="cca_loss", train=r"(?!out/).*", epochs=25),
-            dict(name="fuse", train=r"out/.*"),
+            dict(name="fuse", loss="output_loss", train=r"out/.*"),
         )
     },
     "fine_tune": {

@@ -7,8 +7,8 @@ one of specific knowledge by adapters, and a hierarchical contrast: between the 
 between modalities of a sample, and between samples. All else is ours, and a field: the
 backbones (Transformers behind a linear layer, or behind a text encoder), the adapters (one
 for each layer, whose joined outputs a Transformer reads), one supervised contrastive loss
-for all three levels, the sizes and weights. `knowledge_loss` trains the adapters on the other
-data set, in a run of its own; a second run takes them (`config.init_from`). No figure of the
+for all three levels, the sizes and weights. `knowledge_loss` trains adapters and backbones on
+the other data set, in a run of its own; a second run takes them (`config.init_from`). No figure of the
 paper is claimed.
 """
 

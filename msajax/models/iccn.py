@@ -47,14 +47,15 @@ class ICCN(Model):
       channels: numbers of channels of the two convolutions over an outer product.
       image_kernel: kernel size of these convolutions, in both directions.
       view_dim: width of a view, the features of an outer product.
-      canonical: number k of canonical correlations that are summed.
-      ridge: r, added to the views' variances.
+      canonical: number k of canonical correlations that are summed, at most `view_dim`.
+      ridge: r, added to the views' variances, as a part of their mean variance.
       cca_weight: weight of the correlations in the loss.
       out_dim, dropout: width and dropout rate of the hidden layer of the output.
       remat, scan: options of the encoder's layers, as in `TextOnly`.
 
     Raises:
-      ValueError: the data has no text, or neither audio nor vision.
+      ValueError: the data has no text, or neither audio nor vision; `canonical` is more
+        than `view_dim`.
     """
 
     encoder: Encoder | None = None
@@ -82,6 +83,11 @@ class ICCN(Model):
           'view_m' [B, view_dim]; 'fusion' [B, 2 view_dim + text_dim].
         """
         self.check_choices(_CHOICES)
+        if self.canonical > self.view_dim:
+            raise ValueError(
+                f"two views of width {self.view_dim} have as many canonical correlations, "
+                f"not {self.canonical}; set config.model.canonical to at most that"
+            )
         others = self._others()
         encoder = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
         batch = text_steps(encoder, batch, train=train)
@@ -115,6 +121,14 @@ class ICCN(Model):
             return task, {"pred": pred}
         cca = self._cca(out, batch)
         return task + self.cca_weight * cca, {"task": task, "cca": cca}
+
+    def output_loss(
+        self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The task's loss alone, for a phase that trains the output on views that stay."""
+        del progress
+        pred = self(batch, train=train)["pred"].astype(jnp.float32)
+        return self.task_loss(pred, batch), {} if train else {"pred": pred}
 
     def cca_loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
@@ -150,11 +164,16 @@ class ICCN(Model):
         return Linear(self.view_dim, name=name)(x.reshape(x.shape[0], -1))
 
     def _cca(self, out: Outputs, batch: Batch) -> jax.Array:
-        """Minus the sum of correlations over the global batch's rows that have audio and vision."""
+        """Minus the sum of correlations over the global batch's rows that have audio and vision.
+
+        0 where these rows are not more than a view is wide, as in an epoch's last batch: any
+        two views of so few rows correlate fully.
+        """
         has = self.present(batch, "audio") & self.present(batch, "vision")
         views = (out[f"view_{m}"] for m in _OTHERS)
         x, y, where = map(parallel.gather, (*views, has))
-        return -correlation(x, y, where=where, count=self.canonical, ridge=self.ridge)
+        found = correlation(x, y, where=where, count=self.canonical, ridge=self.ridge)
+        return jnp.where(jnp.sum(where) > self.view_dim, -found, 0)
 
 
 def _patches(x: jax.Array, size: int) -> jax.Array:
@@ -190,7 +209,8 @@ def correlation(
       y: [N, E].
       where: [N] bool, False on rows that do not count.
       count: k, how many correlations.
-      ridge: added to the variances.
+      ridge: added to the variances, as a part of each view's mean variance. So their scale
+        changes nothing, and a view of any rank has a factor in float32.
 
     Returns:
       A scalar in [0, k], 0 without two rows.
@@ -208,8 +228,10 @@ def correlation(
         return jnp.einsum("nd,ne->de", a, b) / jnp.maximum(rows - 1, 1)
 
     def whitened(view: jax.Array, s: jax.Array) -> jax.Array:
-        variance = covariance(view, view) + ridge * jnp.eye(view.shape[1])
-        root = jnp.linalg.cholesky(variance)
+        variance = covariance(view, view)
+        mean = jnp.trace(variance) / view.shape[1]
+        scale = jax.lax.stop_gradient(jnp.where(mean > 0, mean, 1))
+        root = jnp.linalg.cholesky(variance + ridge * scale * jnp.eye(view.shape[1]))
         return jax.scipy.linalg.solve_triangular(root, s, lower=True)
 
     x, y = centred(x), centred(y)

@@ -107,5 +107,7 @@ def test_adapters_fit_data_of_other_widths():
     ours, theirs = (step.shapes(ConKI(s, **SIZES)).params for s in (SPEC, other))
     taken = {k for k in ours if re.fullmatch(regex, k)}
     assert {k: ours[k].shape for k in taken} == {k: theirs[k].shape for k in taken}
-    assert taken == {k for k in ours if k.startswith("adapter_")} != set()
+    assert (
+        taken == {k for k in ours if k.startswith(("adapter_", "backbone_"))} != set()
+    )
     assert ours["project_text/kernel"].shape != theirs["project_text/kernel"].shape

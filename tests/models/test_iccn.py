@@ -42,6 +42,7 @@ def by_hand(x, y, count, ridge):
         return vectors / np.sqrt(values) @ vectors.T
 
     x, y = (v - v.mean(0) for v in np.float64([x, y[:, : x.shape[1]]]))
+    x, y = (v / np.sqrt(np.mean(v**2) * len(v) / (len(v) - 1)) for v in (x, y))
     n = len(x) - 1
     t = root(x.T @ x / n) @ (x.T @ y / n) @ root(y.T @ y / n)
     return np.linalg.svd(t)[1][:count].sum()
@@ -96,6 +97,23 @@ def test_gradients_are_finite_also_where_eigenvalues_are_equal():
     assert after > before
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize(("rows", "rank"), [(4, 3), (ROWS, 2)])
+def test_views_of_few_rows_or_low_rank(scale, rows, rank):
+    rng = np.random.default_rng(3)
+    low = [rng.normal(size=(ROWS, rank)) @ rng.normal(size=(rank, 20)) for _ in "xy"]
+    x, y = (np.float32(scale * v + 5 * scale) for v in low)
+    found = correlated(x, y, np.arange(ROWS) < rows, count=10)
+    assert 0 <= found <= rank + 1e-2
+    assert np.isfinite(slope(x, y)).all()
+
+
+def test_the_scale_of_a_view_changes_nothing():
+    x, y = views()
+    plain = correlated(x, y, EVERY)
+    np.testing.assert_allclose(correlated(300 * x, y / 300, EVERY), plain, rtol=1e-4)
+
+
 @functools.cache
 def ready(**fields):
     """A system, its variables, and its jitted outputs and losses in training."""
@@ -106,7 +124,7 @@ def ready(**fields):
         options = dict(train=True, progress={})
         found = {
             name: model.apply(variables, batch, method=name, **options)
-            for name in ("loss", "cca_loss")
+            for name in ("loss", "cca_loss", "output_loss")
         }
         return model.apply(variables, batch, train=False), found
 
@@ -134,6 +152,11 @@ def test_the_loss_is_the_weighted_sum():
     (total, terms), (cca, _) = found["loss"], found["cca_loss"]
     np.testing.assert_allclose(total, terms["task"] + 0.1 * cca, rtol=1e-5)
     assert -2 <= cca < 0 and cca == terms["cca"]
+    # As many rows as a view is wide: any two views correlate fully.
+    few = {**SPEC.example(6), "valid": np.arange(6) < 3}
+    _, found = run(variables, few)
+    assert found["cca_loss"][0] == 0
+    assert found["output_loss"][0] == found["loss"][0] == found["loss"][1]["task"]
 
 
 def test_text_with_one_other_modality_has_no_correlation():
@@ -144,6 +167,10 @@ def test_text_with_one_other_modality_has_no_correlation():
     options = dict(train=True, progress={})
     with pytest.raises(ValueError, match="is of audio and vision, but the data has"):
         model.apply({}, spec.example(2), method="cca_loss", **options)
+    with pytest.raises(
+        ValueError, match="width 3 .*, not 4; set config.model.canonical"
+    ):
+        step.shapes(ICCN(SPEC, **{**SIZES, "canonical": 4}))
     alone = Spec((5, 1, 1), (4, 1, 1), 6)
     with pytest.raises(
         ValueError, match="text with audio, vision or both, but .* text"
@@ -153,7 +180,8 @@ def test_text_with_one_other_modality_has_no_correlation():
 
 def test_two_phases_leave_the_output_to_the_second():
     first, second = recipe.load("iccn:mosi/two_phases").plan
-    assert (first.loss, first.epochs, second.loss) == ("cca_loss", 25, "loss")
+    losses = "cca_loss", 25, "output_loss"
+    assert (first.loss, first.epochs, second.loss) == losses
     assert first.train == r"(?!out/).*" and second.train == r"out/.*"
 
 
