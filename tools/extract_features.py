@@ -2,7 +2,7 @@
 
 The clips lie as the field's corpora do: label.csv with the columns video_id, clip_id,
 text, label (and label_T, label_A, label_V, annotation, mode), and
-MEDIA/video_id/clip_id.mp4. Rerun the command to resume: finished clips are not done
+MEDIA/video_id/clip_id.mp4. Rerun a command that was stopped: finished clips are not done
 again. A clip that cannot be read is left out and listed at the end.
 """
 
@@ -28,7 +28,7 @@ from msajax.data.errors import DataError
 from msajax.data.formats import label_csv
 from msajax.data.formats.decode import Decoder
 from msajax.data.spec import DATASETS, Corpus, suggest
-from msajax.media import corpus, openface, packed, settings, words
+from msajax.media import audio, corpus, openface, packed, settings, words
 
 _EXAMPLES = """examples:
   python tools/make_demo_clips.py --out clips
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--labels", type=pathlib.Path, required=True, help="label.csv")
     parser.add_argument(
@@ -92,6 +93,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
+    if not args.out.name:
+        raise ValueError(f"--out {args.out} is a folder; name a file in it")
     out = args.out.with_name(args.out.name.removesuffix(".npz") + ".npz")
     job = _job(args, out)
     rows = _read_labels(args)
@@ -130,7 +133,10 @@ def _read_labels(args: argparse.Namespace) -> Corpus:
     if not args.media.is_dir():
         raise DataError(f"--media {args.media} is no folder; give that of the clips")
     decoder = Decoder(args.encoding)
-    found = label_csv.read(args.labels, dataset=args.dataset, decoder=decoder)
+    try:
+        found = label_csv.read(args.labels, dataset=args.dataset, decoder=decoder)
+    except DataError as error:
+        raise DataError(f"{args.labels}: {error}") from error
     ids, counts = np.unique(
         np.concatenate([split.ids for split in found.splits.values()]),
         return_counts=True,
@@ -151,9 +157,9 @@ def _job(args: argparse.Namespace, out: pathlib.Path) -> corpus.Job:
     Raises:
       ValueError: settings that contradict each other.
     """
-    audio = None if args.audio == "none" else settings.audio(args.audio)
+    sound = None if args.audio == "none" else settings.audio(args.audio)
     vision = None if args.vision == "none" else settings.vision(args.vision)
-    if audio is None and vision is None:
+    if sound is None and vision is None:
         raise ValueError("--audio and --vision are both none; extract one of them")
     kind = vision.kind if vision else ""
     for option, given, wanted in (
@@ -163,11 +169,19 @@ def _job(args: argparse.Namespace, out: pathlib.Path) -> corpus.Job:
         if bool(given) != wanted:
             needs = "need" if wanted else "do not read"
             raise ValueError(f"the vision features {kind or 'none'} {needs} {option}")
-    if args.workers < 0 or args.longest <= 0:
+    for option, folder in (
+        ("--vision-files", args.vision_files),
+        ("--word-times", args.word_times),
+    ):
+        if folder and not folder.is_dir():
+            raise ValueError(f"{option} {folder} is no folder; give that of the files")
+    if args.workers < 0 or not args.longest > 0:
         raise ValueError(
             f"--workers is {args.workers} and --longest {args.longest:g}; give at least 0 "
             "processes (0: this one) and more than 0 seconds"
         )
+    if sound:
+        audio.check(sound)
     if vision and args.word_times:
         words.step_of(vision)
     if vision and args.weights:
@@ -176,7 +190,7 @@ def _job(args: argparse.Namespace, out: pathlib.Path) -> corpus.Job:
         print_of = PictureNetwork(args.weights).fingerprint
         vision = dataclasses.replace(vision, weights=print_of)
     return corpus.Job(
-        settings=settings.MediaFeatures(audio, vision, bool(args.word_times)),
+        settings=settings.MediaFeatures(sound, vision, bool(args.word_times)),
         media=args.media,
         done=out.with_suffix(".clips"),
         weights=args.weights,

@@ -19,7 +19,7 @@ import numpy as np
 
 from msajax.data.errors import DataError
 from msajax.media import files
-from msajax.media.settings import AudioFeatures
+from msajax.media.settings import AudioFeatures, describe
 
 # A clip in this field takes seconds; an hour of it would take gigabytes.
 LONGEST = 600.0
@@ -143,7 +143,7 @@ def extract(wave: np.ndarray, settings: AudioFeatures) -> np.ndarray:
       [L, D] float32; L = 1 + T // hop, of raw waves T.
 
     Raises:
-      ValueError: openSMILE is asked for and not installed.
+      ValueError: openSMILE is asked for and not installed; the features are not finite.
     """
     if settings.kind == "wave":
         return wave[:, None].astype(np.float32)
@@ -153,7 +153,29 @@ def extract(wave: np.ndarray, settings: AudioFeatures) -> np.ndarray:
         # On the shortest and on silent clips librosa warns of what cannot matter there.
         warnings.simplefilter("ignore")
         values = _KINDS[settings.kind](padded, settings)
-    return np.ascontiguousarray(values.T, dtype=np.float32)
+    values = np.ascontiguousarray(values.T, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"the audio features {settings.kind} are not finite: the samples reach "
+            f"{np.abs(wave).max():.3g}, and 1 is full scale; write the sound again"
+        )
+    return values
+
+
+def check(settings: AudioFeatures) -> None:
+    """Tries settings on a second of silence; librosa keeps what it compiles for the clips that follow.
+
+    Raises:
+      ValueError: a value that librosa refuses, or openSMILE is not installed.
+    """
+    try:
+        extract(np.zeros(settings.rate, np.float32), settings)
+    except ValueError:
+        raise
+    except Exception as error:  # librosa.ParameterError is no ValueError
+        raise ValueError(
+            f"librosa refuses the features {describe(settings)}: {error}; set other values"
+        ) from error
 
 
 def mel(wave: np.ndarray, s: AudioFeatures) -> np.ndarray:

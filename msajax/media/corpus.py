@@ -63,8 +63,9 @@ def find(media: pathlib.Path, name: str) -> pathlib.Path:
       DataError: there is none.
     """
     video, _, clip = name.partition("$_$")
-    place = media / video / clip
-    if ".." in place.parts or pathlib.Path(video).is_absolute() or not clip:
+    place, folder = media / video / clip, pathlib.PurePath(video)
+    leaves = folder.is_absolute() or ".." in (*folder.parts, clip)
+    if leaves or not clip or "/" in clip:
         raise DataError(
             f'"{name}" is no id of a clip in {media}; correct the label.csv'
         )
@@ -108,6 +109,7 @@ def _network(weights: pathlib.Path) -> Any:
 
 def work(job: Job, name: str) -> str:
     """Extracts a clip into its file, where it is not there yet; '' or why it cannot be done."""
+    path: pathlib.Path | str = name
     try:
         path = find(job.media, name)
         video, _, clip = name.partition("$_$")
@@ -141,6 +143,10 @@ def work(job: Job, name: str) -> str:
         if error.errno in (28, 122):  # no space, or quota: no clip is at fault
             raise
         return str(error)
+    except (
+        Exception
+    ) as error:  # what libraries raise on a damaged file is not listed anywhere
+        return f"{path} cannot be read: {type(error).__name__}: {error}"
     return ""
 
 

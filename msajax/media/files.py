@@ -113,6 +113,7 @@ def track(container: Any, kind: str, path: str | os.PathLike[str]) -> Any:
 
     Raises:
       NoTrack: there is none.
+      DataError: its codec has no decoder here.
     """
     streams = [s for s in container.streams if s.type == kind]
     # A cover picture in an audio file is no video.
@@ -123,6 +124,11 @@ def track(container: Any, kind: str, path: str | os.PathLike[str]) -> Any:
         raise NoTrack(
             f"{path} has no {kind} track, only {', '.join(kinds)}; give a file with one, or "
             f"leave this modality out"
+        )
+    if streams[0].codec_context is None:
+        raise DataError(
+            f"there is no decoder for the {kind} track of {path}: its codec is unknown here, "
+            "or the file is damaged; convert it, for example to .mp4 with H.264 and AAC"
         )
     return streams[0]
 

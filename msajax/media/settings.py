@@ -99,6 +99,13 @@ AUDIO: dict[str, dict[str, Any]] = {
     "wave": {"rate": 16_000},
     "egemaps": {"rate": 16_000},
 }
+# The settings that a kind reads, beside its rate.
+_READ = {
+    "mel": ("window", "hop", "bands"),
+    "mfcc": ("window", "hop", "bands", "coefficients", "deltas"),
+    "sims": ("window", "hop", "bands", "coefficients", "deltas"),
+    "prosody": ("window", "hop"),
+}
 VISION: dict[str, dict[str, Any]] = {
     **{kind: {} for kind in get_args(VisionKind)},
     "resnet50": {"rate": 5.0, "size": 224},
@@ -111,9 +118,22 @@ def audio(text: str) -> AudioFeatures:
     """Settings by a text: 'mel', or 'mel:bands=64,rate=16000'.
 
     Raises:
-      ValueError: no such kind, setting or value.
+      ValueError: no such kind, setting or value, or one that this kind does not read.
     """
-    return _parse(text, AudioFeatures, AUDIO)
+    found = _parse(text, AudioFeatures, AUDIO)
+    read = ("rate", *_READ.get(found.kind, ()))
+    for part in filter(None, text.partition(":")[2].split(",")):
+        if (key := part.partition("=")[0].strip()) not in read:
+            raise ValueError(
+                f'"{text}": the features {found.kind} do not read "{key}", only '
+                f"{', '.join(read)}; leave it out"
+            )
+    if "coefficients" in read and found.coefficients > found.bands:
+        raise ValueError(
+            f'"{text}": {found.bands} mel bands have no {found.coefficients} coefficients; '
+            "set fewer, or more bands"
+        )
+    return found
 
 
 def vision(text: str) -> VisionFeatures:

@@ -2,6 +2,7 @@ import dataclasses
 import os
 import pathlib
 import signal
+import types
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from msajax.data import clean, read
 from msajax.data.errors import DataError
 from msajax.data.formats import label_csv
 from msajax.data.formats.decode import Decoder
-from msajax.media import clips, corpus, packed, settings
+from msajax.media import clips, corpus, files, packed, settings
 from tests.media.test_video import cut
 from tools import extract_features, make_demo_clips
 
@@ -208,10 +209,35 @@ def test_lengths(tmp_path, media):
         packed.pack(shared, rows, tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("name", ["../x$_$1", "/etc$_$passwd", "v"])
+@pytest.mark.parametrize(
+    "name", ["../x$_$1", "/etc$_$passwd", "v", "v$_$../1", "v$_$a/1", "v$_$.."]
+)
 def test_ids_stay_in_the_folder(media, name):
     with pytest.raises(DataError, match="is no id of a clip"):
         corpus.find(media, name)
+
+
+def test_the_folder_of_the_clips_may_be_any(media, monkeypatch):
+    (media / "below").mkdir(exist_ok=True)
+    monkeypatch.chdir(media / "below")
+    assert corpus.find(pathlib.Path(".."), "v$_$1") == pathlib.Path("../v/1.mp4")
+
+
+def test_an_unforeseen_error_leaves_one_clip_out(tmp_path, media, monkeypatch):
+    def broken(*args, **options):
+        raise AttributeError("'AudioStream' object has no attribute 'rate'")
+
+    monkeypatch.setattr(clips, "extract", broken)
+    job = corpus.Job(FEATURES, media, tmp_path)
+    why = corpus.work(job, "v$_$1")
+    assert "1.mp4 cannot be read: AttributeError: 'AudioStream' object" in why
+
+
+def test_a_track_without_a_decoder_is_refused():
+    stream = types.SimpleNamespace(type="audio", disposition="", codec_context=None)
+    container = types.SimpleNamespace(streams=[stream])
+    with pytest.raises(DataError, match="no decoder for the audio track of clip.mp4"):
+        files.track(container, "audio", "clip.mp4")
 
 
 @pytest.mark.parametrize(
@@ -227,6 +253,13 @@ def test_ids_stay_in_the_folder(media, name):
         ("--audio mell", 'did you mean "mel"'),
         ("--dataset mosy", 'unknown dataset "mosy"; did you mean "mosi"'),
         ("--workers -1", "--workers is -1"),
+        ("--longest nan", "--longest nan; give"),
+        ("--out .", "--out . is a folder; name a file"),
+        ("--word-times {}/none", "none is no folder; give that of the files"),
+        (
+            "--audio prosody:window=256",
+            "librosa refuses the features prosody (rate=22050",
+        ),
         ("", '1 ids more than once, the first is "v$_$1"'),
     ],
 )

@@ -27,6 +27,11 @@ def test_texts():
         ("mel:bands=many", "\"bands\" is 'many'"),
         ("mel:bands=0", "greater than or equal to 1"),
         ("wave:rate=10", "greater than or equal to 1000"),
+        (
+            "mel:coefficients=3",
+            'mel do not read "coefficients", only rate, window, hop',
+        ),
+        ("mfcc:coefficients=200", "128 mel bands have no 200 coefficients"),
     ],
 )
 def test_wrong_audio(text, message):

@@ -85,8 +85,23 @@ def test_a_wrong_batch_is_named(run, tmp_path):
     with pytest.raises(ValueError, match='"audio" has the shape'):
         system(batch | {"audio": batch["audio"][..., :-1]})
     del batch["text"]
-    with pytest.raises(ValueError, match='lacks "text"'):
+    with pytest.raises(ValueError, match=r'lacks "text" \[B, \d+, \d+\]'):
         system(batch)
+
+
+def test_the_loader_of_a_folder_as_a_command(tmp_path, monkeypatch, capsys):
+    from tools.exported import loader
+
+    assert loader.main([]) == 2
+    assert "usage: python load.py FOLDER batch.npz" in capsys.readouterr().err
+    assert loader.main([str(tmp_path), "batch.npz"]) == 1
+    assert "cannot be run (FileNotFoundError" in capsys.readouterr().err
+    np.savez(tmp_path / "batch.npz", text=np.zeros(2))
+    values = np.arange(12.0).reshape(2, 3, 2)
+    monkeypatch.setattr(loader, "System", lambda folder: lambda batch: values)
+    assert loader.main(["out", str(tmp_path / "batch.npz")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["0 1", "2 3", "4 5", "6 7", "8 9", "10 11"]  # a line for each turn
 
 
 def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):

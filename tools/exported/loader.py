@@ -1,11 +1,12 @@
-"""Runs an exported system; needs jax and numpy alone.
+"""Runs an exported system; needs jax, numpy and flatbuffers alone.
 
     import load
     system = load.System("exported")
     system.example(2)           # a batch of the right fields, shapes and types
-    system(batch)               # predictions [B], or logits [B, C]
+    system(batch)               # predictions [B], or logits [B, C]; of dialogues [B, U, C]
 
-or, for a batch in a file: python load.py FOLDER batch.npz > predictions.txt
+or, for a batch in a file: python load.py FOLDER batch.npz > predictions.txt, a line for each
+row or, of dialogues, for each turn, padding too
 """
 
 import json
@@ -45,7 +46,7 @@ class System:
         return batch
 
     def __call__(self, batch):
-        """Predictions [B] (sentiment), or [B, C] (logits), in NumPy.
+        """Predictions [B] (sentiment), logits [B, C], or of dialogues [B, U, C], in NumPy.
 
         Args:
           batch: the fields of `facts`, each [B, ...].
@@ -56,7 +57,8 @@ class System:
         given, rows = {}, None
         for name, (shape, dtype) in self.facts["fields"].items():
             if name not in batch:
-                raise ValueError(f'the batch lacks "{name}" [B, {str(shape)[1:]}')
+                sizes = ", ".join(["B", *map(str, shape)])
+                raise ValueError(f'the batch lacks "{name}" [{sizes}]')
             value = np.asarray(batch[name], dtype)
             rows = len(value) if rows is None else rows
             if value.shape != (rows, *shape):
@@ -85,6 +87,27 @@ def _safetensors(path):
     }
 
 
+def main(argv):
+    """Writes the predictions of a batch; the exit status."""
+    if len(argv) != 2:
+        print("usage: python load.py FOLDER batch.npz", file=sys.stderr)
+        return 2
+    try:
+        system = System(argv[0])
+        with np.load(argv[1]) as arrays:
+            found = system(dict(arrays))
+    except Exception as error:  # jax and zip files raise errors of many kinds
+        why = f"{type(error).__name__}: {error}"
+        print(
+            f"error: {' '.join(argv)} cannot be run ({why}); give the folder of an export "
+            "and an .npz with the fields of its facts.json, and copy damaged files again",
+            file=sys.stderr,
+        )
+        return 1
+    lines = found.reshape(-1, found.shape[-1]) if found.ndim > 1 else found
+    np.savetxt(sys.stdout, lines, fmt="%.9g")
+    return 0
+
+
 if __name__ == "__main__":
-    with np.load(sys.argv[2]) as arrays:
-        np.savetxt(sys.stdout, System(sys.argv[1])(dict(arrays)), fmt="%.9g")
+    sys.exit(main(sys.argv[1:]))
