@@ -5,9 +5,9 @@ labels, each run is measured on its own. Name their files, or drop those that yo
 
     --config.data.also=mosei=unaligned_50.pkl,meld=MELD
 
-The last two blocks of T5 are trained, the rest is frozen, as there. They have four
-utterances around each one in its text. T5's last state decides there; every epoch is
-evaluated on test, ours by the validation split alone.
+Of T5 the last two blocks of encoder and decoder are trained, the rest is frozen, as there.
+The text holds the two utterances on either side of each one. Their script evaluates every
+epoch on test; here validation chooses it.
 """
 
 from msajax.run import recipe

@@ -55,7 +55,7 @@ def fields(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
             f"{', '.join(map(str, sorted(filter(None, ranges))))}; universal labels need "
             "one: leave the other data sets out of config.data.also"
         )
-    found = {POLARITY: POLARITIES}
+    found: dict[str, tuple[str, ...]] = {POLARITY: POLARITIES}
     for low, high in filter(None, ranges):
         tenths = range(round(10 * low), round(10 * high) + 1)
         found[INTENSITY] = tuple(written(tenth / 10) for tenth in tenths)
