@@ -1,5 +1,6 @@
 """The parts of LeMei/UniMSE beside T5, as its T5 calls them; see `t5` for that."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -73,7 +74,8 @@ def reproduce(case: Case) -> dict[str, Any]:
     variables = rules.variables(case.group("param/"), shapes)
 
     def total(params, given):
-        out, terms = parts.apply({"params": params}, given, *args)
+        apply: Callable[..., Any] = parts.apply
+        out, terms = apply({"params": params}, given, *args)
         loss = 0.5 * terms["tv"] + 0.5 * terms["ta"]
         for name in ("adapter", "parallel"):
             loss += jnp.sum(inputs[f"cotangent_{name}"] * out[f"{name}_output"])
