@@ -9,6 +9,7 @@ import pytest
 
 from msajax import losses
 from msajax.data.spec import IGNORED, Corpus, Split, Written
+from msajax.encoders.read_back import read_back
 from msajax.models import unimse
 from msajax.run import recipe, universal
 from msajax.train import step
@@ -53,7 +54,7 @@ def ids_of(texts, length=9):
 
 
 def test_labels_are_read_back_or_said_to_be_none():
-    chosen, known = jax.jit(unimse.read_back, static_argnums=1)(ids_of(TEXTS), WRITTEN)
+    chosen, known = jax.jit(read_back, static_argnums=1)(ids_of(TEXTS), WRITTEN)
     values = np.asarray(WRITTEN.values)[chosen]
     found = [x if ok else None for x, ok in zip(values.tolist(), known, strict=True)]
     assert dict(zip(TEXTS, found, strict=True)) == TEXTS
@@ -61,7 +62,7 @@ def test_labels_are_read_back_or_said_to_be_none():
 
 def test_the_first_field_is_read_too():
     first = dataclasses.replace(WRITTEN, place=0, answers=((5,), (3, 4)), values=(0, 1))
-    chosen, known = unimse.read_back(
+    chosen, known = read_back(
         ids_of([(3, 4, 8, 9, 7, 1), (5, 1), (7, 8, 9, 5, 1), (3, 8, 9, 1)]), first
     )
     assert known.tolist() == [True, True, False, False]
@@ -233,7 +234,7 @@ def test_rows_of_two_data_sets_train_under_one_label(tmp_path, monkeypatch):
     written = made.written
     assert written is not None and written.length == 6 and written.place == 1
     # What is written is read back.
-    (chosen, known) = unimse.read_back(
+    (chosen, known) = read_back(
         jnp.where(train["label_ids"] == IGNORED, 0, train["label_ids"]), written
     )
     assert known.all()
