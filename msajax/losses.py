@@ -86,14 +86,20 @@ def gaussian_kl(mean: jax.Array, log_std: jax.Array) -> jax.Array:
 
 
 def info_nce(
-    x: jax.Array, positive: jax.Array, candidates: jax.Array, *, where: jax.Array
+    x: jax.Array,
+    positive: jax.Array,
+    candidates: jax.Array,
+    *,
+    where: jax.Array,
+    temperature: float = 1.0,
 ) -> jax.Array:
-    """InfoNCE without temperature: minus the log-probability of the positive among all candidates, by cosine.
+    """InfoNCE: minus the log-probability of the positive among all candidates, by cosine.
 
     Args:
       x, positive: [B, D], pairs.
       candidates: [N, D], the positives among them.
       where: [N] bool, False on candidates that do not count.
+      temperature: divides the cosines.
 
     Returns:
       [B] float32.
@@ -102,6 +108,7 @@ def info_nce(
     chex.assert_rank([x, candidates, where], [2, 2, 1])
     chex.assert_equal_shape_prefix([candidates, where], 1)
     x, positive, candidates = (_unit(v) for v in (x, positive, candidates))
+    x /= temperature
     scores = jnp.einsum("bd,nd->bn", x, candidates)
     # Finite, so that without any candidate the gradient is too.
     scores = jnp.where(where[None], scores, jnp.finfo(scores.dtype).min)

@@ -20,8 +20,9 @@ import numpy as np
 
 from msajax.data import clean, misfit, prepared, read, unlabelled
 from msajax.data.errors import DataError
+from msajax.data.file_sizes import FILES, File
 from msajax.data.formats import columns, labels, meld
-from msajax.data.spec import DATASETS, FILES, MODALITIES, Corpus, File, Split
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
 from msajax.run import corpora, model_options, recipe, text
 from msajax.run.options import Options, build
 from msajax.train import evaluate, step

@@ -55,7 +55,7 @@ _ORDER = (
     *("text_only", "ef_lstm", "lf_dnn", "tfn", "lmf", "mfn", "graph_mfn"),
     *("marn", "mfm", "mctn", "raven", "mmmu_ba", "mlf_dnn", "mtfn", "mlmf"),
     *("mult", "imr", "qmf", "iccn", "cm_bert", "misa", "mag_bert", "mag_xlnet"),
-    *("self_mm", "fdmer", "amml", "conki"),
+    *("self_mm", "fdmer", "amml", "conki", "unimse"),
     *("mmim", "bbfn", "mmlatch", "msg_mba", "mfon", "almt", "av_mc"),
     *("iml_cmm", "alr", "cormult"),
 )

@@ -104,6 +104,7 @@ def make_spec(
         commonsense=(
             train.arrays["commonsense"].shape[-1] if "commonsense" in fields else 0
         ),
+        written=corpus.written,
     )
 
 

@@ -15,8 +15,31 @@ import numpy as np
 from annotated_types import Gt, Lt
 
 MODALITIES = ("text", "audio", "vision")
+# What stands behind a text in `label_ids`, and does not count.
+IGNORED = -100
 # A width, a length or a number of rows.
 Size = Annotated[int, Gt(0), Lt(2**31)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """How labels are texts, in pieces of the system's encoder: fields between separators.
+
+    Attributes:
+      length: most pieces of a text, with that of its end.
+      separator, end: what stands between two fields, and behind the last.
+      place: the field, from 0, that is the label.
+      answers, values: what this field can be, and the label (the class) of each.
+      fallback: the label that a text has of which this field is no answer.
+    """
+
+    length: Size
+    separator: tuple[int, ...]
+    end: int
+    place: int
+    answers: tuple[tuple[int, ...], ...]
+    values: tuple[float, ...]
+    fallback: float
 
 
 class Field(NamedTuple):
@@ -41,6 +64,7 @@ FIELDS: Mapping[str, Field] = {
     "label_text": Field((), "float32", "the text's own label (CH-SIMS)"),
     "label_audio": Field((), "float32", "the audio's own label (CH-SIMS)"),
     "label_vision": Field((), "float32", "the vision's own label (CH-SIMS)"),
+    "label_ids": Field(("Lw",), "int32", "pieces of the label as text, -100 behind"),
     "index": Field((), "int32", "row in the training split"),
     "valid": Field((), "bool", "False on rows that only fill up a batch"),
     "labelled": Field((), "bool", "False on rows without a label (semi-supervised)"),
@@ -120,36 +144,6 @@ DATASETS: Mapping[str, Dataset] = {
 }
 
 
-class File(NamedTuple):
-    """What a published file holds.
-
-    Attributes:
-      dims, lengths: widths and longest sequences of text, audio and vision. A width of 1
-        is that of text that has no features, but word pieces.
-      rows: of train, valid and test.
-    """
-
-    dims: tuple[int, int, int]
-    lengths: tuple[int, int, int]
-    rows: tuple[int, int, int]
-
-
-_MOSI, _MOSEI = (1284, 229, 686), (16326, 1871, 4659)
-# By data set and variant: the files of the MMSA download, those of MAG-BERT's authors
-# ('mag'), and the utterance vectors of Poria et al.
-FILES: Mapping[str, File] = {
-    "mosi/aligned": File((768, 5, 20), (50, 50, 50), _MOSI),
-    "mosi/unaligned": File((768, 5, 20), (50, 375, 500), _MOSI),
-    "mosi/mag": File((1, 74, 47), (50, 50, 50), _MOSI),
-    "mosi/poria": File((100, 73, 100), (1, 1, 1), (1245, 202, 752)),
-    "mosei/aligned": File((768, 74, 35), (50, 50, 50), _MOSEI),
-    "mosei/unaligned": File((768, 74, 35), (50, 500, 500), _MOSEI),
-    "mosei/mag": File((1, 74, 35), (50, 50, 50), _MOSEI),
-    "sims/unaligned": File((768, 33, 709), (39, 400, 55), (1368, 456, 457)),
-    "simsv2/unaligned": File((768, 25, 177), (50, 925, 232), (2722, 647, 1034)),
-}
-
-
 @dataclasses.dataclass(frozen=True)
 class Spec:
     """What a system may know of its data before it sees a batch; hashable.
@@ -171,6 +165,7 @@ class Spec:
       words: W of the dialogue view, where `text_ids` is [B, U, W]: the words of each
         utterance, in a vocabulary.
       commonsense: Dc, the width of the field of that name.
+      written: how labels are texts, for a system that writes them; its length is Lw.
     """
 
     dims: tuple[Size, Size, Size]
@@ -187,6 +182,7 @@ class Spec:
     speakers: int = 0
     words: int = 0
     commonsense: int = 0
+    written: Written | None = None
 
     @property
     def num_outputs(self) -> int:
@@ -212,6 +208,7 @@ class Spec:
     def shape(self, field: str) -> tuple[int, ...]:
         """Shape of a batch field after its leading axis."""
         sizes = {"U": self.turns, "Dc": self.commonsense}
+        sizes["Lw"] = self.written.length if self.written else 0
         for letter, length, dim in zip("tav", self.lengths, self.dims, strict=True):
             sizes[f"L{letter}"], sizes[f"D{letter}"] = length, dim
         axes = FIELDS[field].shape
@@ -266,6 +263,9 @@ class Spec:
             for name in OF_TURNS:
                 if name in batch:
                     batch[name] *= batch["utterance_mask"]
+        if (ids := batch.get("label_ids")) is not None:
+            steps = rng.integers(1, ids.shape[1] + 1, (batch_size, 1))
+            ids[np.arange(ids.shape[1]) >= steps] = IGNORED
         return batch
 
 
@@ -324,6 +324,7 @@ class Corpus:
       vocabulary: the words that `text_ids` number (config.text.vocabulary), see
         `msajax.data.vocabulary`; else ().
       reading: how it was read from its file, where its labels were read as well.
+      written: how its labels are written as texts, for a system that does.
     """
 
     dataset: str
@@ -332,6 +333,7 @@ class Corpus:
     sha256: str = ""
     vocabulary: tuple[str, ...] = ()
     reading: Reading | None = None
+    written: Written | None = None
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {len(split)}" for name, split in self.splits.items())

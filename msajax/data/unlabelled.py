@@ -72,7 +72,7 @@ def join(corpus: Corpus, rows: Split | None) -> Corpus:
     """
     splits = {k: split for k, split in corpus.splits.items() if k != UNLABELLED}
     if rows is not None:
-        splits["train"] = _joined(splits["train"], rows)
+        splits["train"] = joined(splits["train"], rows)
     for name, split in splits.items():
         known = {"labelled": np.ones(len(split), bool)} | split.arrays
         splits[name] = Split(split.ids, split.raw_text, known)
@@ -87,7 +87,8 @@ def join(corpus: Corpus, rows: Split | None) -> Corpus:
     return dataclasses.replace(corpus, splits=splits, notes=(*corpus.notes, note))
 
 
-def _joined(train: Split, rows: Split) -> Split:
+def joined(train: Split, rows: Split) -> Split:
+    """A training split and rows whose labels do not count behind it; `labelled` says which they are."""
     taken = np.isin(rows.ids, train.ids)
     if taken.any():
         raise DataError(

@@ -11,15 +11,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msajax.data.spec import IGNORED
 from msajax.encoders import t5
 from msajax.encoders.layers import Inject, Injects, Places, injections
 from msajax.encoders.t5 import Attention, Keys, T5Config
 from msajax.nn.dropout import Dropout
 from msajax.weights.t5 import table
 from msajax.weights.table import Table
-
-# The label of a place that does not count.
-IGNORED = -100
 
 Module = TypeVar("Module", bound=nn.Module)
 

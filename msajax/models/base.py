@@ -44,6 +44,8 @@ class Model(nn.Module):
     own_fields: ClassVar[tuple[str, ...]] = ()
     # True where it embeds the words of a vocabulary (`spec.vocabulary`) itself.
     own_words: ClassVar[bool] = False
+    # The output of `__call__` that is 1 on rows whose prediction is only a substitute.
+    unread: ClassVar[str] = ""
 
     spec: Spec
     criterion: str = "l1"

@@ -113,6 +113,11 @@ def _captioned(run: Run) -> str:
         lines.append(f"checkpoint: {run['checkpoint']}")
     if stopped := run.get("stopped"):
         lines.append(f"ended early: seeds {', '.join(map(str, stopped))}")
+    for split, counts in run.get("unread", {}).items():
+        lines.append(
+            f"{split}: rows whose text is no label, so that 0 (or neutral) is their "
+            f"prediction, by seed: {', '.join(map(str, counts))}"
+        )
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from msajax.data import clean, demo, demo_dialogues, loader, splits, store, unla
 from msajax.data.errors import DataError
 from msajax.data.formats import columns
 from msajax.data.spec import Corpus, Spec, Split, suggest
-from msajax.run import text
+from msajax.run import text, universal
 from msajax.run.options import DataOptions, Options
 
 # Rows that are hashed at a time: no copy of a whole array is made.
@@ -159,10 +159,13 @@ def _host_limit(on_device: str) -> float:
 def training_corpus(
     options: Options, folder: pathlib.Path, own: Corpus | None = None
 ) -> tuple[Corpus, dict[str, str]]:
-    """The corpus to train on, with the rows without labels that config.data.unlabelled asks for.
+    """The corpus to train on, with the rows of other files that the recipe asks for.
+
+    These are rows without labels (config.data.unlabelled), or those of other data sets
+    (config.data.also) for a system that writes labels, which then are texts too.
 
     Returns:
-      The corpus, and {file: sha256} of a file of its own that the rows come from.
+      The corpus, and {file: sha256} of the other files.
 
     Raises:
       ValueError: a file cannot be read, or its rows do not fit.
@@ -170,7 +173,11 @@ def training_corpus(
     read = functools.partial(read_corpus, options, folder)
     wanted = options.data.unlabelled
     if not wanted:
-        return read(own=own, advise=True), {}
+        corpus = read(own=own, advise=True)
+        if not universal.written_by(options):
+            return corpus, {}
+        need_splits(corpus, ("train", "valid", "test"))
+        return universal.join(options, folder, corpus, read_corpus)
     if options.data.split:
         raise ValueError(
             "config.data.split and config.data.unlabelled are both set; leave one out: only "

@@ -8,8 +8,9 @@ import numpy as np
 from flax import traverse_util
 
 from msajax import parallel, weights
-from msajax.data.spec import DATASETS, FILES, MODALITIES, Spec
-from msajax.run import corpora, pretrained, recipe, training, workdir
+from msajax.data.file_sizes import FILES
+from msajax.data.spec import DATASETS, MODALITIES, Spec
+from msajax.run import corpora, pretrained, recipe, training, universal, workdir
 from msajax.run.options import Options
 from msajax.run.run import Run, make
 from msajax.train.plan import Book
@@ -47,6 +48,9 @@ def import_weights(
     (seed,) = options.train.seeds
     with training.at_work(options, folder) as options:
         spec, sha256 = _spec(options, folder)
+        if universal.written_by(options):
+            written, _ = universal.answers(options, folder)
+            spec = dataclasses.replace(spec, written=written)
         run = make(options, folder, spec)
         variables = weights.load(run.model, state)
         # Claim the folder only once the weights are known to fit.

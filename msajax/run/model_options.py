@@ -108,6 +108,31 @@ def check_voice(system: str, encoder: str, modalities: Collection[str]) -> None:
         )
 
 
+def check_labels(system: str, also: tuple[str, ...], rows: str) -> None:
+    """Refuses rows to train on beside those of the data set that the system cannot learn from.
+
+    Args:
+      system: its name.
+      also: other data sets (config.data.also).
+      rows: those without labels (config.data.unlabelled).
+
+    Raises:
+      ValueError: says what to do.
+    """
+    writes = "label_ids" in models.get(system).own_fields
+    if also and not writes:
+        raise ValueError(
+            f"config.data.also is {', '.join(also)}, but {system} learns the labels of one "
+            'data set; leave it out (--config.data.also="()"), or take a system that '
+            "writes universal labels (unimse)"
+        )
+    if rows and writes:
+        raise ValueError(
+            f"config.data.unlabelled is {rows}, but {system} learns from labels alone; leave "
+            "it out"
+        )
+
+
 def check_steps(system: str, lengths: tuple[int, ...], truncate: bool) -> None:
     """Refuses lengths of sequences where the system reads dialogues, whose steps are their turns.
 

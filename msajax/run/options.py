@@ -45,6 +45,8 @@ class DataOptions(typed.Checked):
       modalities: modalities that the system sees.
       unlabelled: also train on rows without labels: 'train_mix' takes those of the data
         file, a FILE its rows; empty takes none.
+      also: other data sets whose training rows join those of this one, for a system that
+        writes universal labels: DATASET=FILE each, or DATASET for the store of that name.
       split: shares of train, valid and test, as (0.7, 0.15, 0.15), to divide all rows
         anew by whole videos; empty keeps the file's splits.
       fraction: share of the training rows, the first ones, to train on.
@@ -65,6 +67,7 @@ class DataOptions(typed.Checked):
     on_device: Literal["auto", "always", "never"] = "auto"
     modalities: tuple[str, ...] = MODALITIES
     unlabelled: str = ""
+    also: tuple[str, ...] = ()
     split: tuple[float, ...] = ()
     fraction: float = 1.0
     seed: Seed = 0
@@ -88,6 +91,15 @@ class DataOptions(typed.Checked):
                 f"{', '.join(MODALITIES)}"
             )
         check_shares(self.split, self.fraction)
+        names = [self.dataset, *(entry.partition("=")[0] for entry in self.also)]
+        for name in names[1:]:
+            if name not in DATASETS or names.count(name) > 1:
+                why = suggest(name, DATASETS) if name not in DATASETS else " twice"
+                raise ValueError(
+                    f"config.data.also is {', '.join(self.also)}; give data sets, each "
+                    f"once and not {self.dataset}, as mosei=FILE,meld=FOLDER, but it has "
+                    f'"{name}"{why}'
+                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -219,6 +231,7 @@ class Options(typed.Checked):
             trained_encoder=bool(self.text.encoder and not self.text.frozen),
             vocabulary=self.text.vocabulary,
         )
+        model_options.check_labels(self.system, self.data.also, self.data.unlabelled)
         check_regex("config.init_parameters", self.init_parameters)
         if self.text.reinit_layers and (self.text.frozen or self.lora):
             raise ValueError(

@@ -81,6 +81,7 @@ class _Saved:
     version: str = ""
     checkpoint: str = ""
     stopped: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    unread: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     classes: list[str] = dataclasses.field(default_factory=list)
     confusion: Mapping[str, list] = dataclasses.field(default_factory=dict)
 

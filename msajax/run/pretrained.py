@@ -9,6 +9,7 @@ from flax import traverse_util
 from msajax import encoders
 from msajax.data.spec import Spec
 from msajax.encoders.lora import ENCODERS, is_adapter
+from msajax.encoders.t5_writer import T5Writer
 from msajax.models.base import Model
 from msajax.run import text, voice
 from msajax.run.options import Options
@@ -62,6 +63,8 @@ def weights(
         params = nested[field]
         pooler = {"pooler": "pooler" in params} if field == "encoder" else {}
         network, folder = config.encoder(**pooler), encoders.locate(sources[field])
+        if "decoder" in params:
+            network = T5Writer(config)
         loaded, report = encoders.load(folder, network, params)
         flat: dict[str, Any] = traverse_util.flatten_dict({field: loaded}, sep="/")
         drawn = text.drawn_anew(options, own) if field == "encoder" else set()

@@ -16,7 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from msajax.data import typed
-from msajax.data.spec import FILES, MODALITIES, suggest
+from msajax.data.file_sizes import FILES
+from msajax.data.spec import MODALITIES, suggest
 from msajax.run import model_options, row_changes
 from msajax.run.options import Options
 from msajax.run.row_changes import Changes

@@ -18,7 +18,7 @@ from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
 from msajax.models.base import Model
 from msajax.report import table
 from msajax.report.results import Predictions, Results
-from msajax.run import corpora, pretrained, workdir
+from msajax.run import corpora, pretrained, unread, workdir
 from msajax.run.options import Options, build
 from msajax.train import evaluate, feed, fit, step
 from msajax.train.checkpoint import Checkpoints
@@ -161,10 +161,10 @@ class Run:
         name, rows, left_out = corpora.labelled_split(corpus, split)
         if left_out:
             self.say(f"{name}: {left_out} rows without labels left out")
-        (source,) = self.sources([self.pad(rows)])
-        self._note_batches({name: source})
-        preds = self.forward({name: source})[name]
-        return self.results({name: self.labelled(rows, preds)})
+        sources = {name: self.sources([self.pad(rows)])[0]}
+        self._note_batches(sources)
+        made = {name: self.labelled(rows, self.forward(sources)[name])}
+        return self.results(made, unread.counts(self, sources))
 
     def predict(self, data: Path | Corpus) -> Predictions:
         """Predictions for every row of a file or a corpus, labels not needed.

@@ -29,7 +29,7 @@ _LATER = (
         "text.context_mark",
         "text.context_speaker",
     ),
-    "text.reinit_layers",
+    *("text.reinit_layers", "data.also"),
     *("optimizer.layer_decay", "optimizer.lora_rank", "optimizer.lora_rate"),
     *("optimizer.lora_alpha", "optimizer.lora_targets", "train.ema", "audio.encoder"),
 )
@@ -111,7 +111,9 @@ def _without_files(flat: dict[str, Any]) -> dict[str, Any]:
         {**p, "data": "a file"} if p.get("data", "train") != "train" else p
         for p in flat["phases"]
     ]
-    return flat | {"phases": phases} | ({} if own else {"data.unlabelled": "a file"})
+    also = tuple(entry.partition("=")[0] for entry in flat["data.also"])
+    changed = {"phases": phases, "data.also": also}
+    return flat | changed | ({} if own else {"data.unlabelled": "a file"})
 
 
 def _same_file(new: str, old: str) -> bool:

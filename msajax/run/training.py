@@ -15,7 +15,15 @@ from msajax import parallel, processes
 from msajax.data.spec import Corpus
 from msajax.encoders.lora import is_adapter
 from msajax.report.results import Results
-from msajax.run import corpora, devices, init_from, pretrained, saved, workdir
+from msajax.run import (
+    corpora,
+    devices,
+    init_from,
+    pretrained,
+    saved,
+    unread,
+    workdir,
+)
 from msajax.run.options import Options
 from msajax.run.run import Run, make
 from msajax.train import fit, log, step
@@ -303,6 +311,7 @@ def _results(
             "last epoch" if select == "last" else f"best epoch by validation {select}"
         ),
         "stopped": stopped,
+        **unread.counts(run, splits, list(books)),
     }
     predictions = {k: run.labelled(corpus.splits[k], v) for k, v in preds.items()}
     return run.results(predictions, facts)

@@ -153,6 +153,9 @@ def _by_use(options: Options, hashes: Mapping[str, str]) -> dict[str, str]:
     }
     if options.data.unlabelled not in ("", unlabelled.OWN_ROWS):
         files["config.data.unlabelled"] = options.data.unlabelled
+    for entry in options.data.also:
+        name, _, path = entry.partition("=")
+        files[f"config.data.also: {name}"] = path or name
     found = {use: hashes.get(use, hashes.get(file)) for use, file in files.items()}
     return {use: sha256 for use, sha256 in found.items() if sha256}
 

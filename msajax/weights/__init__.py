@@ -31,6 +31,7 @@ _OTHERS = {
     "t5",
     "table",
     "torch_file",
+    "unimse_adapter",
     "wav2vec2",
     "wavlm",
     "xlnet",

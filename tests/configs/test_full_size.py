@@ -24,6 +24,7 @@ from msajax.encoders.xlnet import XLNetConfig
 from msajax.run import init_from, model_options, recipe
 from msajax.run.options import build
 from msajax.train.optim import Optimizer, assign
+from tests.models import test_registry
 
 ENCODERS = {  # source: config.json of the released models
     "bert-base-uncased": BertConfig(),
@@ -42,6 +43,7 @@ ENCODERS = {  # source: config.json of the released models
         type_vocab_size=1,
         padding_position=1,
     ),
+    "t5-base": T5Config(),
 }
 VOICES = {
     "facebook/data2vec-audio-large-960h": Wav2Vec2Config(
@@ -62,6 +64,8 @@ OPEN, DEMO = ((768, 74, 35), (50, 60, 60)), ((8, 12, 16), (10, 40, 30))
 ADDED = {
     "mag_bert:demo": {"text.encoder": "bert-base-uncased"},
     "mag_xlnet:demo": {"text.encoder": "xlnet-base-cased"},
+    "unimse:demo": {"text.encoder": "t5-base"},
+    "unimse:poria": {"text.encoder": "t5-base"},
 }
 
 
@@ -101,6 +105,7 @@ def spec_of(options):
         *(tuple(int(n) for n in np.where(there, x, 1)) for x in (dims, lengths)),
         *(1284, dataset.label_range, dataset.classes, tuple(fields)),
         vocabulary=9000 if options.text.vocabulary else 0,
+        written=test_registry.WRITTEN,
         **dialogues,
     )
 
@@ -146,6 +151,8 @@ FROZEN = {
     r"graph_mfn:\w+/frozen_vertices": r"graph/vertex_.*",
     r"mmml:mos(i|ei)": r"voice/feature_extractor/.*",
     r"mlmf:\w+/frozen_fusion": r"fusion_(weights|bias)",
+    # All but the last two blocks of T5.
+    r"unimse:(mos|mel|iem).*": r"encoder/(?!\w+/layer/1[01]/).*",
 }
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from msajax.data.spec import DATASETS, FILES, Corpus, Split, suggest
+from msajax.data.file_sizes import FILES
+from msajax.data.spec import DATASETS, Corpus, Split, suggest
 
 
 def test_the_table_of_published_files():

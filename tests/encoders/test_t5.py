@@ -8,8 +8,9 @@ import pytest
 from flax import traverse_util
 
 from msajax import encoders
+from msajax.data.spec import IGNORED
 from msajax.encoders.t5 import FeedForward, T5Config
-from msajax.encoders.t5_writer import IGNORED, T5Writer, greedy, shift
+from msajax.encoders.t5_writer import T5Writer, greedy, shift
 from msajax.weights.t5 import table
 from tests.encoders import checkpoints
 

@@ -20,7 +20,7 @@ from flax import traverse_util
 
 from msajax import models, parallel
 from msajax.data import loader
-from msajax.data.spec import MODALITIES, Spec
+from msajax.data.spec import MODALITIES, Spec, Written
 from msajax.train import feed, fit, optim, step
 from msajax.train.optim import Optimizer
 from msajax.train.plan import Phase
@@ -29,7 +29,17 @@ from tests import random_bits, toys
 # All dims and lengths differ, so that a swapped axis shows.
 FIELDS = (
     *(*Spec.fields, "text_ids", "text_type"),
-    *("label_text", "label_audio", "label_vision"),
+    *("label_text", "label_audio", "label_vision", "label_ids"),
+)
+# Labels as texts of the three pieces that an encoder of the toys reads and writes.
+WRITTEN = Written(
+    length=4,
+    separator=(0,),
+    end=2,
+    place=0,
+    answers=((1,), (1, 1), (0, 1)),
+    values=(0.0, 1.0, 2.0),
+    fallback=0.0,
 )
 ROWS = 12
 
@@ -53,7 +63,7 @@ def _view(spec, **short):
 
 
 UTTERANCES = _view(
-    Spec(dims=(8, 3, 4), lengths=(8, 10, 9), num_train=12, fields=FIELDS),
+    Spec((8, 3, 4), (8, 10, 9), num_train=12, fields=FIELDS, written=WRITTEN),
     lengths=(5, 7, 6),
 )
 DIALOGUES = _view(
@@ -85,6 +95,9 @@ PROGRESS = {"epoch": 1, "step": 0, "fraction": 0.0, "lr_scale": 1.0}
 # One layer, but for the system that reads the second.
 BERT = dataclasses.replace(toys.BERT, num_hidden_layers=1)
 XLNET = dataclasses.replace(toys.XLNET, n_layer=1)
+T5 = dataclasses.replace(
+    toys.T5, vocab_size=3, eos_token_id=2, num_layers=1, num_decoder_layers=1
+)
 
 # Widths that keep a system small; every field not named here has its default.
 TINY = {
@@ -209,6 +222,10 @@ TINY = {
         fusion_dim=9,
     ),
     "tfn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
+    "unimse": dict(
+        **dict(encoder=T5, adapter_layers=1, adapter_dim=4, hidden=5, dim=4),
+        **dict(contrast_dim=6, longest=4),
+    ),
 }
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.

@@ -42,6 +42,7 @@ LATER = {
     "text.context_mark": "auto",
     "text.context_speaker": False,
     "text.reinit_layers": 0,
+    "data.also": (),
     "optimizer.layer_decay": 1.0,
     "train.ema": 0.0,
     "optimizer.lora_rank": 0,

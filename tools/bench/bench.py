@@ -30,7 +30,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from msajax import models, parallel
 from msajax.data import loader, read
-from msajax.data.spec import DATASETS, FILES, suggest
+from msajax.data.file_sizes import FILES
+from msajax.data.spec import DATASETS, suggest
 from msajax.models.base import Model
 from msajax.run import model_options, recipe
 from msajax.run.options import Options, build

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msajax.data.spec import DATASETS, FILES, MODALITIES, Spec
+from msajax.data.file_sizes import FILES
+from msajax.data.spec import DATASETS, MODALITIES, Spec
 from msajax.encoders.bert import BertConfig
 from msajax.encoders.xlnet import XLNetConfig
 from msajax.run import model_options

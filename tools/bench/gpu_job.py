@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from msajax.data import loader
-from msajax.data.spec import FILES
+from msajax.data.file_sizes import FILES
 from msajax.run import recipe
 from msajax.run.options import build
 from tools.bench import gpu_trace
