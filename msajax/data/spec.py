@@ -323,6 +323,7 @@ class Corpus:
       sha256: hash of the file's (or the files') bytes.
       vocabulary: the words that `text_ids` number (config.text.vocabulary), see
         `msajax.data.vocabulary`; else ().
+      media: JSON of how its features were extracted (`msajax.media.settings`), or ''.
       reading: how it was read from its file, where its labels were read as well.
       written: how its labels are written as texts, for a system that does.
     """
@@ -332,6 +333,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     sha256: str = ""
     vocabulary: tuple[str, ...] = ()
+    media: str = ""
     reading: Reading | None = None
     written: Written | None = None
 

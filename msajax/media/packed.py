@@ -60,7 +60,7 @@ def pack(
     if not ids:
         raise DataError("no clip could be read, so there is nothing to write")
     arrays = _table(splits)
-    arrays["settings"] = np.array(job.settings.to_json())
+    arrays[npz.MEDIA] = np.array(job.settings.to_json())
     shapes, cut = {}, {}
     with parts.replacing(out) as part, zipfile.ZipFile(part, "w") as archive:
         for key in ("audio", "vision"):
@@ -148,7 +148,7 @@ def settings_of(path: str | os.PathLike[str]) -> MediaFeatures | None:
     Raises:
       DataError: a damaged file.
     """
-    arrays = npz.load(path, ("settings",))
-    if "settings" not in arrays:
+    arrays = npz.load(path, (npz.MEDIA,))
+    if npz.MEDIA not in arrays:
         return None
-    return settings.of_json(str(arrays["settings"]), name=str(path))
+    return settings.of_json(str(arrays[npz.MEDIA]), name=str(path))
