@@ -140,7 +140,7 @@ class Predictor:
                 {seed: x[:, i] for seed, x in scores.items()},
                 {column: float(x[i]) for column, x in figures.items()},
                 times | {"text": times["text"] + sample.seconds},
-                corpus.notes if len(samples) == 1 else (),
+                corpus.notes if len(samples) == 1 and sample.text else (),
             )
             for i, sample in enumerate(samples)
         ]
@@ -148,7 +148,7 @@ class Predictor:
     def _fitted(
         self, found: clips.Clip, path: pathlib.Path
     ) -> tuple[clips.Clip, list[str]]:
-        """Features of the training's width, cut to its length as the training data was."""
+        """Features of the training's width, cut and standardized as the training data was."""
         notes, spec = [], self._run.spec
         for m in _SENSES:
             values, place = getattr(found, m), MODALITIES.index(m)
@@ -165,7 +165,10 @@ class Predictor:
                 notes.append(
                     f"the {m} is cut from {len(values)} to the {length} steps of the training"
                 )
-                found = found._replace(**{m: values[:length]})
+            values = values[:length]
+            if m in self.settings.standard:
+                values = self.settings.standard[m](values)
+            found = found._replace(**{m: values})
         return found, notes
 
     def _present(self, sample: Sample) -> list[str]:
