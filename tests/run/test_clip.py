@@ -155,6 +155,12 @@ def test_a_clip_without_anything_the_run_reads(tmp_path, corpus_folder, monkeypa
         made.predict_clip(corpus_folder / "Raw" / "v" / "mute.mp4")
 
 
+def test_the_pictures_of_a_clip_are_limited(run, corpus_folder, monkeypatch):
+    monkeypatch.setattr("msajax.media.clips.audio.read", lambda path, **_: np.ones(9))
+    with pytest.raises(ValueError, match="more than 6 pictures, the limit of a clip"):
+        run.clips.read(corpus_folder / "Raw" / "v" / f"{LONG}.mp4", longest=1)
+
+
 @pytest.mark.parametrize(
     "options,message",
     [
