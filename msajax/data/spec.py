@@ -101,9 +101,7 @@ class Dataset:
 # In the order of CMU_MOSEI_Labels, where the sentiment comes before them.
 MOSEI_EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 # In that of the numbers in the names of RAVDESS' files.
-RAVDESS_EMOTIONS = tuple(
-    "neutral calm happy sad angry fearful disgust surprised".split()
-)
+_RAVDESS = "neutral calm happy sad angry fearful disgust surprised"
 
 _SENTIMENT: Mapping[str, Dataset] = {
     "mosi": Dataset("CMU-MOSI", "mosi", (-3.0, 3.0)),
@@ -143,7 +141,7 @@ DATASETS: Mapping[str, Dataset] = {
         "emotions",
         classes=("neutral", "happy", "sad", "angry"),
     ),
-    "ravdess": _classes("RAVDESS", *RAVDESS_EMOTIONS),
+    "ravdess": _classes("RAVDESS", *_RAVDESS.split()),
     "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0), own_labels=True),
     "dialogue_demo": _classes("demo dialogues", "calm", "glad", "upset"),
 }
