@@ -23,6 +23,9 @@ examples:
   # scores for a file without labels
   msajax --workdir runs/mult --mode predict --data clips.npz --output scores.csv
 
+  # the score of a clip, by a run that was trained on extracted features
+  msajax --workdir runs/clips --mode predict --media clip.mp4 --transcript "not bad at all"
+
   # weights that MMSA trained, as a workdir
   msajax --config mult:mosi --mode import --weights mult-mosi.pth --workdir runs/mmsa
 
@@ -34,8 +37,11 @@ _ONLY = {
     "data": ("evaluate", "predict"),
     "split": ("evaluate",),
     "output": ("evaluate", "predict"),
-    "weights": ("import",),
+    "weights": ("import", "predict"),
+    **dict.fromkeys(("media", "transcript", "vision_file", "word_times"), ("predict",)),
 }
+# Those that go with --media.
+_OF_CLIPS = ("transcript", "vision_file", "word_times", "weights")
 _OTHERS = {
     (mode, "data"): "to name the data file, set --config.data.path=FILE"
     for mode in ("train", "import")
@@ -59,14 +65,22 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     add("--data", metavar="FILE", help="evaluate, predict: another data file")
     add("--split", help="evaluate: train, valid or test (default)")
     add("--output", metavar="CSV", help="evaluate, predict: where the predictions go")
-    add("--weights", metavar="FILE", help="import: .pth, .safetensors or .npz")
+    weights = "import: .pth, .safetensors or .npz; predict: of ResNet-50, for a clip"
+    add("--weights", metavar="FILE", help=weights)
+    add("--media", metavar="FILE", help="predict: a clip, or a csv of many")
+    said = "predict: what is said in the clip, or a .txt, .srt or .vtt file"
+    add("--transcript", metavar="TEXT", help=said)
+    add(
+        "--vision-file", metavar="FILE", help="predict: OpenFace's or your own features"
+    )
+    add("--word-times", metavar="CSV", help="predict: word,start,end of the clip")
     add("--help-config", action="store_true", help="print every value of the recipe")
     add("--traceback", action="store_true", help="show where an error came from")
     parser.add_argument_group("--config.KEY=VALUE", "any value of the recipe")
     args, rest = parser.parse_known_args(argv)
-    for name in ("config", "workdir", "data", "split", "output", "weights"):
+    for name in ("config", "workdir", *_ONLY):
         if getattr(args, name) == "":
-            parser.error(f"--{name} is empty; give a value")
+            parser.error(f"--{_shown(name)} is empty; give a value")
     if args.workdir is None and not args.help_config:
         parser.error("the following arguments are required: --workdir")
     if args.workdir is not None and not _is_utf8(args.workdir):
@@ -91,14 +105,25 @@ def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
     for name, readers in _ONLY.items():
         if getattr(args, name) is not None and args.mode not in readers:
             advice = _OTHERS.get((args.mode, name), "leave it out")
-            parser.error(f"--{name} is for --mode {' and '.join(readers)}; {advice}")
+            modes = " and ".join(readers)
+            parser.error(f"--{_shown(name)} is for --mode {modes}; {advice}")
     if (args.mode in ("train", "import") or args.help_config) and not args.config:
         what = "--help-config" if args.help_config else f"--mode {args.mode}"
         parser.error(f"{what} needs --config RECIPE, for example lf_dnn:demo")
     if args.mode == "import" and not args.weights:
         parser.error("--mode import needs --weights FILE, what PyTorch has saved")
-    if args.mode == "predict" and not args.data:
-        parser.error("--mode predict needs --data FILE, the file to score")
+    if args.mode == "predict" and bool(args.data) == bool(args.media):
+        what = (
+            "either, not both" if args.data else "a file of rows, or a clip, to score"
+        )
+        parser.error(f"--mode predict needs --data FILE or --media FILE: {what}")
+    for name in _OF_CLIPS if args.mode == "predict" and not args.media else ():
+        if getattr(args, name) is not None:
+            parser.error(f"--{_shown(name)} is for a clip; name it by --media FILE")
+
+
+def _shown(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _is_utf8(text: str) -> bool:

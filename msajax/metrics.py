@@ -35,6 +35,8 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     "classes": ("accuracy", "weighted_f1"),  # and f1_<class> for each class
     "emotions": ("accuracy", "weighted_f1"),  # and acc2_, weighted_f1_<class>
 }
+# The edges of the three classes of 'sims'.
+_THREE = np.array((-0.1, 0.1), np.float32)
 # Of each class, in front of its name.
 _OF_CLASSES: Mapping[str, tuple[str, ...]] = {
     "classes": ("f1",),
@@ -133,6 +135,20 @@ def evaluate(
     return {key: float(value) for key, value in zip(keys, values, strict=True)}
 
 
+def polarity(family: str, score: float) -> str:
+    """The class of a sentiment: 'negative', 'neutral' or 'positive', as in acc3.
+
+    Args:
+      family: 'mosi' or 'sims'.
+      score: sentiment on the scale of the data set.
+    """
+    if family == "sims":
+        place = np.searchsorted(_THREE, np.float32(score)) - 1
+    else:
+        place = np.round(np.clip(score, -1, 1))
+    return ("neutral", "positive", "negative")[int(place)]
+
+
 def confusion(logits: ArrayLike, label: ArrayLike) -> np.ndarray:
     """How often each class was taken for which.
 
@@ -161,7 +177,7 @@ def _mosi(pred: np.ndarray, label: np.ndarray) -> tuple[float, ...]:
 def _sims(pred: np.ndarray, label: np.ndarray) -> tuple[float, ...]:
     pred, label = np.clip(pred, -1, 1), np.clip(label, -1, 1)
     acc2, f1 = _accuracy_f1(pred > 0, label > 0)
-    acc3 = _binned_accuracy(pred, label, (-0.1, 0.1))
+    acc3 = _binned_accuracy(pred, label, _THREE)
     acc5 = _binned_accuracy(pred, label, (-0.7, -0.1, 0.1, 0.7))
     weak = np.abs(label) <= np.float32(0.4)
     acc2_weak, _ = _accuracy_f1(pred[weak] > 0, label[weak] > 0)
@@ -207,9 +223,7 @@ def _rounded_accuracy(pred: np.ndarray, label: np.ndarray, top: int) -> float:
     return np.mean(np.round(pred) == np.round(label))
 
 
-def _binned_accuracy(
-    pred: np.ndarray, label: np.ndarray, edges: tuple[float, ...]
-) -> float:
+def _binned_accuracy(pred: np.ndarray, label: np.ndarray, edges: ArrayLike) -> float:
     # side="left" closes the bins on the right.
     bins = np.asarray(edges, np.float32)
     return np.mean(np.searchsorted(bins, pred) == np.searchsorted(bins, label))

@@ -36,7 +36,7 @@ ALLOWED = {
     },
     "run": {
         *("run", "train", "models", "encoders", "weights", "data", "parallel"),
-        *("processes", "metrics", "report"),
+        *("processes", "metrics", "report", "media"),
     },
     "api": {"run", "models", "data", "report"},
     "main": {"run"},

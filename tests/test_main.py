@@ -364,7 +364,15 @@ def test_a_loss_that_is_not_finite_is_reported(tmp_path, capsys, quick_random):
                 ("predict", "split", "--split is for --mode evaluate; leave it out"),
                 ("import", "split", "--split is for --mode evaluate; leave it out"),
                 ("import", "output", "--output is for --mode evaluate and predict"),
-                ("evaluate", "weights", "--weights is for --mode import; leave it out"),
+                ("evaluate", "weights", "--weights is for --mode import and predict"),
+            )
+        ),
+        *(
+            (["--workdir", "x", "--mode", "predict", *given], message)
+            for given, message in (
+                (["--data", "a", "--media", "b"], "either, not both"),
+                (["--data", "a", "--word-times", "b"], "--word-times is for a clip"),
+                (["--media", "b", "--transcript", ""], "--transcript is empty"),
             )
         ),
         (["--workdir", "x", "--confg", "y"], "unknown argument --confg"),

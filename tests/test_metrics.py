@@ -132,6 +132,17 @@ def test_sims_by_hand():
     assert values == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.parametrize("family", ["mosi", "sims"])
+def test_the_class_of_a_score_is_that_of_acc3(family):
+    scores = np.float32([-2, -0.6, -0.5, -0.1, -0.05, 0, 0.1, 0.11, 0.5, 0.51, 1, 3])
+    names = np.array([metrics.polarity(family, x) for x in scores])
+    assert names[0] == "negative" and names[5] == "neutral" and names[-1] == "positive"
+    for a, first in zip(scores, names, strict=True):
+        for b, second in zip(scores, names, strict=True):
+            found = metrics.evaluate(family, np.float32([a]), np.float32([b]))
+            assert (found["acc3"] == 1) == (first == second), (a, b)
+
+
 def test_classes_by_hand():
     logits = np.eye(3)[[0, 0, 1, 1, 2, 0]]
     values = metrics.evaluate(

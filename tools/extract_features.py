@@ -82,6 +82,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="default: cores"
     )
+    parser.add_argument(
+        "--standardize",
+        action="store_true",
+        help="each feature to mean 0 and deviation 1 over the training split",
+    )
     parser.add_argument("--store", help="also a prepared store of that name")
     args = parser.parse_args(argv)
     try:
@@ -102,7 +107,9 @@ def _run(args: argparse.Namespace) -> None:
     failed = _extract(job, names, args.workers)
     print(f"{len(names) - len(failed)} of {len(names)} clips are extracted")
     try:
-        result = packed.pack(job, rows, out, failed=failed)
+        result = packed.pack(
+            job, rows, out, failed=failed, standardize=args.standardize
+        )
     finally:
         if failed:
             print(f"left out, {len(failed)} clips:", file=sys.stderr)

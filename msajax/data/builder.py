@@ -61,6 +61,7 @@ class MsajaxCorpus(tfds.core.GeneratorBasedBuilder):
                 dataset=self.corpus.dataset,
                 sha256=self.corpus.sha256,
                 notes=list(self.corpus.notes),
+                media=self.corpus.media,
                 steps=steps,
             ),
             disable_shuffling=True,

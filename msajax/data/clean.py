@@ -49,7 +49,8 @@ def clean(corpus: Corpus) -> Corpus:
     _fill_labels(splits)
     _check_splits(splits)
     notes = [f"{what}: {', '.join(where)}" for what, where in log.items()]
-    return Corpus(corpus.dataset, splits, (*corpus.notes, *notes), corpus.sha256)
+    notes = (*corpus.notes, *notes)
+    return Corpus(corpus.dataset, splits, notes, corpus.sha256, media=corpus.media)
 
 
 def select(
@@ -73,7 +74,9 @@ def select(
         raw_text = split.raw_text if "text" in modalities else np.full(len(split), "")
         arrays = {k: v for k, v in split.arrays.items() if not k.startswith(dropped)}
         splits[name] = Split(split.ids, raw_text, arrays)
-    return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
+    return Corpus(
+        corpus.dataset, splits, corpus.notes, corpus.sha256, media=corpus.media
+    )
 
 
 def _check_rows(corpus: Corpus) -> None:

@@ -127,8 +127,10 @@ def load(folder: str | os.PathLike, *, limit: float = math.inf) -> Corpus:
             source = functools.partial(made.as_data_source, stored)
             split = _split(source, shapes[name], builder.mask_of, stays=size > limit)
             splits[name] = split
-        notes = tuple(metadata["notes"])
-        return Corpus(metadata["dataset"], splits, notes, metadata["sha256"])
+        notes, media = tuple(metadata["notes"]), metadata.get("media", "")
+        return Corpus(
+            metadata["dataset"], splits, notes, metadata["sha256"], media=media
+        )
 
 
 class StoredSequences:

@@ -100,6 +100,8 @@ class Dataset:
 
 # In the order of CMU_MOSEI_Labels, where the sentiment comes before them.
 MOSEI_EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+# In that of the numbers in the names of RAVDESS' files.
+_RAVDESS = "neutral calm happy sad angry fearful disgust surprised"
 
 _SENTIMENT: Mapping[str, Dataset] = {
     "mosi": Dataset("CMU-MOSI", "mosi", (-3.0, 3.0)),
@@ -139,6 +141,7 @@ DATASETS: Mapping[str, Dataset] = {
         "emotions",
         classes=("neutral", "happy", "sad", "angry"),
     ),
+    "ravdess": _classes("RAVDESS", *_RAVDESS.split()),
     "demo": Dataset("demo corpus", "mosi", (-3.0, 3.0), own_labels=True),
     "dialogue_demo": _classes("demo dialogues", "calm", "glad", "upset"),
 }
@@ -153,17 +156,14 @@ class Spec:
         width 1, length 1 and an all-False mask.
       lengths: padded lengths (Lt, La, Lv), fixed from the training split.
       num_train: rows of the training split, for memories per sample.
-      label_range: (lowest, highest) label of a regression task, else None.
-      classes: class names of a classification task, else ().
-      fields: the batch fields that the data has (labels of single modalities,
-        word pieces, ...).
-      vocabulary: number of ids in `text_ids`, where they are words of the training
-        split (config.text.vocabulary); else 0.
+      label_range: (lowest, highest) label of a regression, else None.
+      classes: names of the classes of a classification, else ().
+      fields: the batch fields that the data has.
+      vocabulary: number of ids in `text_ids`, of config.text.vocabulary; else 0.
       turns: U of the dialogue view, where a row is a dialogue and the steps of every
         modality are its turns: `lengths` is (U, U, U). 0 in the utterance view.
       speakers: P of the dialogue view: `speaker` is in [0, P).
-      words: W of the dialogue view, where `text_ids` is [B, U, W]: the words of each
-        utterance, in a vocabulary.
+      words: W of the dialogue view, where `text_ids` is [B, U, W].
       commonsense: Dc, the width of the field of that name.
       written: how labels are texts, for a system that writes them; its length is Lw.
     """
@@ -274,8 +274,7 @@ class Split:
     """Rows of one split in memory.
 
     Attributes:
-      ids: [N] str, unique.
-      raw_text: [N] str, empty strings where the file has no text.
+      ids, raw_text: [N] str; ids are unique, texts empty where the file has none.
       arrays: batch fields with a leading axis N. A reader leaves out what its
         file lacks; `index` and `valid` are the loader's.
     """
@@ -321,8 +320,8 @@ class Corpus:
         file that names no split are in 'all', rows that have no labels in 'unlabelled'.
       notes: one line for each thing that the reader cleaned or left out.
       sha256: hash of the file's (or the files') bytes.
-      vocabulary: the words that `text_ids` number (config.text.vocabulary), see
-        `msajax.data.vocabulary`; else ().
+      vocabulary: the words that `text_ids` number (`msajax.data.vocabulary`); else ().
+      media: JSON of how its features were extracted (`msajax.media.settings`), or ''.
       reading: how it was read from its file, where its labels were read as well.
       written: how its labels are written as texts, for a system that does.
     """
@@ -332,6 +331,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     sha256: str = ""
     vocabulary: tuple[str, ...] = ()
+    media: str = ""
     reading: Reading | None = None
     written: Written | None = None
 

@@ -81,7 +81,8 @@ def divide(corpus: Corpus, shares: Sequence[float], *, seed: int) -> Corpus:
     note = f"all {len(ids)} rows divided anew: {counts}{whole} (config.data.split)"
     if without := sum(map(len, corpus.splits.values())) - len(ids):
         note = f"left out: {without} rows without labels; {note}"
-    return Corpus(corpus.dataset, splits, (*corpus.notes, note), corpus.sha256)
+    notes = (*corpus.notes, note)
+    return Corpus(corpus.dataset, splits, notes, corpus.sha256, media=corpus.media)
 
 
 def _labelled(split: Split) -> Split:
@@ -111,7 +112,7 @@ def first(corpus: Corpus, fraction: float) -> Corpus:
         f"(config.data.fraction={fraction:g})"
     )
     splits, notes = {**corpus.splits, "train": kept}, (*corpus.notes, note)
-    return Corpus(corpus.dataset, splits, notes, corpus.sha256)
+    return Corpus(corpus.dataset, splits, notes, corpus.sha256, media=corpus.media)
 
 
 def _places(names: Sequence[str], sizes: Sequence[int], seed: int) -> np.ndarray:

@@ -94,7 +94,9 @@ def encode(corpus: Corpus, vocabulary: tuple[str, ...], *, max_length: int) -> C
             f"{cut} of {texts} texts cut to {max_length} words (config.text.max_length)"
         )
     notes = (*corpus.notes, *notes)
-    return Corpus(corpus.dataset, splits, notes, corpus.sha256, vocabulary)
+    return Corpus(
+        corpus.dataset, splits, notes, corpus.sha256, vocabulary, corpus.media
+    )
 
 
 def size(vocabulary: tuple[str, ...]) -> int:

@@ -144,7 +144,9 @@ def word_pieces(
             f"the neighbours of {short} of {total} texts cut, to {max_length} word pieces "
             "with the text (config.text.max_length)"
         )
-    return Corpus(corpus.dataset, splits, tuple(notes), corpus.sha256)
+    return Corpus(
+        corpus.dataset, splits, tuple(notes), corpus.sha256, media=corpus.media
+    )
 
 
 class _Tokenizer:

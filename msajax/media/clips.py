@@ -1,7 +1,8 @@
 """The features of one clip: what a corpus is extracted by, and what a prediction reads."""
 
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,11 +22,13 @@ class Clip(NamedTuple):
     Attributes:
       audio, vision: [L, D] float32.
       notes: what the reader of the results should know.
+      seconds: that reading and computing took, by modality.
     """
 
     audio: np.ndarray
     vision: np.ndarray
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = {}
 
 
 def extract(
@@ -53,6 +56,7 @@ def extract(
     sound = pictures = np.zeros((0, 0), np.float32)
     notes: list[str] = []
     lacking: list[NoTrack] = []
+    start = time.perf_counter()
     if settings.audio:
         try:
             wave = audio.read(path, rate=settings.audio.rate, longest=longest)
@@ -65,6 +69,7 @@ def extract(
                 sound = words.average(sound, word_times, step=settings.audio.seconds)
             if audio.is_silent(wave):
                 notes.append("the audio is silent")
+    middle = time.perf_counter()
     if settings.vision:
         try:
             pictures = _vision(path, settings.vision, network, vision_file, longest)
@@ -76,7 +81,8 @@ def extract(
             notes.append("no video track: the modality is missing")
     if lacking and not (sound.size or pictures.size):
         raise lacking[0]
-    return Clip(sound, pictures, tuple(notes))
+    seconds = {"audio": middle - start, "vision": time.perf_counter() - middle}
+    return Clip(sound, pictures, tuple(notes), seconds)
 
 
 def _vision(

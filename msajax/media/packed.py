@@ -14,7 +14,7 @@ from msajax.data.formats import npz
 from msajax.data.spec import Corpus, Split
 from msajax.media import settings
 from msajax.media.corpus import Job, file_of
-from msajax.media.settings import MediaFeatures
+from msajax.media.settings import MediaFeatures, Standard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,12 @@ class Packed:
 
 
 def pack(
-    job: Job, corpus: Corpus, out: pathlib.Path, *, failed: Container[str] = ()
+    job: Job,
+    corpus: Corpus,
+    out: pathlib.Path,
+    *,
+    failed: Container[str] = (),
+    standardize: bool = False,
 ) -> Packed:
     """Writes the finished clips of a corpus into one .npz of this project's format.
 
@@ -42,6 +47,7 @@ def pack(
       corpus: ids, texts and labels; clips that are not finished are left out.
       out: the .npz.
       failed: ids that are left out too: they may have files of an earlier run.
+      standardize: write deviations from the mean over the training split.
 
     Raises:
       DataError: no clip is finished, or clips have features of different widths.
@@ -60,7 +66,9 @@ def pack(
     if not ids:
         raise DataError("no clip could be read, so there is nothing to write")
     arrays = _table(splits)
-    arrays["settings"] = np.array(job.settings.to_json())
+    standard = _standards(job, splits) if standardize else {}
+    described = dataclasses.replace(job.settings, standard=standard)
+    arrays[npz.MEDIA] = np.array(described.to_json())
     shapes, cut = {}, {}
     with parts.replacing(out) as part, zipfile.ZipFile(part, "w") as archive:
         for key in ("audio", "vision"):
@@ -68,7 +76,10 @@ def pack(
                 shape, lengths = _measure(job, ids, key)
                 shapes[key], cut[key] = shape, int((lengths > shape[1]).sum())
                 arrays[f"{key}_length"] = np.minimum(lengths, shape[1])
-                _write_padded(archive, key, shape, _clips(job, ids, key))
+                clips = _clips(job, ids, key)
+                if key in standard:
+                    clips = (standard[key](x) if x.size else x for x in clips)
+                _write_padded(archive, key, shape, clips)
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w") as to:
                 np.lib.format.write_array(to, array, allow_pickle=False)
@@ -125,6 +136,34 @@ def _measure(
     return (len(ids), steps, next(iter(widths))), lengths
 
 
+def _standards(job: Job, splits: dict[str, Split]) -> dict[str, Standard]:
+    """What the training split's features are standardized by; it is read clip by clip.
+
+    Raises:
+      DataError: there is no training split.
+    """
+    if "train" not in splits:
+        raise DataError(
+            "features are standardized by the training split, but no clip that could be "
+            "read has the mode train; leave --standardize out"
+        )
+    found, ids = {}, [str(i) for i in splits["train"].ids]
+    for key in [key for key in ("audio", "vision") if getattr(job.settings, key)]:
+        count, total, squares = 0, np.zeros(()), np.zeros(())
+        for values in _clips(job, ids, key):
+            if values.size:
+                values = values.astype(np.float64)
+                count += len(values)
+                total = total + values.sum(axis=0)
+                squares = squares + np.square(values).sum(axis=0)
+        mean = total / max(count, 1)
+        std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0))
+        std = np.where(std > 1e-6 * (1 + np.abs(mean)), std, 1.0)
+        if mean.ndim:  # some clip has the modality
+            found[key] = Standard(tuple(mean.tolist()), tuple(std.tolist()))
+    return found
+
+
 def _write_padded(
     archive: zipfile.ZipFile,
     key: str,
@@ -148,7 +187,7 @@ def settings_of(path: str | os.PathLike[str]) -> MediaFeatures | None:
     Raises:
       DataError: a damaged file.
     """
-    arrays = npz.load(path, ("settings",))
-    if "settings" not in arrays:
+    arrays = npz.load(path, (npz.MEDIA,))
+    if npz.MEDIA not in arrays:
         return None
-    return settings.of_json(str(arrays["settings"]), name=str(path))
+    return settings.of_json(str(arrays[npz.MEDIA]), name=str(path))

@@ -8,6 +8,7 @@ import dataclasses
 import json
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
+import numpy as np
 from annotated_types import Ge, Le
 
 from msajax.data import json_file
@@ -76,17 +77,35 @@ class VisionFeatures:
 
 
 @dataclasses.dataclass(frozen=True)
+class Standard:
+    """Mean and standard deviation of each feature over the steps of the training split.
+
+    Attributes:
+      mean, std: D numbers each; a feature that is constant has the deviation 1.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Features [L, D] as deviations from the mean."""
+        return ((values - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
 class MediaFeatures:
     """Settings of a whole file of features.
 
     Attributes:
       audio, vision: None for a modality that was left out.
       per_word: whether a step is the mean over a word (the field's "aligned").
+      standard: by modality what its features were standardized by; {} where they are not.
     """
 
     audio: AudioFeatures | None = None
     vision: VisionFeatures | None = None
     per_word: bool = False
+    standard: dict[str, Standard] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line of JSON, which `of_json` reads."""
@@ -206,6 +225,13 @@ def check_same(trained: MediaFeatures, given: MediaFeatures) -> None:
                 f"the {modality} features are {describe(new)}, but the run was trained on "
                 f"{describe(old)}; extract them with the settings of the training data"
             )
+    if trained.standard != given.standard:
+        shown = [", ".join(sorted(x.standard)) or "none" for x in (given, trained)]
+        raise ValueError(
+            f"the standardized features are: {shown[0]}, and those of the training: "
+            f"{shown[1]}; where these are the same, the means are those of other clips. Give "
+            "clips to predict, or features that were extracted with those of the training"
+        )
     if trained.per_word != given.per_word:
         names = {True: "one for each word", False: "one for each step in time"}
         raise ValueError(

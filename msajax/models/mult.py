@@ -9,6 +9,8 @@ makes the prediction, and every real step has a position. `padded` and
 `position_embedding`.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 
@@ -23,7 +25,8 @@ class MulT(Model):
     """Multimodal Transformer.
 
     Attributes:
-      dim: common width d of the modalities.
+      dim: common width d of the modalities, and that of the vectors of words where the text
+        is words (config.text.vocabulary).
       heads: number of heads of every attention.
       layers: crossmodal layers D; the encoders on top have at least three.
       kernel_sizes: kernel sizes of the temporal convolutions of text, audio and vision.
@@ -42,6 +45,8 @@ class MulT(Model):
       remat: compute the activations of a layer again in the backward pass: less
         memory, and on a CPU no slower.
     """
+
+    own_words: ClassVar[bool] = True
 
     dim: int = 30
     heads: int = 5
@@ -62,12 +67,14 @@ class MulT(Model):
 
     def setup(self):
         """Makes the network, whose parameters are named as the system's own."""
-        self.network = MultimodalTransformer.of(self, self.spec.num_outputs)
+        words = dict(words=self.spec.vocabulary, word_dim=self.dim)
+        self.network = MultimodalTransformer.of(self, self.spec.num_outputs, **words)
         nn.share_scope(self, self.network)
 
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions; also the last step of text, audio and vision, and all three joined."""
-        x: dict[str, jax.Array] = {m: batch[m] for m in MODALITIES}
+        text = "text_ids" if self.spec.vocabulary else "text"
+        x = {m: batch[text if m == "text" else m] for m in MODALITIES}
         steps = step_masks(batch, padded=self.padded)
         masks: dict[str, jax.Array] = dict(zip(MODALITIES, steps, strict=True))
         if self.align:

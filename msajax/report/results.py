@@ -48,6 +48,53 @@ class Predictions:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class ClipPrediction:
+    """The prediction for a clip, by the mean over the seeds.
+
+    Attributes:
+      id: of the clip; its path, where it has no other.
+      score: sentiment on the scale of the training's labels; of a classification the
+        probability of `label`.
+      scale: the lowest and the highest score.
+      label: 'negative', 'neutral' or 'positive' as the data set's three classes have it;
+        of a classification the most probable class.
+      seeds: the score of each seed.
+      probabilities: of each class of a classification; {} of a regression.
+      without: the score with a modality removed, of each one that the clip has; {} where
+        it has only one.
+      figures: what the system reports beside the score, such as correlation coefficients.
+      seconds: by stage: 'audio' and 'vision' (reading and features), 'text', 'load' (the
+        checkpoints, at the first clip), 'score'.
+      transcript: as it was read; '' where there is none.
+      notes: what the reader should know.
+      audio, vision: the features [L, D] that were read; [0, 0] where there are none.
+    """
+
+    id: str
+    score: float
+    scale: tuple[float, float]
+    label: str
+    seeds: Mapping[int, float]
+    probabilities: Mapping[str, float]
+    without: Mapping[str, float]
+    figures: Mapping[str, float]
+    seconds: Mapping[str, float]
+    transcript: str = ""
+    notes: tuple[str, ...] = ()
+    audio: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 0), np.float32), repr=False, compare=False
+    )
+    vision: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 0), np.float32), repr=False, compare=False
+    )
+
+    @property
+    def contributions(self) -> dict[str, float]:
+        """By how much each modality raises the score: the score minus that without it."""
+        return {m: self.score - score for m, score in self.without.items()}
+
+
 Summary = Mapping[str, Mapping[str, Any]]
 
 

@@ -17,7 +17,7 @@ from msajax.data import clean, demo, demo_dialogues, loader, splits, store, unla
 from msajax.data.errors import DataError
 from msajax.data.formats import columns
 from msajax.data.spec import Corpus, Spec, Split, suggest
-from msajax.run import text, universal
+from msajax.run import features, text, universal
 from msajax.run.options import DataOptions, Options
 
 # Rows that are hashed at a time: no copy of a whole array is made.
@@ -79,6 +79,7 @@ def read_corpus(
     else:
         path = None if found is None else str(found)
         corpus = _read(data, path, labels=labels)
+    features.check(folder, corpus)
     if labels and not with_unlabelled:
         corpus = unlabelled.drop(corpus, advise=advise)
     if other is None:

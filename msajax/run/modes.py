@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.console import Console
 from msajax import processes
 from msajax.report import table
 from msajax.report.results import Predictions, Results
-from msajax.run import help, imported, opened, output, recipe, training
+from msajax.run import clip_files, help, imported, opened, output, recipe, training
 from msajax.run.signals import Question
 
 Pairs = Sequence[tuple[str, str]]
@@ -48,14 +49,38 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
 def predict_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """A csv of id and score (mean over the seeds), or class, for every row of a file.
 
-    It has a column for each further figure that the system reports.
+    It has a column for each further figure that the system reports. Clips are in the
+    place of the file with --media.
     """
+    if args.media:
+        return _predict_clips(args, pairs)
     run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
     path = output.check(args.output or run.folder / "scores.csv")
     made = run.predict(args.data)
     output.write_scores(path, made)
     _note(run.console, {"": made})
     run.say(f"{len(made)} scores in {path}")
+    return 0
+
+
+def _predict_clips(args: argparse.Namespace, pairs: Pairs) -> int:
+    """Scores a clip for the terminal, and in a csv where one is named; of many clips always."""
+    found = clip_files.of_arguments(args)
+    run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
+    table = args.media.lower().endswith(".csv")
+    wanted = args.output or (run.folder / "scores.csv" if table else "")
+    path = output.check(wanted) if wanted else None
+    made, failed = clip_files.predict(run.clips, found)
+    for clip in () if table else made:
+        for line in clip_files.describe(clip):
+            run.say(line)
+    if path:
+        clip_files.write(path, made)
+        run.say(f"{len(made)} scores in {path}")
+    if failed:
+        print(f"left out, {len(failed)} clips:", file=sys.stderr)
+    for name, why in failed.items():
+        print(f"  {name}: {why}", file=sys.stderr)
     return 0
 
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import traverse_util
 from rich.console import Console
 
 from msajax import metrics, parallel, processes
 from msajax.data import dialogues, loader, unlabelled
-from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split
 from msajax.models.base import Model
 from msajax.report import table
-from msajax.report.results import Predictions, Results
-from msajax.run import corpora, pretrained, unread, workdir
+from msajax.report.results import ClipPrediction, Predictions, Results
+from msajax.run import clip, corpora, inference, pretrained, unread, workdir
 from msajax.run.options import Options, build
 from msajax.train import evaluate, feed, fit, step
 from msajax.train.checkpoint import Checkpoints
@@ -190,6 +189,29 @@ class Run:
         ids = np.concatenate([split.ids for split in corpus.splits.values()])
         return Predictions(ids, seeds, self.spec.classes, figures=figures)
 
+    @functools.cached_property
+    def clips(self) -> clip.Predictor:
+        """What reads and scores clips; it keeps checkpoints and compiled programs."""
+        return clip.Predictor(self)
+
+    def predict_clip(
+        self,
+        path: Path,
+        transcript: Path | None = None,
+        **files: Any,
+    ) -> ClipPrediction:
+        """The prediction for a video or audio file, by features as those of the training.
+
+        Args:
+          path: of the clip.
+          transcript: what is said, or a .txt, .srt or .vtt file; None where it is not known.
+          **files: what the features need beside the clip, see `clip.Predictor.read`.
+
+        Raises:
+          ValueError: the clip cannot be read, or the run says not how its features were made.
+        """
+        return self.clips.score([self.clips.read(path, transcript, **files)])[0]
+
     def outputs(
         self, split: str, name: str, data: Path | Corpus | None = None
     ) -> dict[int, np.ndarray]:
@@ -208,23 +230,7 @@ class Run:
           ValueError: no such split or array; names the nearest one. Or an array of
             dialogues that has no axis of turns.
         """
-        made: Any = jax.eval_shape(
-            lambda key: self.model.init_with_output(
-                key, self.spec.example(2), train=False
-            )[0],
-            jax.random.key(0),
-        )
-        made = traverse_util.flatten_dict(made, sep="/")
-        known = [k for k, leaf in made.items() if hasattr(leaf, "shape")]
-        if name not in known:
-            raise ValueError(
-                f'{self.options.system} returns no array "{name}"{suggest(name, known)}'
-            )
-        if (turns := self.spec.turns) and made[name].shape[1:2] != (turns,):
-            raise ValueError(
-                f'"{name}" of {self.options.system} is not of utterances: it has the shape '
-                f"{made[name].shape} for 2 dialogues of {turns} turns; take another array"
-            )
+        inference.check_output(self.model, name)
         corpus = self.corpus(data, labels=False)
         split = "all" if "all" in corpus.splits else split
         corpora.need_splits(corpus, (split,))
@@ -247,23 +253,8 @@ class Run:
           method: of the system; the last phase's, where it is not given.
           output: which array of the method's dict.
         """
-        run = evaluate.make_forward(
-            self.model,
-            self.devices,
-            predict=method or self.options.plan[-1].predict,
-            output=output,
-            precision=self.options.precision,
-        )
-        put = functools.partial(parallel.replicate, devices=self.devices)
-        like = put(step.blank(self.model))
-        none = put({"lr_scale": np.ones(1, np.float32)})
-        found: dict[str, dict[int, np.ndarray]] = {name: {} for name in splits}
-        for seed in seeds or self.options.train.seeds:
-            best = fit.variables(fit.stack([self._best(seed, like)]))
-            for name, source in splits.items():
-                size = self.batch_size(source)
-                found[name][seed] = run(best, source, size, none)[0][0]
-        return found
+        compute = inference.Inference(self)
+        return compute(splits, seeds=seeds, method=method, output=output)
 
     def parameters(self, seed: int) -> dict[str, np.ndarray]:
         """The best parameters of a seed by their paths, adapters merged into their layers."""
@@ -276,10 +267,10 @@ class Run:
 
     def _state(self, seed: int) -> Any:
         like = parallel.replicate(step.blank(self.model), self.devices)
-        return jax.device_get(self._best(seed, like))
+        return jax.device_get(self.best(seed, like))
 
-    def _best(self, seed: int, like: Any) -> Any:
-        """The state that validation chose for a seed."""
+    def best(self, seed: int, like: Any) -> Any:
+        """The state that validation chose for a seed, placed as `like`."""
         found = self.checkpoints(seed).restore(lambda _: {"best": like})
         if found is None or "best" not in found[1]:
             raise ValueError(

@@ -4,6 +4,7 @@ A workdir keeps the encoder's config and tokenizer, so that a trained system
 reads new text without the folder that the weights came from.
 """
 
+import dataclasses
 import pathlib
 import shutil
 from collections.abc import Iterable
@@ -132,7 +133,7 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
             arrays["text_mask"] = mask
             arrays["text"] = own_first(arrays["text"], own) * mask[..., None]
         splits[name] = Split(split.ids, split.raw_text, arrays)
-    return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)
+    return dataclasses.replace(corpus, splits=splits)
 
 
 def _context(reading: TextOptions, encoder: Encoder) -> Neighbours | None:

@@ -18,6 +18,7 @@ from msajax.report.results import Results
 from msajax.run import (
     corpora,
     devices,
+    features,
     init_from,
     pretrained,
     saved,
@@ -91,6 +92,7 @@ def train(
             write_files=processes.is_first(),
         )
         pretrained.keep(options, folder, corpus.vocabulary)
+        features.keep(folder, corpus)
     run = dataclasses.replace(run, options=options)
     books = trainer.train(options.train.seeds, stop)
     if books is None:

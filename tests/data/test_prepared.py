@@ -15,6 +15,7 @@ def assert_equal(found, expected):
     """Equal corpora, to the bit."""
     assert found.dataset == expected.dataset
     assert found.notes == expected.notes and found.sha256 == expected.sha256
+    assert found.media == expected.media
     assert list(found.splits) == list(expected.splits)
     for name, split in expected.splits.items():
         other = found.splits[name]
@@ -43,7 +44,9 @@ def test_missing_rows_notes_and_lengths_come_back(samples, write, tmp_path):
     arrays["vision"][5, 0, 0] = np.nan
     arrays["audio"][:, 5:] = 0  # no row fills the padded length
     arrays["commonsense"] = np.arange(100.0).reshape(10, 10)
+    arrays["media_settings"] = np.array("{}")
     corpus = read(write(samples.npz_bytes(arrays)), dataset="mosi")
+    assert corpus.media == "{}"
     found = prepared.load(prepared.write(corpus, tmp_path / "new"))
     assert_equal(found, corpus)
     train = found.splits["train"].arrays

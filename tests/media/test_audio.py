@@ -1,3 +1,5 @@
+import tracemalloc
+
 import librosa
 import numpy as np
 import pytest
@@ -154,3 +156,21 @@ def test_no_audio_track(tmp_path):
     make_demo_clips.write(path, pictures=np.zeros((2, 32, 32, 3), np.uint8))
     with pytest.raises(NoTrack, match="no audio track, only video"):
         audio.read(path, rate=RATE)
+
+
+def test_two_hours_take_the_memory_of_the_limit(tmp_path):
+    path, seconds, rate = tmp_path / "a.wav", 7200, 8000
+    soundfile.write(path, np.zeros(1), rate, "PCM_U8")
+    header = bytearray(path.read_bytes()[:44])
+    size = seconds * rate
+    header[4:8], header[40:44] = (n.to_bytes(4, "little") for n in (size + 36, size))
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(44 + size)  # a hole, which takes no disk
+    assert soundfile.info(path).duration == seconds
+    tracemalloc.start()
+    with pytest.raises(DataError, match="more than 60 s of sound, the limit of a clip"):
+        audio.read(path, rate=RATE, longest=60)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * 4 * 60 * RATE

@@ -209,6 +209,40 @@ def test_lengths(tmp_path, media):
         packed.pack(shared, rows, tmp_path / "a.npz")
 
 
+def test_standardized_features_have_mean_0_over_the_training_split(tmp_path, media):
+    shared = job(tmp_path, media)
+    corpus.start(shared)
+    names = [f"v$_${i}" for i in range(6)]
+    values = [rng.normal(5, 3, (4 + i, 2)).astype(np.float32) for i in range(6)]
+    for x in values:
+        x[:, 1] = 7  # a feature that is constant
+    values[2] = np.zeros((0, 0), np.float32)  # a clip without the modality
+    for name, x in zip(names, values, strict=True):
+        with corpus.file_of(shared, name).open("wb") as file:
+            np.savez(file, audio=x, vision=x, notes=np.array([], "U1"))
+    path = labels(tmp_path, ((i, "train" if i < 5 else "test") for i in range(6)))
+    rows = label_csv.read(path, dataset="mosi", decoder=Decoder())
+    packed.pack(shared, rows, tmp_path / "a.npz", standardize=True)
+    found = packed.settings_of(tmp_path / "a.npz")
+    train = np.concatenate([values[i] for i in (0, 1, 3, 4)])
+    np.testing.assert_allclose(found.standard["audio"].mean, [train[:, 0].mean(), 7])
+    np.testing.assert_allclose(found.standard["audio"].std, [train[:, 0].std(), 1])
+    with np.load(tmp_path / "a.npz") as arrays:
+        steps = arrays["audio_length"].tolist()
+        assert steps[2] == 0 and not arrays["audio"][2].any()
+        for i in (0, 5):  # a row of the test split by the same numbers
+            expected = found.standard["audio"](values[i])[: steps[i]]
+            np.testing.assert_allclose(arrays["audio"][i, : steps[i]], expected)
+            assert not arrays["audio"][i, steps[i] :].any()
+    only = label_csv.read(
+        labels(tmp_path, [(0, "test")]), dataset="mosi", decoder=Decoder()
+    )
+    with pytest.raises(
+        DataError, match="no clip that could be read has the mode train"
+    ):
+        packed.pack(shared, only, tmp_path / "b.npz", standardize=True)
+
+
 @pytest.mark.parametrize(
     "name", ["../x$_$1", "/etc$_$passwd", "v", "v$_$../1", "v$_$a/1", "v$_$.."]
 )

@@ -86,3 +86,16 @@ def test_memory_encoders_have_at_least_three_layers():
     params = model_of()[0]["params"]
     assert params["text_memory"]["layers"]["fc1"]["kernel"].shape == (3, 12, 48)
     assert params["audio_to_text"]["layers"]["fc1"]["kernel"].shape == (1, 6, 24)
+
+
+def test_text_may_be_words():
+    """Of a vocabulary; `test_cormult.py` computes with the same network."""
+    fields = (*(name for name in Spec.fields if name != "text"), "text_ids")
+    spec = Spec((1, 3, 4), (6, 9, 8), 6, fields=fields, vocabulary=9)
+    model = MulT(spec, **TINY)
+    made, variables = jax.eval_shape(
+        lambda key: model.init_with_output(key, spec.example(2), train=False),
+        jax.random.key(0),
+    )
+    assert made["pred"].shape == (2,)
+    assert variables["params"]["words"]["embedding"].shape == (9, TINY["dim"])

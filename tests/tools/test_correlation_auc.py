@@ -79,7 +79,7 @@ def test_coefficients_are_those_of_a_run(tmp_path, monkeypatch):
         rng = np.random.default_rng(seed)
         return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), like)
 
-    monkeypatch.setattr("msajax.run.run.Run._best", best)
+    monkeypatch.setattr("msajax.run.run.Run.best", best)
     split = corpus.splits["test"]
     splits = {"a": split, "b": correlation_auc.mixed(split, "text"), "c": split}
     found = correlation_auc.coefficients(correlation_auc.by_seed(run)[1], splits)

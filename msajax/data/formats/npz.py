@@ -11,7 +11,8 @@ the split 'unlabelled' have none either. `dialogue`, `turn`
 and `speaker` (names or numbers) order the rows of conversations; without `dialogue` the
 others are not read. `commonsense` [N, 5 D] holds COMET's vectors of each utterance of a
 conversation, of the relations xEffect, xReact, xIntent, oEffect and oReact side by side.
-Without
+`media_settings` is one text, which tools/extract_features.py writes: how audio and vision
+were extracted from clips. Without
 `split` all rows are in the split 'all'; to predict, `label` is not needed. Other keys
 are not read.
 
@@ -33,6 +34,8 @@ from msajax.data.formats import budget, columns
 from msajax.data.formats.decode import Decoder
 from msajax.data.spec import MODALITIES, RELATIONS, Corpus, Split
 
+# How the features were extracted from clips: the JSON text of `msajax.media.settings`.
+MEDIA = "media_settings"
 _LABELS = ("label", *(f"label_{name}" for name in MODALITIES))
 _CONVERSATION = ("dialogue", "turn", "speaker")
 _LENGTHS = tuple(f"{name}_length" for name in MODALITIES)
@@ -47,7 +50,7 @@ _HEADER = 10_000  # bytes; numpy refuses longer ones too, once it has read them
 _KEYS = (
     *("id", "split", "raw_text", *MODALITIES, "text_bert"),
     *(*_LENGTHS, *_LABELS, "labelled"),
-    *(*_CONVERSATION, "commonsense"),
+    *(*_CONVERSATION, "commonsense", MEDIA),
 )
 
 
@@ -101,7 +104,7 @@ def read(
                 "only those of train may lack labels"
             )
         splits[name] = Split(ids[rows], raw_text[rows], chosen)
-    return Corpus(dataset, splits, notes)
+    return Corpus(dataset, splits, notes, media=_media(entry))
 
 
 def _without(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
@@ -150,6 +153,18 @@ def _common_sense(values: np.ndarray) -> np.ndarray:
             f"one width of each of {', '.join(RELATIONS)}, side by side"
         )
     return found
+
+
+def _media(entry: dict[str, Any]) -> str:
+    if MEDIA not in entry:
+        return ""
+    value = entry[MEDIA]
+    if value.shape or value.dtype.kind != "U":
+        raise DataError(
+            f"{MEDIA} is an array {list(value.shape)} of {value.dtype}, expected one text, "
+            "which tools/extract_features.py writes; leave it out of a file of your own"
+        )
+    return str(value)
 
 
 def _split_names(entry: dict[str, Any], rows: int, decoder: Decoder) -> np.ndarray:

@@ -562,7 +562,7 @@ def test_rows_are_named():
     alone = recipe.load("cormult:simsv2/mce+paper+t8_o9")
     assert [phase.name for phase in alone.plan] == ["mce"]
     assert (alone.model["mce_steps"], alone.model["mce_out"]) == (8, 9)
-    with pytest.raises(ValueError, match="mult learns no embedding of words"):
-        recipe.load("mult:mosei", [("text.vocabulary", "True")])
+    with pytest.raises(ValueError, match="tfn learns no embedding of words"):
+        recipe.load("tfn:mosei", [("text.vocabulary", "True")])
     with pytest.raises(ValueError, match="are both set; leave one out"):
         recipe.change(both, {"text.encoder": "some"})
