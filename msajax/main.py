@@ -23,6 +23,9 @@ examples:
   # scores for a file without labels
   msajax --workdir runs/mult --mode predict --data clips.npz --output scores.csv
 
+  # representations, attention weights and gates of every test row, as an npz
+  msajax --workdir runs/mult --mode evaluate --export arrays.npz
+
   # weights that MMSA trained, as a workdir
   msajax --config mult:mosi --mode import --weights mult-mosi.pth --workdir runs/mmsa
 
@@ -34,6 +37,8 @@ _ONLY = {
     "data": ("evaluate", "predict"),
     "split": ("evaluate",),
     "output": ("evaluate", "predict"),
+    "export": ("evaluate",),
+    "arrays": ("evaluate",),
     "weights": ("import",),
 }
 _OTHERS = {
@@ -59,12 +64,14 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     add("--data", metavar="FILE", help="evaluate, predict: another data file")
     add("--split", help="evaluate: train, valid or test (default)")
     add("--output", metavar="CSV", help="evaluate, predict: where the predictions go")
+    add("--export", metavar="NPZ", help="evaluate: where arrays of every row go")
+    add("--arrays", metavar="NAMES", help="export: which, '*attention,fusion'; all")
     add("--weights", metavar="FILE", help="import: .pth, .safetensors or .npz")
     add("--help-config", action="store_true", help="print every value of the recipe")
     add("--traceback", action="store_true", help="show where an error came from")
     parser.add_argument_group("--config.KEY=VALUE", "any value of the recipe")
     args, rest = parser.parse_known_args(argv)
-    for name in ("config", "workdir", "data", "split", "output", "weights"):
+    for name in ("config", "workdir", *_ONLY):
         if getattr(args, name) == "":
             parser.error(f"--{name} is empty; give a value")
     if args.workdir is None and not args.help_config:
@@ -97,6 +104,8 @@ def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         parser.error(f"{what} needs --config RECIPE, for example lf_dnn:demo")
     if args.mode == "import" and not args.weights:
         parser.error("--mode import needs --weights FILE, what PyTorch has saved")
+    if args.arrays and not args.export:
+        parser.error("--arrays needs --export FILE.npz, where the arrays go")
     if args.mode == "predict" and not args.data:
         parser.error("--mode predict needs --data FILE, the file to score")
 

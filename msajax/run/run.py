@@ -9,16 +9,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import traverse_util
 from rich.console import Console
 
 from msajax import metrics, parallel, processes
 from msajax.data import dialogues, loader, unlabelled
-from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split, suggest
+from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split
 from msajax.models.base import Model
 from msajax.report import table
 from msajax.report.results import Predictions, Results
-from msajax.run import corpora, pretrained, unread, workdir
+from msajax.run import captured, corpora, pretrained, unread, workdir
 from msajax.run.options import Options, build
 from msajax.train import evaluate, feed, fit, step
 from msajax.train.checkpoint import Checkpoints
@@ -193,12 +192,12 @@ class Run:
     def outputs(
         self, split: str, name: str, data: Path | Corpus | None = None
     ) -> dict[int, np.ndarray]:
-        """An array that the system returns beside its predictions, for the rows of a split.
+        """An array that the system gives beside its predictions, for the rows of a split.
 
         Args:
           split: of the data; a file without splits is taken whole.
-          name: of an array in the dict that the system returns, for example 'fusion';
-            of a dict in it 'weights/audio'.
+          name: in the dict that the system returns, 'fusion', or 'weights/audio'; or of
+            attention weights and gates, which modules give: 'gate/gate_audio'.
           data: a file or a corpus; None for the run's own.
 
         Returns:
@@ -208,28 +207,28 @@ class Run:
           ValueError: no such split or array; names the nearest one. Or an array of
             dialogues that has no axis of turns.
         """
-        made: Any = jax.eval_shape(
-            lambda key: self.model.init_with_output(
-                key, self.spec.example(2), train=False
-            )[0],
-            jax.random.key(0),
-        )
-        made = traverse_util.flatten_dict(made, sep="/")
-        known = [k for k, leaf in made.items() if hasattr(leaf, "shape")]
-        if name not in known:
-            raise ValueError(
-                f'{self.options.system} returns no array "{name}"{suggest(name, known)}'
-            )
-        if (turns := self.spec.turns) and made[name].shape[1:2] != (turns,):
-            raise ValueError(
-                f'"{name}" of {self.options.system} is not of utterances: it has the shape '
-                f"{made[name].shape} for 2 dialogues of {turns} turns; take another array"
-            )
-        corpus = self.corpus(data, labels=False)
-        split = "all" if "all" in corpus.splits else split
-        corpora.need_splits(corpus, (split,))
-        (source,) = self.sources([self.pad(corpus.splits[split])])
-        return self.forward({split: source}, method="__call__", output=name)[split]
+        return captured.one(self, split, name, data)
+
+    def export(
+        self,
+        path: Path,
+        split: str = "test",
+        *,
+        names: Sequence[str] = ("*",),
+        data: Path | Corpus | None = None,
+    ) -> list[str]:
+        """Writes representations, attention weights and gates of every row of a split as an .npz.
+
+        Args:
+          path: of the file: 'id', 'label', and 'seed_1/fusion', [N, ...] float32, ...
+          split: of the data; a file without splits is taken whole.
+          names: of arrays, as `outputs` takes them; '*' stands for any text.
+          data: a file or a corpus; None for the run's own.
+
+        Returns:
+          The names of the arrays.
+        """
+        return captured.write(self, pathlib.Path(path), split, names=names, data=data)
 
     def forward(
         self,
@@ -237,32 +236,33 @@ class Run:
         *,
         seeds: Sequence[int] = (),
         method: str = "",
-        output: str = "pred",
-    ) -> dict[str, dict[int, np.ndarray]]:
+        outputs: Mapping[str, int] = {},
+    ) -> dict[str, dict[int, Any]]:
         """{split: {seed: [N, ...]}} of the best checkpoints in the workdir.
 
         Args:
           splits: to compute.
           seeds: the recipe's, or some of them.
           method: of the system; the last phase's, where it is not given.
-          output: which array of the method's dict.
+          outputs: as `evaluate.make_forward` takes them; then {name: [N, ...]} of a seed.
         """
         run = evaluate.make_forward(
             self.model,
             self.devices,
             predict=method or self.options.plan[-1].predict,
-            output=output,
+            outputs=outputs,
             precision=self.options.precision,
         )
         put = functools.partial(parallel.replicate, devices=self.devices)
         like = put(step.blank(self.model))
         none = put({"lr_scale": np.ones(1, np.float32)})
-        found: dict[str, dict[int, np.ndarray]] = {name: {} for name in splits}
+        found: dict[str, dict[int, Any]] = {name: {} for name in splits}
         for seed in seeds or self.options.train.seeds:
             best = fit.variables(fit.stack([self._best(seed, like)]))
             for name, source in splits.items():
                 size = self.batch_size(source)
-                found[name][seed] = run(best, source, size, none)[0][0]
+                made = run(best, source, size, none)[0]
+                found[name][seed] = jax.tree.map(lambda x: x[0], made)
         return found
 
     def parameters(self, seed: int) -> dict[str, np.ndarray]:
