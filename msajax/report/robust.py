@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from msajax.data.spec import DATASETS, Split
+from msajax.data.spec import Split
 from msajax.run.run import Run
-from msajax.train import evaluate
 
 # Shares of the rows of test that lack the modality.
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -53,24 +52,16 @@ def curves(
     Returns:
       {modality: a value for each level}.
     """
-    rows, dataset = run.corpus().splits["test"], DATASETS[run.options.data.dataset]
+    rows = run.corpus().splits["test"]
     names = [m for m in run.spec.modalities if m in rows.arrays]
     wanted = [(m, level) for m in names for level in levels]
     arrays = [run.pad(change(rows, m, level)) for m, level in wanted]
     sources = {str(i): x for i, x in enumerate(run.sources(arrays))}
-    found = run.forward(sources)
-    labels = rows.arrays["label"]
-    means = [
-        np.mean(
-            [evaluate.metrics_of(dataset, x, labels)[metric] for x in seeds.values()]
-        )
-        for seeds in found.values()
-    ]
+    made = {k: run.labelled(rows, x) for k, x in run.forward(sources).items()}
+    found = run.results(made).splits
+    means = [figures[metric]["mean"] for figures in found.values()]
     size = len(levels)
-    return {
-        m: [float(x) for x in means[i * size : (i + 1) * size]]
-        for i, m in enumerate(names)
-    }
+    return {m: means[i * size : (i + 1) * size] for i, m in enumerate(names)}
 
 
 def _with(rows: Split, arrays: Mapping[str, np.ndarray]) -> Split:
