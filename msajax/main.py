@@ -23,6 +23,9 @@ examples:
   # scores for a file without labels
   msajax --workdir runs/mult --mode predict --data clips.npz --output scores.csv
 
+  # representations, attention weights and gates of every test row, as an npz
+  msajax --workdir runs/mult --mode evaluate --export arrays.npz
+
   # the score of a clip, by a run that was trained on extracted features
   msajax --workdir runs/clips --mode predict --media clip.mp4 --transcript "not bad at all"
 
@@ -37,6 +40,8 @@ _ONLY = {
     "data": ("evaluate", "predict"),
     "split": ("evaluate",),
     "output": ("evaluate", "predict"),
+    "export": ("evaluate",),
+    "arrays": ("evaluate",),
     "weights": ("import", "predict"),
     **dict.fromkeys(("media", "transcript", "vision_file", "word_times"), ("predict",)),
 }
@@ -65,6 +70,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     add("--data", metavar="FILE", help="evaluate, predict: another data file")
     add("--split", help="evaluate: train, valid or test (default)")
     add("--output", metavar="CSV", help="evaluate, predict: where the predictions go")
+    add("--export", metavar="NPZ", help="evaluate: where arrays of every row go")
+    add("--arrays", metavar="NAMES", help="export: which, '*attention,fusion'; all")
     weights = "import: .pth, .safetensors or .npz; predict: of ResNet-50, for a clip"
     add("--weights", metavar="FILE", help=weights)
     add("--media", metavar="FILE", help="predict: a clip, or a csv of many")
@@ -112,6 +119,8 @@ def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         parser.error(f"{what} needs --config RECIPE, for example lf_dnn:demo")
     if args.mode == "import" and not args.weights:
         parser.error("--mode import needs --weights FILE, what PyTorch has saved")
+    if args.arrays and not args.export:
+        parser.error("--arrays needs --export FILE.npz, where the arrays go")
     if args.mode == "predict" and bool(args.data) == bool(args.media):
         what = (
             "either, not both" if args.data else "a file of rows, or a clip, to score"

@@ -28,7 +28,7 @@ ALLOWED = {
     # What reads finished runs stands above them, like the command line.
     **{
         f"report.{name}": {"report", "run", "data", "metrics", "encoders"}
-        for name in ("__main__", "card", "finished", "papers", "runs")
+        for name in ("__main__", "card", "finished", "papers", "robust", "runs")
     },
     "train": {
         *("train", "models.base", "encoders.lora", "parallel", "processes", "metrics"),

@@ -91,7 +91,8 @@ def test_logs(trained):
     history = [json.loads(line) for line in lines]
     assert [row["epoch"] for row in history] == [0, 1, 2]
     assert {"train_loss", "valid_loss", "valid_mae", "lr_scale"} <= set(history[0])
-    assert all(0 < row["train_grad_norm"] < 100 for row in history)
+    for name in ("train_grad_norm", "train_update_norm"):
+        assert all(0 < row[name] < 100 for row in history)
     assert list((trained / "seed_1").glob("events.out.tfevents.*"))
 
 

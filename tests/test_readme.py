@@ -240,8 +240,9 @@ def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
     (block,) = snippets("README.md")
     # The epochs, of which a test needs one.
     made = run(block.replace("epochs=3", "epochs=1"), tmp_path, monkeypatch)
-    assert len(block.strip().splitlines()) == len(("import msajax", "")) + 5
+    assert len(block.strip().splitlines()) == len(("import msajax", "")) + 6
     assert "lf_dnn on demo corpus" in capsys.readouterr().out
+    assert (tmp_path / "arrays.npz").exists()
     assert len(made["fusion"]) == len(made["corpus"].splits["test"])
 
 

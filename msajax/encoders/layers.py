@@ -1,6 +1,5 @@
 """What the encoders share: the stack of layers, the place to inject, the outputs."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, Lt
 
-from msajax.nn.attention import attend
+from msajax.nn.attention import attend, watched
 
 # What a config.json may say: more than any encoder has, less than takes minutes to build.
 Count = Annotated[int, Ge(1), Le(2**24)]
@@ -110,7 +109,7 @@ class LayerStack(nn.Module):
       make_layer: a layer from its name; called with (x, *context, train=train).
       length: number of layers.
       remat: compute the activations of a layer again in the backward pass.
-      scan: compile one layer for all; intermediates are not captured.
+      scan: compile one layer for all, but where intermediates are captured.
     """
 
     make_layer: Callable[..., nn.Module]
@@ -151,7 +150,8 @@ class LayerStack(nn.Module):
         """
         changes = injections(self.length, inject_after, inject)
         layers = [self.make_layer(name=str(i)) for i in range(self.length)]
-        run = self._scan if self.scan and not self.is_initializing() else self._loop
+        plain = self.is_initializing() or self.is_mutable_collection("intermediates")
+        run = self._scan if self.scan and not plain else self._loop
         stops = {*changes, self.length, *((1,) if behind_first else ())}
         hidden, start = [x], 0
         for stop in sorted(stops):
@@ -238,9 +238,7 @@ def attend_watched(
     Returns:
       [B, L, H E].
     """
-    see = functools.partial(module.sow, "intermediates", "attention")
-    watched = module.is_mutable_collection("intermediates")
-    h = attend(q, k, v, see=see if watched else None, **settings)
+    h = attend(q, k, v, see=watched(module), **settings)
     return h.reshape(*h.shape[:2], -1)
 
 

@@ -204,7 +204,7 @@ class _Tower(nn.Module):
             # Compiled once, not once a layer: parameters have a leading axis [layers - 1].
             stack = nn.scan(
                 lambda layer, streams, _: layer(streams, None, **options),
-                variable_axes={"params": 0},
+                variable_axes={"params": 0, "intermediates": 0},
                 split_rngs={"params": True, "dropout": True},
                 length=self.layers - 1,
                 check_constancy_invariants=False,
@@ -263,6 +263,8 @@ class _Layer(nn.Module):
             nn.sigmoid(Linear(dim, name=f"{k}_{gate}")(control))[:, None]
             for gate in ("fuse_gate", "keep_gate")
         )
+        for name, gate in (("fuse", fuse), ("keep", keep)):
+            self.sow("intermediates", f"{k}_{name}", gate[:, 0])
         x = new * fuse + x * keep
         h = LayerNorm(name=f"{k}_feed_forward_norm")(x)
         h = nn.relu(nn.Dense(4 * dim, kernel_init=xavier, name=f"{k}_fc1")(h))

@@ -8,6 +8,8 @@ ours is that of training alone. Unlike there, each modality is read over its own
 that a row may lack one, and data that is not aligned can be pooled to the text's steps.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 from msajax.data.spec import MODALITIES
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.align import to_text
-from msajax.nn.attention import attend
+from msajax.nn.attention import attend, watched
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.recurrent import CELLS, Recurrent
@@ -113,6 +115,7 @@ class MMLatch(Model):
                 h = Recurrent(x.shape[-1], name=name)(high[other], masks[other])
                 h = Dropout(self.feedback_dropout)(h, deterministic=not train)
             mask += nn.sigmoid(h) / 2
+        self.sow("intermediates", f"gate_{m}", mask)
         return x * Dropout(self.mask_dropout)(mask, deterministic=not train)
 
     def _fuse(
@@ -177,4 +180,7 @@ class _Attention(nn.Module):
         drops = train and self.dropout > 0
         dropout = Dropout(self.dropout, deterministic=False) if drops else None
         q, k, v = project("query", queries), project("key", x), project("value", x)
-        return attend(q, k, v, mask=mask[:, None, None], dropout=dropout)[:, :, 0]
+        options: Any = dict(
+            mask=mask[:, None, None], dropout=dropout, see=watched(self)
+        )
+        return attend(q, k, v, **options)[:, :, 0]

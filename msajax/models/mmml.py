@@ -29,7 +29,7 @@ from msajax.data.spec import suggest
 from msajax.encoders import Encoder, Voice
 from msajax.encoders.steps import make_encoder, own_states, text_vector
 from msajax.models.base import Batch, Model, Outputs
-from msajax.nn.attention import attend
+from msajax.nn.attention import attend, watched
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.masks import front, to_front
@@ -223,7 +223,7 @@ class CrossModalEncoder(nn.Module):
         masks = text[1], audio[1]
         stack = nn.scan(
             lambda layer, pair, _: (layer(pair, masks, train=train), None),
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True, "dropout": True},
             length=self.layers,
             # The check would hoist a layer's constants, iotas of the weights' size too.
@@ -274,7 +274,8 @@ class _Attention(nn.Module):
 
         drop = Dropout(self.dropout, deterministic=not train)
         q, k, v = project("query", x), project("key", source), project("value", source)
-        h = attend(q, k, v, mask=mask[:, None, None], dropout=drop).reshape(x.shape)
+        options: Any = dict(mask=mask[:, None, None], dropout=drop, see=watched(self))
+        h = attend(q, k, v, **options).reshape(x.shape)
         return _added(drop(Linear(dim, name="out")(h)), x)
 
 

@@ -107,7 +107,9 @@ class RAVEN(Model):
         )
         h = last.reshape(*words.shape[:2], -1)
         gate = Linear(1, name=f"gate_{modality}")(jnp.concatenate([h, words], axis=-1))
-        return h * (nn.sigmoid(gate) if self.gate == "sigmoid" else gate)
+        gate = nn.sigmoid(gate) if self.gate == "sigmoid" else gate
+        self.sow("intermediates", f"gated_{modality}", gate)
+        return h * gate
 
     def _framed(self, batch: Batch, modality: str) -> tuple[jax.Array, jax.Array]:
         """F frames for each word: [B, L F, D], and those that are real, [B, L F] bool."""

@@ -80,6 +80,7 @@ class TextOnly(Model):
             return mean_pool(x, mask)
         scores = Linear(1, name="pool")(x)[..., 0].astype(jnp.float32)  # [B, L]
         weights = masked_softmax(scores, mask)
+        self.sow("intermediates", "attention", weights)
         return jnp.einsum("bl,bld->bd", weights.astype(x.dtype), x)
 
     def loss(

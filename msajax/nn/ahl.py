@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msajax.nn.attention import attend
+from msajax.nn.attention import attend, watched
 from msajax.nn.linear import Linear
 from msajax.nn.norm import LayerNorm
 from msajax.nn.token_transformer import PreNormEncoder, out_layer
@@ -55,7 +55,8 @@ class AHLLayer(nn.Module):
         out = jnp.zeros_like(q)
         for name, x in (("audio", audio), ("vision", vision)):
             k, v = jnp.moveaxis(project(x, name, 2), 2, 0)
-            out += attend(q, k, v, mask=jnp.ones((1, 1, 1, x.shape[1]), bool))
+            every = jnp.ones((1, 1, 1, x.shape[1]), bool)
+            out += attend(q, k, v, mask=every, see=watched(self, f"attention_{name}"))
         return LayerNorm(name="hyper_norm")(hyper) + out_layer(out, hyper.shape[-1])
 
 

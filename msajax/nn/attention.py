@@ -1,6 +1,8 @@
 """Multi-head attention with the parameters and initialisation of torch.nn.MultiheadAttention."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -28,6 +30,18 @@ def masked_softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
     chex.assert_is_broadcastable(mask.shape, scores.shape)
     weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))
     return jnp.where(mask, weights, 0)
+
+
+def watched(
+    module: nn.Module, name: str = "attention"
+) -> Callable[[jax.Array], object] | None:
+    """`see` of `attend`: puts weights among the module's intermediates.
+
+    None where nobody captures intermediates, so that long attention keeps no weights.
+    """
+    if not module.is_mutable_collection("intermediates"):
+        return None
+    return functools.partial(module.sow, "intermediates", name)
 
 
 def attend(
@@ -88,6 +102,7 @@ def attend_few(
     mask: jax.Array,
     bias: jax.Array | None = None,
     dropout: Dropout | None = None,
+    see: Callable[[jax.Array], object] | None = None,
 ) -> jax.Array:
     """Attention of few queries to many keys and values, which are not projected.
 
@@ -102,6 +117,7 @@ def attend_few(
       mask: [B, 1, Q or 1, K] bool, True on visible keys.
       bias: [H, E], of the values' projection.
       dropout: of attention weights, in training.
+      see: as in `attend`.
 
     Returns:
       [B, Q, H, E]; zeros for a query that sees no key.
@@ -112,6 +128,8 @@ def attend_few(
     scores = jnp.einsum("bqhd,bkd->bqhk", q, key, preferred_element_type=jnp.float32)
     seen = jnp.swapaxes(mask, 1, 2)  # [B, Q or 1, 1, K]
     weights = masked_softmax(scores * key_kernel.shape[-1] ** -0.5, seen)
+    if see is not None:
+        see(jnp.swapaxes(weights, 1, 2))
     weights = weights.astype(value.dtype)
     weights = weights if dropout is None else dropout(weights)
     mean = jnp.einsum("bqhk,bkd->bqhd", weights, value)
@@ -132,6 +150,8 @@ def _assert_visible(queries: jax.Array, keys: jax.Array, mask: jax.Array) -> Non
 
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention in `heads` subspaces of the width.
+
+    Its weights, [B, H, Q, K], are among its intermediates as 'attention'.
 
     Attributes:
       heads: number of heads H; divides the width.
@@ -193,21 +213,21 @@ class MultiHeadAttention(nn.Module):
 
         drops = train and self.dropout > 0
         dropout = Dropout(self.dropout, deterministic=False) if drops else None
+        options: Any = dict(mask=mask[:, None], dropout=dropout, see=watched(self))
         if key is None or value is None:
             q, k, v = project(query, 0, 3)
-            heads = attend(q, k, v, mask=mask[:, None], dropout=dropout)
+            heads = attend(q, k, v, **options)
         elif query.shape[1] == 1 < key.shape[1]:
             (q,) = project(query, 0, 1)
             heads = attend_few(
                 *(q, key, value, kernel[:, 1], kernel[:, 2]),
-                mask=mask[:, None],
                 bias=bias[2],
-                dropout=dropout,
+                **options,
             )
         else:
             inputs = (query, key, value)
             q, k, v = (h for i, x in enumerate(inputs) for h in project(x, i, i + 1))
-            heads = attend(q, k, v, mask=mask[:, None], dropout=dropout)
+            heads = attend(q, k, v, **options)
         # [B, Q, H, D/H] -> [B, Q, D]
         return nn.Dense(dim, kernel_init=nn.initializers.xavier_uniform(), name="out")(
             heads.reshape(query.shape)

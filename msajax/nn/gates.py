@@ -43,7 +43,8 @@ class MAGGate(nn.Module):
         """
         chex.assert_rank([text, audio, vision], 3)
         chex.assert_equal_shape_prefix([text, audio, vision], 2)
-        displacement = gated(text, vision, "vision") + gated(text, audio, "audio")
+        by_vision = gated(self, text, vision, "vision")
+        displacement = by_vision + gated(self, text, audio, "audio")
         self.sow("intermediates", "displacement", displacement)
         shifted = text + bounded(displacement, text, beta=self.beta)
         shifted = LayerNorm(name="norm")(shifted).astype(text.dtype)
@@ -51,13 +52,23 @@ class MAGGate(nn.Module):
 
 
 def gated(
-    main: jax.Array, other: jax.Array, name: str, *, bias: bool = True
+    module: nn.Module,
+    main: jax.Array,
+    other: jax.Array,
+    name: str,
+    *,
+    bias: bool = True,
 ) -> jax.Array:
-    """relu(W_g [other; main] + b_g) * (W other + b), as layers of the calling module: [B, L, D]."""
+    """relu(W_g [other; main] + b_g) * (W other + b), as layers of the calling module: [B, L, D].
+
+    The first factor is among the module's intermediates as 'gate_<name>'.
+    """
     chex.assert_equal_shape_prefix([main, other], 2)
     dim = main.shape[-1]
     gate = Linear(dim, name=f"{name}_gate")(jnp.concatenate([other, main], axis=-1))
-    return nn.relu(gate) * Linear(dim, bias=bias, name=name)(other)
+    gate = nn.relu(gate)
+    module.sow("intermediates", f"gate_{name}", gate)
+    return gate * Linear(dim, bias=bias, name=name)(other)
 
 
 def bounded(

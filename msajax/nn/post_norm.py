@@ -67,7 +67,7 @@ class PostNormEncoder(nn.Module):
         keys = visible(mask, mask, causal=False)
         stack = nn.scan(
             lambda layer, h, _: (layer(h, mask=keys, train=train), None),
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True, "dropout": True},
             length=self.layers,
             # The check would hoist a layer's constants, iotas of the weights' size too.

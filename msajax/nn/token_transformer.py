@@ -7,13 +7,14 @@ layer the tokens, and of the fusion its one token.
 """
 
 import functools
+from typing import Any
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msajax.nn.attention import attend, attend_few
+from msajax.nn.attention import attend, attend_few, watched
 from msajax.nn.linear import Linear, uniform
 from msajax.nn.masks import assert_steps
 from msajax.nn.norm import LayerNorm
@@ -43,12 +44,12 @@ class PreNormAttention(nn.Module):
         inputs = {"query": x, "key": source, "value": source}
         kernels = [self.param(name, uniform(dim), shape) for name in inputs]
         q, k, v = (LayerNorm(name=f"{m}_norm")(h) for m, h in inputs.items())
-        mask = mask[:, None, None]
+        options: Any = dict(mask=mask[:, None, None], see=watched(self))
         # Projections of keys and values cost K E, carried queries Q (E + K).
         if queries * (self.head_dim + keys) < keys * self.head_dim:
-            heads = attend_few(_project(q, kernels[0]), k, v, *kernels[1:], mask=mask)
+            heads = attend_few(_project(q, kernels[0]), k, v, *kernels[1:], **options)
         else:
-            heads = attend(*map(_project, (q, k, v), kernels), mask=mask)
+            heads = attend(*map(_project, (q, k, v), kernels), **options)
         return out_layer(heads, dim)
 
 

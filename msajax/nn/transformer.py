@@ -143,7 +143,7 @@ class CrossmodalEncoder(nn.Module):
         # Compiled once, not once a layer: parameters have a leading axis [layers].
         stack = nn.scan(
             apply,
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True, "dropout": True},
             length=self.layers,
             # The check would hoist a layer's constants, iotas of the weights' size too.

@@ -13,8 +13,6 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from msajax.report import table
-
 # Okabe & Ito, "Color Universal Design", without the yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", "-.", ":")
@@ -153,7 +151,8 @@ def matrix(
     low, top = limits or (np.nanmin(values), np.nanmax(values))
     colours = "RdBu_r" if low < 0 < top else "Blues"
     shown = axis.imshow(values, cmap=colours, vmin=low, vmax=top, aspect="auto")
-    axis.set_xticks(range(len(cols)), cols, rotation=60, ha="right", fontsize=8.5)
+    turned: Any = dict(rotation=60, ha="right") if high > 2 else {}
+    axis.set_xticks(range(len(cols)), cols, fontsize=8.5, **turned)
     axis.set_yticks(range(len(rows)), rows, fontsize=8.5)
     axis.set(xlabel=x, ylabel=y, title=title)
     axis.grid(False)
@@ -196,12 +195,12 @@ def embedding(
     return made
 
 
-def bars(values: Mapping[str, tuple[float, float]], *, metric: str) -> Figure:
-    """A metric of several runs, with its deviation over the seeds.
+def bars(values: Mapping[str, tuple[float, float]], *, x: str) -> Figure:
+    """A figure of several runs, with its deviation over the seeds.
 
     Args:
       values: {run: (mean, std)}.
-      metric: its name.
+      x: title of the axis.
     """
     made, ((axis,),) = figure(5.0, 1.1 + 0.35 * len(values))
     means, stds = np.array(list(values.values())).T
@@ -209,7 +208,7 @@ def bars(values: Mapping[str, tuple[float, float]], *, metric: str) -> Figure:
     axis.errorbar(means, places, xerr=stds, fmt="o", color=COLOURS[0], capsize=3)
     axis.set_yticks(places, list(values))
     axis.set_ylim(-0.6, len(values) - 0.4)
-    axis.set(xlabel=table.title(metric))
+    axis.set(xlabel=x)
     return made
 
 

@@ -7,12 +7,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from rich.console import Console
 
 from msajax.data.errors import DataError
 from msajax.data.spec import Spec
 from msajax.report.results import Predictions, Results
-from msajax.run import output, workdir
+from msajax.run import opened, output, workdir
 from msajax.run.options import Options
+from msajax.run.run import Run
 
 _AGAIN = "run the training command again"
 
@@ -39,6 +41,10 @@ class Finished:
     def name(self) -> str:
         """Of the folder."""
         return self.folder.resolve().name
+
+    def open(self) -> Run:
+        """The run itself, which says nothing."""
+        return opened.open_run(self.folder, console=Console(quiet=True))
 
     @property
     def test(self) -> Predictions:

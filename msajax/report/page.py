@@ -5,7 +5,7 @@ import html
 from collections.abc import Sequence
 
 STYLE = """
-body { font-family: system-ui, sans-serif; margin: 1rem auto; padding: 0 1rem; max-width: 62rem; color: #111; line-height: 1.45; }
+body { font-family: system-ui, sans-serif; margin: 1rem auto; padding: 0 1rem; max-width: 62rem; color: #111; line-height: 1.45; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; border-bottom: 1px solid #bbb; }
 h3 { font-size: 1rem; }
 .wide { overflow-x: auto; }
@@ -16,7 +16,7 @@ th.text { text-align: left; } td.text { white-space: normal; text-align: left; m
 figure { display: inline-block; margin: .5rem 1rem .5rem 0; max-width: min(100%, 28.5rem); vertical-align: top; }
 img { max-width: 100%; height: auto; }
 figcaption { font-size: .85rem; color: #444; }
-nav a { margin-right: .8rem; }
+nav a { margin-right: .8rem; display: inline-block; }
 """
 
 

@@ -3,25 +3,29 @@
 | name      | figure                                                  | runs                              |
 |-----------|---------------------------------------------------------|-----------------------------------|
 | mfon_4    | MFON, Fig. 4: t-SNE in 3-D of the visual representation | of MFON, one or more              |
+| mfon_1    | MFON, Fig. 1: a system on single modalities, and on all | of one system, e.g. MulT          |
+| iml_cmm_6 | IML-CMM, Fig. 6: correlation of weights and metrics     | of IML-CMM, with drawn weights    |
+| msg_mba_6 | MSG/MBA, Fig. 6: attention of the encoder's layers      | with a text encoder, the first    |
 | msg_mba_7 | MSG/MBA, Fig. 7: t-SNE of the three modalities          | of MSG/MBA, with and without MSG  |
 | msg_mba_8 | MSG/MBA, Fig. 8: attention weights p_att of MBA         | of MSG/MBA, the first is drawn    |
 | msg_mba_9 | MSG/MBA, Fig. 9: F1 over the epochs                     | of any system, one or more        |
+| losses    | IML-CMM, Tables 4, 5; CorMulT, 5: losses, epoch times   | of any system, one or more        |
+| missing   | a metric over the share of rows without a modality      | of any system, one or more        |
+| noise     | a metric over the noise on a modality's features        | of any system, one or more        |
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
-from rich.console import Console
 
 from msajax.data.spec import MODALITIES, suggest
-from msajax.report import charts
+from msajax.report import charts, numbers
 from msajax.report.finished import Finished
-from msajax.run import opened
+from msajax.report.numbers import Drawn
+from msajax.run import captured
 from msajax.run.run import Run
-
-Drawn = Mapping[str, tuple[Figure, str]]
 
 # Examples of Fig. 8, of each sentiment.
 _SENTIMENTS = ("positive", "neutral", "negative")
@@ -80,7 +84,7 @@ def find(names: Sequence[str]) -> list[PaperFigure]:
 def _mfon_4(read: Sequence[Finished]) -> Drawn:
     panels = {}
     for run in read:
-        points = _vectors(_open(run), run, "vision")
+        points = _vectors(run.open(), run, "vision")
         panels[run.name] = _tsne(points, 3), _sentiment(run)
     caption = (
         "t-SNE of the visual representation of each row of test, in 3-D (MFON, Fig. 4: on "
@@ -89,9 +93,50 @@ def _mfon_4(read: Sequence[Finished]) -> Drawn:
     return {"vision": (charts.embedding(panels, colour="label"), caption)}
 
 
+def _msg_mba_6(read: Sequence[Finished]) -> Drawn:
+    run = read[0]
+    model, seed = run.open(), run.results.seeds[0]
+    known = captured.known(model.model, model.options.precision)
+    layers = {
+        int(found[1]): name
+        for name in known
+        if (found := re.fullmatch(r"encoder/(?:.*/)?layer/(\d+)/.*attention", name))
+    }
+    if not layers:
+        raise ValueError(
+            f"--figure msg_mba_6 draws the attention of a text encoder's layers, but "
+            f"{run.folder} has none; set config.text.encoder, and leave text.frozen"
+        )
+    rows = model.corpus().splits["test"]
+    steps = model.pad(rows)["text_mask"].sum(1)
+    chosen = np.flatnonzero(steps >= min(6, steps.max()))[:2]
+    last = max(layers)
+    found = {}
+    for layer in dict.fromkeys(i for i in (1, 2, last) if i in layers):
+        weights = model.outputs("test", layers[layer])[seed].mean(axis=1)
+        for case, row in enumerate(chosen, 1):
+            n = min(int(steps[row]), 24)
+            names = [str(i + 1) for i in range(n)]
+            made = charts.matrix(
+                weights[row, :n, :n],
+                rows=names,
+                cols=names,
+                x="piece attended to",
+                y="piece that attends",
+                title=f"layer {layer + 1}, case {case}",
+            )
+            text = str(rows.raw_text[row])[:120]
+            caption = (
+                f"Self-attention of layer {layer + 1} of {last + 1} of the text's encoder, "
+                f"mean over the heads (MSG/MBA, Fig. 6), seed {seed}: {rows.ids[row]}, {text!r}"
+            )
+            found[f"layer{layer + 1}_case{case}"] = made, caption
+    return found
+
+
 def _msg_mba_7(read: Sequence[Finished]) -> Drawn:
     found = {}
-    runs = {run.name: (_open(run), run) for run in read}
+    runs = {run.name: (run.open(), run) for run in read}
     for modality in MODALITIES:
         panels = {
             name: (_tsne(_vectors(opened_run, run, modality), 2), _sentiment(run))
@@ -107,7 +152,7 @@ def _msg_mba_7(read: Sequence[Finished]) -> Drawn:
 
 def _msg_mba_8(read: Sequence[Finished]) -> Drawn:
     run = read[0]
-    model, seed = _open(run), run.results.seeds[0]
+    model, seed = run.open(), run.results.seeds[0]
     labels, found = np.array(_sentiment(run)), {}
     steps = model.outputs("test", "masks/text")[seed] > 0
     for modality in ("audio", "vision"):
@@ -160,15 +205,17 @@ _FIGURES = {
     figure.name: figure
     for figure in (
         PaperFigure("mfon_4", "MFON, Fig. 4", ("mfon",), _mfon_4),
+        PaperFigure("mfon_1", "MFON, Fig. 1", (), numbers.mfon_1),
+        PaperFigure("iml_cmm_6", "IML-CMM, Fig. 6", ("iml_cmm",), numbers.iml_cmm_6),
+        PaperFigure("msg_mba_6", "MSG/MBA, Fig. 6", (), _msg_mba_6),
         PaperFigure("msg_mba_7", "MSG/MBA, Fig. 7", ("msg_mba",), _msg_mba_7),
         PaperFigure("msg_mba_8", "MSG/MBA, Fig. 8", ("msg_mba",), _msg_mba_8),
         PaperFigure("msg_mba_9", "MSG/MBA, Fig. 9", (), _msg_mba_9),
+        PaperFigure("losses", "Losses and time", (), numbers.losses),
+        PaperFigure("missing", "Missing modalities", (), numbers.missing),
+        PaperFigure("noise", "Noise", (), numbers.noise),
     )
 }
-
-
-def _open(run: Finished) -> Run:
-    return opened.open_run(run.folder, console=Console(quiet=True))
 
 
 def _vectors(model: Run, run: Finished, modality: str) -> np.ndarray:

@@ -105,7 +105,7 @@ def _comparison(book: _Book, read: Sequence[Finished]) -> None:
     }
     book.add(
         f"compare_{shown}",
-        charts.bars(values, metric=shown),
+        charts.bars(values, x=table.title(shown)),
         f"{table.title(shown)} on test: mean and standard deviation over the seeds",
     )
     for run in read[1:]:

@@ -37,12 +37,17 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """The table of a workdir's checkpoints on a split, of its data or of another file."""
     run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
     path = output.check(args.output) if args.output else None
+    arrays = output.check(args.export, "--export") if args.export else None
     results = run.evaluate(args.split or "test", args.data)
     (name,) = results.splits
     _print(run.console, results, (name,))
     if path:
         output.write_predictions(path, results.predictions[name])
         _note(run.console, results.predictions)
+    if arrays:
+        patterns = (args.arrays or "*").split(",")
+        names = run.export(arrays, name, names=patterns, data=args.data)
+        run.say(f"{len(names)} arrays of every row in {arrays}: {', '.join(names)}")
     return 0
 
 

@@ -18,22 +18,26 @@ from msajax.run import workdir
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def check(path: str | pathlib.Path) -> pathlib.Path:
-    """The path of --output, before anything is computed.
+def check(path: str | pathlib.Path, what: str = "--output") -> pathlib.Path:
+    """The path of a file to write, before anything is computed.
+
+    Args:
+      path: of the file.
+      what: the argument that named it.
 
     Raises:
       ValueError: no file can be written there.
     """
     path = pathlib.Path(path)
     if not path.parent.is_dir():
-        raise ValueError(f"--output {path}: there is no folder {path.parent}")
+        raise ValueError(f"{what} {path}: there is no folder {path.parent}")
     if path.is_dir():
         raise ValueError(
-            f"--output {path} is a folder; name a file in it: {path / 'scores.csv'}"
+            f"{what} {path} is a folder; name a file in it: {path / f'{what[2:]}.csv'}"
         )
     if path.exists() and not path.is_file():
         raise ValueError(
-            f"--output {path} is no ordinary file (a device or a pipe), and would be "
+            f"{what} {path} is no ordinary file (a device or a pipe), and would be "
             "replaced by one; name a file"
         )
     return path

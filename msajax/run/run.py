@@ -17,7 +17,7 @@ from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split
 from msajax.models.base import Model
 from msajax.report import table
 from msajax.report.results import ClipPrediction, Predictions, Results
-from msajax.run import clip, corpora, inference, pretrained, unread, workdir
+from msajax.run import captured, clip, corpora, inference, pretrained, unread, workdir
 from msajax.run.options import Options, build
 from msajax.train import evaluate, feed, fit, step
 from msajax.train.checkpoint import Checkpoints
@@ -215,12 +215,12 @@ class Run:
     def outputs(
         self, split: str, name: str, data: Path | Corpus | None = None
     ) -> dict[int, np.ndarray]:
-        """An array that the system returns beside its predictions, for the rows of a split.
+        """An array that the system gives beside its predictions, for the rows of a split.
 
         Args:
           split: of the data; a file without splits is taken whole.
-          name: of an array in the dict that the system returns, for example 'fusion';
-            of a dict in it 'weights/audio'.
+          name: in the dict that the system returns, 'fusion', or 'weights/audio'; or of
+            attention weights and gates, which modules give: 'gate/gate_audio'.
           data: a file or a corpus; None for the run's own.
 
         Returns:
@@ -230,12 +230,28 @@ class Run:
           ValueError: no such split or array; names the nearest one. Or an array of
             dialogues that has no axis of turns.
         """
-        inference.check_output(self.model, name)
-        corpus = self.corpus(data, labels=False)
-        split = "all" if "all" in corpus.splits else split
-        corpora.need_splits(corpus, (split,))
-        (source,) = self.sources([self.pad(corpus.splits[split])])
-        return self.forward({split: source}, method="__call__", output=name)[split]
+        return captured.one(self, split, name, data)
+
+    def export(
+        self,
+        path: Path,
+        split: str = "test",
+        *,
+        names: Sequence[str] = ("*",),
+        data: Path | Corpus | None = None,
+    ) -> list[str]:
+        """Writes representations, attention weights and gates of every row of a split as an .npz.
+
+        Args:
+          path: of the file: 'id', 'label', and 'seed_1/fusion', [N, ...] float32, ...
+          split: of the data; a file without splits is taken whole.
+          names: of arrays, as `outputs` takes them; '*' stands for any text.
+          data: a file or a corpus; None for the run's own.
+
+        Returns:
+          The names of the arrays.
+        """
+        return captured.write(self, pathlib.Path(path), split, names=names, data=data)
 
     def forward(
         self,
@@ -243,18 +259,11 @@ class Run:
         *,
         seeds: Sequence[int] = (),
         method: str = "",
-        output: str = "pred",
-    ) -> dict[str, dict[int, np.ndarray]]:
-        """{split: {seed: [N, ...]}} of the best checkpoints in the workdir.
-
-        Args:
-          splits: to compute.
-          seeds: the recipe's, or some of them.
-          method: of the system; the last phase's, where it is not given.
-          output: which array of the method's dict.
-        """
+        outputs: Mapping[str, int] = {},
+    ) -> dict[str, dict[int, Any]]:
+        """{split: {seed: [N, ...]}} of the best checkpoints, by a new `inference.Inference`."""
         compute = inference.Inference(self)
-        return compute(splits, seeds=seeds, method=method, output=output)
+        return compute(splits, seeds=seeds, method=method, outputs=outputs)
 
     def parameters(self, seed: int) -> dict[str, np.ndarray]:
         """The best parameters of a seed by their paths, adapters merged into their layers."""

@@ -25,10 +25,10 @@ def counts(
     output = run.model.unread
     if not output:
         return {}
-    found = run.forward(splits, seeds=seeds, method="__call__", output=output)
+    found = run.forward(splits, seeds=seeds, outputs={output: 0})
     return {
         "unread": {
-            name: [round(float(rows.sum())) for rows in made.values()]
+            name: [round(float(rows[output].sum())) for rows in made.values()]
             for name, made in found.items()
         }
     }

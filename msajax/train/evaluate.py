@@ -1,11 +1,13 @@
 """Predictions and figures of a whole split in one dispatch."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from msajax import metrics, parallel
 from msajax.data import loader
@@ -62,24 +64,56 @@ def loss_and_terms(model: Any, method: str, returned: Any) -> tuple[Any, Arrays]
 
 
 def alike(choices: list[Callable]) -> list[Callable]:
-    """Functions that return an array and a scalar, the array padded to the largest of all.
+    """Functions that return arrays and a scalar, the arrays padded to the largest of all.
 
     Parts of dialogues have predictions of as many turns as the part's longest.
     """
-    shapes = [jax.eval_shape(choice)[0].shape for choice in choices]
-    if len({*shapes}) == 1:
+    shapes = [jax.eval_shape(choice)[0] for choice in choices]
+    if all(shape == shapes[0] for shape in shapes):
         return choices
-    largest = np.max(shapes, axis=0)
+    largest = jax.tree.map(lambda *x: np.max([a.shape for a in x], axis=0), *shapes)
+
+    def pad(x: jax.Array, size: np.ndarray) -> jax.Array:
+        return jnp.pad(x, [(0, int(b) - a) for a, b in zip(x.shape, size, strict=True)])
 
     def padded(choice: Callable) -> Callable:
         def run():
-            pred, value = choice()
-            sizes = zip(pred.shape, largest, strict=True)
-            return jnp.pad(pred, [(0, int(b) - a) for a, b in sizes]), value
+            made, value = choice()
+            return jax.tree.map(pad, made, largest), value
 
         return run
 
     return [padded(choice) for choice in choices]
+
+
+def arrays(
+    model: Any, variables: Any, batch: Arrays, precision: str, names: Any = None
+) -> Arrays:
+    """Arrays that a system gives without training, by their paths: 'fusion', 'weights/audio'.
+
+    Args:
+      model, variables, batch, precision: as in `apply`.
+      names: those that are needed; None for all, the module's intermediates too.
+    """
+
+    def flat(tree: Any) -> Arrays:
+        found: dict[str, Any] = traverse_util.flatten_dict(tree, sep="/")
+        return {k: x for k, x in found.items() if hasattr(x, "shape")}
+
+    if names is not None:
+        found = flat(apply(model, variables, batch, precision, train=False))
+        if {*names} <= {*found}:
+            return found
+    # Long attention computes its weights as a whole for this.
+    options = dict(train=False, mutable=["intermediates"])
+    returned, state = apply(model, variables, batch, precision, **options)
+    sown: Any = traverse_util.flatten_dict(state.get("intermediates", {}), sep="/")
+    inside = {
+        path if len(values) == 1 else f"{path}_{i}": value
+        for path, values in sown.items()
+        for i, value in enumerate(values)
+    }
+    return {**inside, **flat(returned)}
 
 
 def make_forward(
@@ -87,7 +121,7 @@ def make_forward(
     devices: parallel.Devices,
     *,
     predict: str,
-    output: str = "pred",
+    outputs: Mapping[str, int] = {},
     loss: str = "",
     seeds: int = 1,
     precision: str = "float32",
@@ -98,7 +132,8 @@ def make_forward(
       model: the system.
       devices: where it runs.
       predict: method that returns a dict of arrays [B, ...].
-      output: the array of that dict to return; of a dict in it 'weights/audio'.
+      outputs: those of `arrays` to return in place of the predictions, as a dict: the
+        axis of the rows of each.
       loss: method of the loss; '' computes none (data without labels).
       seeds: S, that the variables hold.
       precision: as in `apply`.
@@ -112,18 +147,20 @@ def make_forward(
 
     def one(variables, batch, progress, values):
         system = varied.model(model, values)
+        if outputs:
+            found = arrays(system, variables, batch, precision, outputs)
+            made = {k: jnp.moveaxis(found[k], i, 0) for k, i in outputs.items()}
+            return jax.tree.map(lambda x: x.astype(jnp.float32), made), jnp.zeros(())
         value, terms = jnp.zeros(()), {}
         if loss:
             options = dict(train=False, progress=progress, method=loss)
             returned = apply(system, variables, batch, precision, **options)
             value, terms = loss_and_terms(system, loss, returned)
         # The loss of another method's phase may hand over other predictions.
-        pred = terms.get(output) if predict == "__call__" else None
+        pred = terms.get("pred") if predict == "__call__" else None
         if pred is None:
             options = dict(train=False, method=predict)
-            pred = apply(system, variables, batch, precision, **options)
-            for key in output.split("/"):
-                pred = pred[key]
+            pred = apply(system, variables, batch, precision, **options)["pred"]
         return pred.astype(jnp.float32), value.astype(jnp.float32)
 
     def split(variables, data, rows, part, progress, values):
@@ -139,7 +176,7 @@ def make_forward(
         progress = progress | {"lr_scale": values["lr_scale"]}
         pred, losses = jax.lax.map(step, (rows, part))
         # Every process and device gets all rows: [steps, b, ...] -> [steps, B, ...].
-        return parallel.gather(pred, dim=1), losses
+        return jax.tree.map(lambda x: parallel.gather(x, dim=1), pred), losses
 
     in_axes = (0, None, None, None, None, 0)
     passes = parallel.over_seeds(split, seeds, in_axes=in_axes)
@@ -168,11 +205,12 @@ def make_forward(
         for chunk in source.chunks(batches, whole=True):
             arguments = (chunk.data, chunk.rows, chunk.part, progress, values)
             found.append(jax.device_get(runs[source.resident](variables, *arguments)))
-        pred, losses = (np.concatenate(x, axis=1) for x in zip(*found, strict=True))
+        pred, losses = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *found)
         steps = len(batches.part)  # the last chunk may be filled up
         counts = feed.counts(batches, source)
         losses = np.average(losses[:, :steps], axis=1, weights=counts)
-        return feed.in_order(pred[:, :steps], batches, source), losses
+        order = functools.partial(feed.in_order, batches=batches, source=source)
+        return jax.tree.map(lambda x: order(x[:, :steps]), pred), losses
 
     return forward
 

@@ -71,8 +71,8 @@ class Phase(Training):
         return dataclasses.replace(self, epochs=max(1, round(factor * self.epochs)))
 
 
-# The figure that some steps of an epoch measure, and what the others have in its place.
-GRAD_NORM = "grad_norm"
+# The figures that some steps of an epoch measure, and what the others have in their place.
+NORMS = ("grad_norm", "update_norm")
 UNMEASURED = -1.0
 
 # (cycle, phase, epoch, step)
@@ -125,7 +125,7 @@ class Book:
         """
         for name, values in metrics.items():
             new = np.asarray(values, np.float64)
-            new = new[new != UNMEASURED] if name == GRAD_NORM else new
+            new = new[new != UNMEASURED] if name in NORMS else new
             new = new.tolist()
             self.terms.setdefault(name, []).extend(new)
         losses = self.terms["loss"]

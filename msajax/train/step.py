@@ -20,10 +20,10 @@ from msajax.data import loader
 from msajax.data.spec import Dataset
 from msajax.models.base import Model
 from msajax.train import check, evaluate, feed, optim, varied
-from msajax.train.plan import GRAD_NORM, UNMEASURED, Phase
+from msajax.train.plan import NORMS, UNMEASURED, Phase
 from msajax.train.varied import Values
 
-# Of so many steps one measures its gradient, which takes a pass over all of it.
+# Of so many updates one measures its gradient and itself, which takes a pass over all of them.
 _MEASURED = 16
 
 
@@ -81,12 +81,24 @@ def make_step(
         opt_state, mean = state.opt_state[phase.name], None
         if phase.ema:
             opt_state, mean = opt_state
-        # Of the update no norm is taken: it would have to be written to memory for that.
-        norm = jax.lax.cond(
-            place % _MEASURED == 0,
-            lambda: optax.tree.norm(grads),
-            lambda: jnp.float32(UNMEASURED),
+
+        def measure() -> tuple[jax.Array, jax.Array]:
+            # Computed again, because the update itself is never written to memory.
+            again = transform.update(grads, opt_state, params)[0]
+            norm = optax.tree.norm(again) * progress["lr_scale"]
+            return optax.tree.norm(grads), norm
+
+        # Under accumulation the step that ends an update is measured, not those before.
+        ends = (progress["step"] + 1) % phase.accumulate == 0
+        norms = jax.lax.cond(
+            ends & (place // phase.accumulate % _MEASURED == 0),
+            measure,
+            lambda: (jnp.float32(UNMEASURED), jnp.float32(UNMEASURED)),
         )
+        # Never true: it makes the update wait for the measurement. Otherwise XLA copies
+        # parameters and moments in every step, to have them for both.
+        never = norms[1] < 2 * UNMEASURED
+        grads = jax.tree.map(lambda g: jnp.where(never, 0, g), grads)
         updates, opt_state = transform.update(grads, opt_state, params)
         updates = jax.tree.map(lambda u: u * progress["lr_scale"], updates)
         params = optax.apply_updates(params, updates)
@@ -103,7 +115,7 @@ def make_step(
             collections=collections,
             opt_state=state.opt_state | {phase.name: opt_state},
         )
-        return state, {"loss": loss, GRAD_NORM: norm, **terms}
+        return state, {"loss": loss, **dict(zip(NORMS, norms, strict=True)), **terms}
 
     return step
 

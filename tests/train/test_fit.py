@@ -109,7 +109,7 @@ def test_statistics_move_with_their_module(tmp_path, train_regex, groups, moves)
     assert bool((after != before).all()) == moves
 
 
-def test_an_epoch_records_the_norm_of_its_gradients(tmp_path, monkeypatch):
+def test_an_epoch_records_the_norms_of_gradients_and_updates(tmp_path, monkeypatch):
     # With SGD an update is 0.1 of the gradient.
     phase = Phase(epochs=1, batch_size=22, optimizer=SGD, select="last")
     phase = dataclasses.replace(phase, train="student.*")
@@ -118,6 +118,13 @@ def test_an_epoch_records_the_norm_of_its_gradients(tmp_path, monkeypatch):
     step_size = math.sqrt(sum(float((x**2).sum()) for x in moved.values()))
     (row,) = book.history
     assert row["train_grad_norm"] == pytest.approx(10 * step_size, rel=1e-4)
+    assert row["train_update_norm"] == pytest.approx(step_size, rel=1e-4)
+    # Two batches of an update: that of the second is measured, not the 0 of the first.
+    twice = dataclasses.replace(phase, batch_size=11, accumulate=2)
+    book, best = fit(tmp_path / "two", (twice,), rate=0.0)
+    moved = {k: best.params[k] - x for k, x in start().params.items()}
+    step_size = math.sqrt(sum(float((x**2).sum()) for x in moved.values()))
+    assert book.history[0]["train_update_norm"] == pytest.approx(step_size, rel=1e-4)
     # Of several steps those that are measured count: here the first of six.
     halves = dataclasses.replace(phase, batch_size=4, epochs=1)
     book, _ = fit(tmp_path / "six", (halves,), rate=0.0)

@@ -49,4 +49,5 @@ class AttentionPool(nn.Module):
         hidden = nn.tanh(Linear(self.dim, name="hidden")(x))
         scores = Linear(1, bias=False, name="score")(hidden)[..., 0]
         weights = masked_softmax(scores.astype(jnp.float32), mask)
+        self.sow("intermediates", "attention", weights)
         return jnp.einsum("bl,bld->bd", weights.astype(x.dtype), x)

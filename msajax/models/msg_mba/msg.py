@@ -45,7 +45,7 @@ class MSG(nn.Module):
         """
         dim = x.shape[-1]
         bias = self.param("bias", uniform(dim), (dim,))
-        parts = [gated(x, other, m, bias=False) for m, other in others.items()]
+        parts = [gated(self, x, other, m, bias=False) for m, other in others.items()]
         shift = sum(parts, start=bias[None, None])
         mu = self.param("mu", nn.initializers.constant(self.mu), ())
         shifted = x + bounded(shift, x, beta=mu)
