@@ -27,6 +27,7 @@ def made(**changes):
         data_sha256="d",
         checkpoint="best epoch by validation loss",
         stopped={"2": "diverged"},
+        unread={"test": [1, 0]},
     )
     splits = {"valid": {"mae": mae, "corr": corr}, "test": {"mae": mae}}
     values = dict(system="tfn", dataset="mosi", seeds=(1, 2), splits=splits)
