@@ -1,0 +1,286 @@
+"""HyDiscGAN, built from the published description: audio and vision are generated from the text, which alone is needed in the end.
+
+Wu, Zhang, Miao, Yi, Fan and Hu, "HyDiscGAN: A Hybrid Distributed cGAN for Audio-Visual
+Privacy Preservation in Multimodal Sentiment Analysis", IJCAI 2024 (arXiv 2404.11938). There is
+no public code, and only its abstract and a summary were read. Established: generators of audio
+and vision from the text, discriminators at the clients that have the real features, contrastive
+losses, a first stage that aligns what is generated with what is real, a second stage
+that learns the sentiment with the discriminators as they are, and predictions from the text
+alone. All else is ours, and a field: the generators (learned queries, with noise in training,
+that read the text in a Transformer decoder), the discriminators (a Transformer whose mean is
+judged beside the text's vector), the losses (binary cross-entropy, and supervised contrasts
+of the generated and real vectors by row and by sentiment), the fusion (the text attends
+to what is generated), the sizes and weights. Nothing is distributed here: the
+regexes of the phases alone keep apart what clients and server train. The phases are
+`discriminator_loss`, `generator_loss` (stage 1) and `loss` (stage 2). No figure of the paper is claimed.
+"""
+
+from typing import Annotated, Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from annotated_types import Gt
+
+from msajax import losses, parallel
+from msajax.encoders import Encoder
+from msajax.encoders.steps import make_encoder, text_steps
+from msajax.encoders.summary import summary_steps
+from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.attention import MultiHeadAttention
+from msajax.nn.dropout import Dropout
+from msajax.nn.linear import FeedForward, Linear
+from msajax.nn.masks import visible
+from msajax.nn.norm import LayerNorm
+from msajax.nn.pooling import mean_pool
+from msajax.nn.post_norm import PostNormLayer
+from msajax.nn.transformer import CrossmodalEncoder
+
+Width = Annotated[int, Gt(0)]
+_CHOICES = {"pooling": ("cls", "mean")}
+
+
+class HyDiscGAN(Model):
+    """Conditional GANs from text to audio and vision, and a fusion of what they generate.
+
+    A modality that the data lacks has no parameters.
+
+    Attributes:
+      encoder: the network that reads word pieces, from config.text; None takes the text
+        features of the data.
+      pooling: the text's one vector: 'cls', by `summary_steps`, or 'mean'.
+      dim: width of all sequences.
+      steps: number of steps that are generated, whatever the length of the real sequence.
+      layers, heads, hidden: number of layers of each generator, discriminator and attention of
+        the fusion, of their heads, and width of the feed-forward blocks of the first two.
+      noise: standard deviation of what is added to the queries in training.
+      out_dim: width of the hidden layers of the discriminators and of the output.
+      dropout: dropout rate in all Transformers and before the last layer.
+      alignment: weight of the generators' losses beside the task's.
+      contrast: weight of both contrastive losses among the generators'.
+      temperature: divisor of the cosines in the contrasts.
+      remat, scan: options of the encoder's layers, as in `TextOnly`.
+
+    Raises:
+      ValueError: the data has no text, or nothing else.
+    """
+
+    encoder: Encoder | None = None
+    pooling: str = "cls"
+    dim: Width = 64
+    steps: Width = 16
+    layers: Width = 1
+    heads: Width = 4
+    hidden: Width = 128
+    noise: float = 0.1
+    out_dim: Width = 64
+    dropout: float = 0.1
+    alignment: float = 0.1
+    contrast: float = 1.0
+    temperature: Annotated[float, Gt(0)] = 0.5
+    remat: bool = False
+    scan: bool = False
+
+    def setup(self):
+        """Makes the network, and what the losses of its phases read beside it."""
+        self.check_choices(_CHOICES)
+        text, *self.made = self.compared()
+        if text != "text":
+            raise ValueError(
+                "hydiscgan generates the other modalities from the text, which the data lacks; "
+                "set config.data.modalities to text and at least one other"
+            )
+        names, sizes = self.made, (self.layers, self.heads, self.hidden, self.dropout)
+        self.bert = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
+        self.project = Linear(self.dim)
+        generators = {m: _Generator(self.steps, self.noise, *sizes) for m in names}
+        self.generator = generators
+        self.real = {m: _Real(self.dim) for m in names}
+        self.discriminator = {m: _Discriminator(self.out_dim, *sizes) for m in names}
+        rates = dict(attention_dropout=self.dropout, residual_dropout=self.dropout)
+        options: Any = dict(causal=False, relu_dropout=self.dropout, **rates)
+        self.attend = {
+            m: CrossmodalEncoder(self.heads, self.layers, **options) for m in names
+        }
+        self.out = FeedForward(self.out_dim, self.spec.num_outputs, self.dropout)
+
+    def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+        """Predictions, from the text alone.
+
+        Returns:
+          'pred'; 'text' [B, D], its vector; of audio and vision 'fake_audio' and
+          'fake_vision' [B, steps, dim]; 'fusion' [B, 3 dim].
+        """
+        read = text_steps(self.bert, batch, train=train)
+        mask = read["text_mask"]
+        cls = self.pooling == "cls"
+        text = mean_pool(
+            read["text"], summary_steps(self.encoder, mask) if cls else mask
+        )
+        x = self.project(read["text"])
+        fused, fake = [mean_pool(x, mask)], {}
+        for m in self.made:
+            fake[m] = self.generator[m](x, mask, train=train)
+            every = jnp.ones(fake[m].shape[:2], bool)
+            h = self.attend[m](x, fake[m], mask=mask, source_mask=every, train=train)
+            fused.append(mean_pool(h, mask))
+            if self.is_initializing():  # what the losses alone read
+                self._judge(m, fake[m], every, text, train)
+                self.real[m](batch[m])
+        fusion = jnp.concatenate(fused, axis=-1)
+        pred = self.squeeze_single(self.out(fusion, train=train))
+        fake = {f"fake_{m}": h for m, h in fake.items()}
+        return {"pred": pred, "text": text, **fake, "fusion": fusion}
+
+    def discriminator_loss(
+        self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The sum over modalities of the cross-entropies of what is real and what is generated."""
+        del progress
+        out = self(batch, train=train)
+        real, fake = jnp.zeros(()), jnp.zeros(())
+        for m in self.made:
+            where, mask = self._compared(m, batch), batch[f"{m}_mask"]
+            logits = self._judge(m, self.real[m](batch[m]), mask, out["text"], train)
+            real += parallel.batch_mean(nn.softplus(-logits), where=where)
+            logits = self._judge_fake(m, out, train)
+            fake += parallel.batch_mean(nn.softplus(logits), where=where)
+        terms = {"pred": out["pred"].astype(jnp.float32), "real": real, "fake": fake}
+        return real + fake, terms
+
+    def generator_loss(
+        self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The sum over modalities of what the generators are to reach."""
+        del progress
+        out = self(batch, train=train)
+        total, terms = self._alignment(out, batch, train)
+        return total, {"pred": out["pred"].astype(jnp.float32), **terms}
+
+    def loss(
+        self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The task's loss and the generators' weighted one; in evaluation the task's alone."""
+        del progress
+        out = self(batch, train=train)
+        pred = out["pred"].astype(jnp.float32)
+        task = self.task_loss(pred, batch)
+        if not train:
+            return task, {"pred": pred}
+        total, terms = self._alignment(out, batch, train)
+        return task + self.alignment * total, {"task": task, **terms}
+
+    def _alignment(
+        self, out: Outputs, batch: Batch, train: bool
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Deceived discriminators, and contrasts of generated and real vectors over the global batch.
+
+        The contrasts are of each row's two vectors with those of all rows ('pairs'), and of
+        those of the same sign of the label, or class ('sentiment').
+        """
+        label = batch["label"]
+        sign = label if self.spec.classes else jnp.sign(label).astype(jnp.int32)
+        sign, labelled = map(parallel.gather, (sign, self.counted(batch)))
+        terms = dict.fromkeys(("deceit", "pairs", "sentiment"), jnp.zeros(()))
+        for m in self.made:
+            where = self._compared(m, batch)
+            deceit = nn.softplus(-self._judge_fake(m, out, train))
+            terms["deceit"] += parallel.batch_mean(deceit, where=where)
+            real = mean_pool(self.real[m](batch[m]), batch[f"{m}_mask"])
+            arrays = jnp.mean(out[f"fake_{m}"], axis=1), real, where
+            *vectors, where = map(parallel.gather, arrays)
+            groups = dict(pairs=jnp.arange(where.shape[0]), sentiment=sign)
+            counted = dict(pairs=where, sentiment=where & labelled)
+            for name, group in groups.items():
+                terms[name] += losses.supervised_contrast(
+                    jnp.concatenate(vectors),
+                    jnp.tile(group, 2),
+                    where=jnp.tile(counted[name], 2),
+                    temperature=self.temperature,
+                )
+        contrast = terms["pairs"] + terms["sentiment"]
+        return terms["deceit"] + self.contrast * contrast, terms
+
+    def _compared(self, m: str, batch: Batch) -> jax.Array:
+        """Rows that have the modality, and the text that it is generated from: [B] bool."""
+        return self.present(batch, m) & self.present(batch, "text")
+
+    def _judge(
+        self, m: str, x: jax.Array, mask: jax.Array, text: jax.Array, train: bool
+    ) -> jax.Array:
+        return self.discriminator[m](x, mask, text, train=train)
+
+    def _judge_fake(self, m: str, out: Outputs, train: bool) -> jax.Array:
+        fake = out[f"fake_{m}"]
+        every = jnp.ones(fake.shape[:2], bool)
+        return self._judge(m, fake, every, out["text"], train)
+
+
+class _Generator(nn.Module):
+    """Learned queries, with noise in training, that read a sequence in a Transformer decoder."""
+
+    steps: int
+    noise: float
+    layers: int
+    heads: int
+    hidden: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
+        """[B, L, D], [B, L] bool -> [B, steps, D]."""
+        rows, dim = x.shape[0], x.shape[-1]
+        shape = self.steps, dim
+        queries = self.param("queries", nn.initializers.normal(1.0), shape)
+        h = jnp.broadcast_to(queries[None], (rows, *shape))
+        if train and self.noise:
+            key = self.make_rng("noise")
+            drawn = parallel.draw(lambda n: jax.random.normal(key, (n, *shape)), rows)
+            h += self.noise * drawn.astype(h.dtype)
+        every = jnp.ones(h.shape[:2], bool)
+        keys, own = (visible(every, v, causal=False) for v in (mask, every))
+        drop = Dropout(self.dropout, deterministic=not train)
+        for i in range(self.layers):
+            read = MultiHeadAttention(self.heads, self.dropout, name=f"read_{i}")
+            h = h + drop(read(h, x, x, mask=keys, train=train))
+            h = LayerNorm(name=f"norm_{i}")(h)
+            layer = PostNormLayer(
+                self.heads, self.hidden, self.dropout, name=f"layer_{i}"
+            )
+            h = layer(h, mask=own, train=train)
+        return h
+
+
+class _Real(nn.Module):
+    """Real features at the width of generated ones: [B, L, D] -> [B, L, dim]."""
+
+    dim: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return LayerNorm(name="norm")(Linear(self.dim, name="project")(x))
+
+
+class _Discriminator(nn.Module):
+    """A Transformer, and a logit of its mean beside the vector of the text."""
+
+    out_dim: int
+    layers: int
+    heads: int
+    hidden: int
+    dropout: float
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, mask: jax.Array, text: jax.Array, *, train: bool
+    ) -> jax.Array:
+        """[B, L, dim], [B, L] bool, [B, D] -> [B] float32, large for what looks real."""
+        keys = visible(mask, mask, causal=False)
+        for i in range(self.layers):
+            layer = PostNormLayer(
+                self.heads, self.hidden, self.dropout, name=f"layer_{i}"
+            )
+            x = layer(x, mask=keys, train=train)
+        both = jnp.concatenate([mean_pool(x, mask), text], axis=-1)
+        head = FeedForward(self.out_dim, 1, self.dropout, name="out")
+        return head(both, train=train)[..., 0].astype(jnp.float32)
