@@ -11,7 +11,7 @@ from msajax.run import recipe
 _DISCRIMINATORS = dict(
     name="discriminators",
     loss="discriminator_loss",
-    train=r"discriminator_.*",
+    train=r"discriminator/.*",
     epochs=1,
 )
 _GENERATORS = dict(
@@ -20,7 +20,7 @@ _GENERATORS = dict(
     train=r"(generator|real|project).*",
     epochs=1,
 )
-_MAIN = dict(name="main", train=r"(?!discriminator_).*")
+_MAIN = dict(name="main", train=r"(?!discriminator/).*")
 _ALTERNATE = (_DISCRIMINATORS, _GENERATORS, dict(_MAIN, epochs=1))
 
 BASE = recipe.merge(
@@ -56,7 +56,7 @@ ROWS = {
     "stage_2": {
         "phases": (_MAIN,),
         "cycles": 1,
-        "init_parameters": r"(encoder|discriminator|generator|real|project).*",
+        "init_parameters": r"(discriminator|generator|real|project).*",
     },
 }
 

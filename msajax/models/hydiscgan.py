@@ -15,6 +15,7 @@ regexes of the phases alone keep apart what clients and server train. The phases
 `discriminator_loss`, `generator_loss` (stage 1) and `loss` (stage 2). No figure of the paper is claimed.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -90,61 +91,86 @@ class HyDiscGAN(Model):
                 "hydiscgan generates the other modalities from the text, which the data lacks; "
                 "set config.data.modalities to text and at least one other"
             )
-        names, sizes = self.made, (self.layers, self.heads, self.hidden, self.dropout)
+        sizes = self.layers, self.heads, self.hidden, self.dropout
         self.bert = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
         self.project = Linear(self.dim)
-        generators = {m: _Generator(self.steps, self.noise, *sizes) for m in names}
-        self.generator = generators
-        self.real = {m: _Real(self.dim) for m in names}
-        self.discriminator = {m: _Discriminator(self.out_dim, *sizes) for m in names}
+        self.real = {m: _Real(self.dim) for m in self.made}
+        self.generator = _Generator(self.steps, *sizes)
+        self.discriminator = _Discriminator(self.out_dim, *sizes)
         rates = dict(attention_dropout=self.dropout, residual_dropout=self.dropout)
         options: Any = dict(causal=False, relu_dropout=self.dropout, **rates)
-        self.attend = {
-            m: CrossmodalEncoder(self.heads, self.layers, **options) for m in names
-        }
+        self.attend = CrossmodalEncoder(self.heads, self.layers, **options)
         self.out = FeedForward(self.out_dim, self.spec.num_outputs, self.dropout)
 
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
         """Predictions, from the text alone.
 
         Returns:
-          'pred'; 'text' [B, D], its vector; of audio and vision 'fake_audio' and
-          'fake_vision' [B, steps, dim]; 'fusion' [B, 3 dim].
+          'pred'; 'text' [B, D], its vector; 'fake' [M, B, steps, dim], the M modalities that
+          are generated of audio and vision; 'fusion' [B, (1 + M) dim].
         """
         read = text_steps(self.bert, batch, train=train)
-        mask = read["text_mask"]
-        cls = self.pooling == "cls"
-        text = mean_pool(
-            read["text"], summary_steps(self.encoder, mask) if cls else mask
+        mask, cls = read["text_mask"], self.pooling == "cls"
+        own = summary_steps(self.encoder, mask) if cls else mask
+        text, x = mean_pool(read["text"], own), self.project(read["text"])
+        fake = _each(
+            lambda generator, noise: generator(x, mask, noise, train=train),
+            self.generator,
+            self._noise(x.shape[0], train).astype(x.dtype),
         )
-        x = self.project(read["text"])
-        fused, fake = [mean_pool(x, mask)], {}
-        for m in self.made:
-            fake[m] = self.generator[m](x, mask, train=train)
-            every = jnp.ones(fake[m].shape[:2], bool)
-            h = self.attend[m](x, fake[m], mask=mask, source_mask=every, train=train)
-            fused.append(mean_pool(h, mask))
-            if self.is_initializing():  # what the losses alone read
-                self._judge(m, fake[m], every, text, train)
-                self.real[m](batch[m])
+        every = jnp.ones(fake.shape[1:3], bool)
+        masks: Any = dict(mask=mask, source_mask=every, train=train)
+        read = _each(lambda attend, h: attend(x, h, **masks), self.attend, fake)
+        fused = [mean_pool(h, mask) for h in (x, *read)]
         fusion = jnp.concatenate(fused, axis=-1)
         pred = self.squeeze_single(self.out(fusion, train=train))
-        fake = {f"fake_{m}": h for m, h in fake.items()}
-        return {"pred": pred, "text": text, **fake, "fusion": fusion}
+        out = dict(pred=pred, text=text, fake=fake, fusion=fusion)
+        if self.is_initializing():  # what the losses alone read
+            self._judge(*self._real(batch), out, train)
+        return out
+
+    def _noise(self, rows: int, train: bool) -> jax.Array:
+        """What is added to the queries: [M, B, steps, dim], zeros in evaluation."""
+        shape = len(self.made), self.steps, self.dim
+        if not (train and self.noise):
+            return jnp.zeros((shape[0], rows, *shape[1:]))
+        key = self.make_rng("noise")
+        drawn = parallel.draw(lambda n: jax.random.normal(key, (n, *shape)), rows)
+        return self.noise * jnp.moveaxis(drawn, 1, 0)
+
+    def _real(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Real sequences [M, B, L, dim] at the width of generated ones, and their masks [M, B, L]."""
+        sizes = [batch[m].shape[1] for m in self.made]
+        found = []
+        for m, size in zip(self.made, sizes, strict=True):
+            extra = (0, max(sizes) - size)
+            x = jnp.pad(self.real[m](batch[m]), ((0, 0), extra, (0, 0)))
+            found.append((x, jnp.pad(batch[f"{m}_mask"], ((0, 0), extra))))
+        x, masks = (jnp.stack(v) for v in zip(*found, strict=True))
+        return x, masks
+
+    def _judge(
+        self, x: jax.Array, masks: jax.Array, out: Outputs, train: bool
+    ) -> jax.Array:
+        """The discriminators' logits of sequences of each modality: [M, B, L, dim], [M, B, L] bool -> [M, B]."""
+        return _each(
+            lambda judge, *args: judge(*args, out["text"], train=train),
+            self.discriminator,
+            *(x, masks),
+        )
+
+    def _judge_fake(self, out: Outputs, train: bool) -> jax.Array:
+        every = jnp.ones(out["fake"].shape[:3], bool)
+        return self._judge(out["fake"], every, out, train)
 
     def discriminator_loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The sum over modalities of the cross-entropies of what is real and what is generated."""
         del progress
-        out = self(batch, train=train)
-        real, fake = jnp.zeros(()), jnp.zeros(())
-        for m in self.made:
-            where, mask = self._compared(m, batch), batch[f"{m}_mask"]
-            logits = self._judge(m, self.real[m](batch[m]), mask, out["text"], train)
-            real += parallel.batch_mean(nn.softplus(-logits), where=where)
-            logits = self._judge_fake(m, out, train)
-            fake += parallel.batch_mean(nn.softplus(logits), where=where)
+        out, has = self(batch, train=train), self._compared(batch)
+        real = _total(nn.softplus(-self._judge(*self._real(batch), out, train)), has)
+        fake = _total(nn.softplus(self._judge_fake(out, train)), has)
         terms = {"pred": out["pred"].astype(jnp.float32), "real": real, "fake": fake}
         return real + fake, terms
 
@@ -175,68 +201,79 @@ class HyDiscGAN(Model):
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Deceived discriminators, and contrasts of generated and real vectors over the global batch.
 
-        The contrasts are of each row's two vectors with those of all rows ('pairs'), and of
+        The contrasts are of each row's two vectors among those of all rows ('pairs'), and of
         those of the same sign of the label, or class ('sentiment').
         """
-        label = batch["label"]
+        label, has = batch["label"], self._compared(batch)
+        deceit = _total(nn.softplus(-self._judge_fake(out, train)), has)
+        real = jax.vmap(mean_pool)(*self._real(batch))
+        vectors = jnp.stack([jnp.mean(out["fake"], axis=2), real])  # [2, M, B, dim]
         sign = label if self.spec.classes else jnp.sign(label).astype(jnp.int32)
+        vectors, has = parallel.gather(vectors, dim=2), parallel.gather(has, dim=1)
         sign, labelled = map(parallel.gather, (sign, self.counted(batch)))
-        terms = dict.fromkeys(("deceit", "pairs", "sentiment"), jnp.zeros(()))
-        for m in self.made:
-            where = self._compared(m, batch)
-            deceit = nn.softplus(-self._judge_fake(m, out, train))
-            terms["deceit"] += parallel.batch_mean(deceit, where=where)
-            real = mean_pool(self.real[m](batch[m]), batch[f"{m}_mask"])
-            arrays = jnp.mean(out[f"fake_{m}"], axis=1), real, where
-            *vectors, where = map(parallel.gather, arrays)
-            groups = dict(pairs=jnp.arange(where.shape[0]), sentiment=sign)
-            counted = dict(pairs=where, sentiment=where & labelled)
-            for name, group in groups.items():
-                terms[name] += losses.supervised_contrast(
-                    jnp.concatenate(vectors),
-                    jnp.tile(group, 2),
-                    where=jnp.tile(counted[name], 2),
+
+        def contrast(group: jax.Array, where: jax.Array) -> jax.Array:
+            group = jnp.tile(group, 2)
+            values = [
+                losses.supervised_contrast(
+                    jnp.concatenate([*vectors[:, i]]),
+                    group,
+                    where=jnp.tile(where[i], 2),
                     temperature=self.temperature,
                 )
-        contrast = terms["pairs"] + terms["sentiment"]
-        return terms["deceit"] + self.contrast * contrast, terms
+                for i in range(len(self.made))
+            ]
+            return jnp.sum(jnp.stack(values))
 
-    def _compared(self, m: str, batch: Batch) -> jax.Array:
-        """Rows that have the modality, and the text that it is generated from: [B] bool."""
-        return self.present(batch, m) & self.present(batch, "text")
+        pairs = contrast(jnp.arange(sign.shape[0]), has)
+        sentiment = contrast(sign, has & labelled[None])
+        terms = dict(deceit=deceit, pairs=pairs, sentiment=sentiment)
+        return deceit + self.contrast * (pairs + sentiment), terms
 
-    def _judge(
-        self, m: str, x: jax.Array, mask: jax.Array, text: jax.Array, train: bool
-    ) -> jax.Array:
-        return self.discriminator[m](x, mask, text, train=train)
+    def _compared(self, batch: Batch) -> jax.Array:
+        """Rows that have a modality, and the text that it is generated from: [M, B] bool."""
+        text = self.present(batch, "text")
+        return jnp.stack([self.present(batch, m) & text for m in self.made])
 
-    def _judge_fake(self, m: str, out: Outputs, train: bool) -> jax.Array:
-        fake = out[f"fake_{m}"]
-        every = jnp.ones(fake.shape[:2], bool)
-        return self._judge(m, fake, every, out["text"], train)
+
+def _each(apply: Callable, module: nn.Module, *arrays: jax.Array) -> jax.Array:
+    """A module with parameters of its own for each modality: arrays [M, ...] -> [M, ...].
+
+    Compiled once, not once a modality: parameters have a leading axis [M].
+    """
+    mapped = nn.vmap(
+        apply,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+    )
+    return mapped(module, *arrays)
+
+
+def _total(values: jax.Array, where: jax.Array) -> jax.Array:
+    """The sum over modalities of the means over rows that count: [M, B], [M, B] bool -> a scalar."""
+    means = [
+        parallel.batch_mean(v, where=w) for v, w in zip(values, where, strict=True)
+    ]
+    return jnp.sum(jnp.stack(means))
 
 
 class _Generator(nn.Module):
-    """Learned queries, with noise in training, that read a sequence in a Transformer decoder."""
+    """Learned queries, beside noise, that read a sequence in a Transformer decoder."""
 
     steps: int
-    noise: float
     layers: int
     heads: int
     hidden: int
     dropout: float
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
-        """[B, L, D], [B, L] bool -> [B, steps, D]."""
-        rows, dim = x.shape[0], x.shape[-1]
-        shape = self.steps, dim
+    def __call__(
+        self, x: jax.Array, mask: jax.Array, noise: jax.Array, *, train: bool
+    ) -> jax.Array:
+        """[B, L, D], [B, L] bool, [B, steps, D] -> [B, steps, D]."""
+        shape = self.steps, x.shape[-1]
         queries = self.param("queries", nn.initializers.normal(1.0), shape)
-        h = jnp.broadcast_to(queries[None], (rows, *shape))
-        if train and self.noise:
-            key = self.make_rng("noise")
-            drawn = parallel.draw(lambda n: jax.random.normal(key, (n, *shape)), rows)
-            h += self.noise * drawn.astype(h.dtype)
+        h = queries[None] + noise
         every = jnp.ones(h.shape[:2], bool)
         keys, own = (visible(every, v, causal=False) for v in (mask, every))
         drop = Dropout(self.dropout, deterministic=not train)
