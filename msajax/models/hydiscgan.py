@@ -9,14 +9,15 @@ that learns the sentiment with the discriminators as they are, and predictions f
 alone. All else is ours, and a field: the generators (learned queries, with noise in training,
 that read the text in a Transformer decoder), the discriminators (a Transformer whose mean is
 judged beside the text's vector), the losses (binary cross-entropy, and supervised contrasts
-of the generated and real vectors by row and by sentiment), the fusion (the text attends
-to what is generated), the sizes and weights. Nothing is distributed here: the
+of the generated and real vectors by row and by sentiment), the fusion (a decoder each in which the text reads
+what is generated), the sizes and weights. Nothing is distributed here: the
 regexes of the phases alone keep apart what clients and server train. The phases are
 `discriminator_loss`, `generator_loss` (stage 1) and `loss` (stage 2). No figure of the paper is claimed.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -35,7 +36,6 @@ from msajax.nn.masks import visible
 from msajax.nn.norm import LayerNorm
 from msajax.nn.pooling import mean_pool
 from msajax.nn.post_norm import PostNormLayer
-from msajax.nn.transformer import CrossmodalEncoder
 
 Width = Annotated[int, Gt(0)]
 _CHOICES = {"pooling": ("cls", "mean")}
@@ -52,8 +52,8 @@ class HyDiscGAN(Model):
       pooling: the text's one vector: 'cls', by `summary_steps`, or 'mean'.
       dim: width of all sequences.
       steps: number of steps that are generated, whatever the length of the real sequence.
-      layers, heads, hidden: number of layers of each generator, discriminator and attention of
-        the fusion, of their heads, and width of the feed-forward blocks of the first two.
+      layers, heads, hidden: number of layers of each generator, discriminator and decoder of
+        the fusion, of their heads, and width of their feed-forward blocks.
       noise: standard deviation of what is added to the queries in training.
       out_dim: width of the hidden layers of the discriminators and of the output.
       dropout: dropout rate in all Transformers and before the last layer.
@@ -97,9 +97,7 @@ class HyDiscGAN(Model):
         self.real = {m: _Real(self.dim) for m in self.made}
         self.generator = _Generator(self.steps, *sizes)
         self.discriminator = _Discriminator(self.out_dim, *sizes)
-        rates = dict(attention_dropout=self.dropout, residual_dropout=self.dropout)
-        options: Any = dict(causal=False, relu_dropout=self.dropout, **rates)
-        self.attend = CrossmodalEncoder(self.heads, self.layers, **options)
+        self.attend = _Decoder(*sizes)
         self.out = FeedForward(self.out_dim, self.spec.num_outputs, self.dropout)
 
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -118,9 +116,12 @@ class HyDiscGAN(Model):
             self.generator,
             self._noise(x.shape[0], train).astype(x.dtype),
         )
-        every = jnp.ones(fake.shape[1:3], bool)
-        masks: Any = dict(mask=mask, source_mask=every, train=train)
-        read = _each(lambda attend, h: attend(x, h, **masks), self.attend, fake)
+        read = _each(
+            lambda attend, h: attend(
+                x, h, masks=(mask, jnp.ones(h.shape[:2], bool)), train=train
+            ),
+            *(self.attend, fake),
+        )
         fused = [mean_pool(h, mask) for h in (x, *read)]
         fusion = jnp.concatenate(fused, axis=-1)
         pred = self.squeeze_single(self.out(fusion, train=train))
@@ -132,7 +133,7 @@ class HyDiscGAN(Model):
     def _noise(self, rows: int, train: bool) -> jax.Array:
         """What is added to the queries: [M, B, steps, dim], zeros in evaluation."""
         shape = len(self.made), self.steps, self.dim
-        if not (train and self.noise):
+        if not train:
             return jnp.zeros((shape[0], rows, *shape[1:]))
         key = self.make_rng("noise")
         drawn = parallel.draw(lambda n: jax.random.normal(key, (n, *shape)), rows)
@@ -212,21 +213,20 @@ class HyDiscGAN(Model):
         vectors, has = parallel.gather(vectors, dim=2), parallel.gather(has, dim=1)
         sign, labelled = map(parallel.gather, (sign, self.counted(batch)))
 
-        def contrast(group: jax.Array, where: jax.Array) -> jax.Array:
-            group = jnp.tile(group, 2)
-            values = [
-                losses.supervised_contrast(
-                    jnp.concatenate([*vectors[:, i]]),
-                    group,
-                    where=jnp.tile(where[i], 2),
-                    temperature=self.temperature,
-                )
-                for i in range(len(self.made))
-            ]
-            return jnp.sum(jnp.stack(values))
+        both = jnp.concatenate([*vectors], axis=1).astype(jnp.float32)  # [M, 2 N, dim]
+        groups = jnp.stack([jnp.arange(sign.shape[0]), sign])
+        counted = jnp.stack([has, has & labelled[None]])  # [2, M, N]
 
-        pairs = contrast(jnp.arange(sign.shape[0]), has)
-        sentiment = contrast(sign, has & labelled[None])
+        def contrast(group: jax.Array, where: jax.Array) -> jax.Array:
+            alone = functools.partial(
+                losses.supervised_contrast,
+                group=jnp.tile(group, 2),
+                temperature=self.temperature,
+            )
+            values = jax.vmap(lambda x, w: alone(x, where=jnp.tile(w, 2)))(both, where)
+            return jnp.sum(values)
+
+        pairs, sentiment = jax.vmap(contrast)(groups, counted)
         terms = dict(deceit=deceit, pairs=pairs, sentiment=sentiment)
         return deceit + self.contrast * (pairs + sentiment), terms
 
@@ -257,6 +257,35 @@ def _total(values: jax.Array, where: jax.Array) -> jax.Array:
     return jnp.sum(jnp.stack(means))
 
 
+class _Decoder(nn.Module):
+    """Layers in which a sequence reads another, then itself."""
+
+    layers: int
+    heads: int
+    hidden: int
+    dropout: float
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        source: jax.Array,
+        *,
+        masks: tuple[jax.Array, jax.Array],
+        train: bool,
+    ) -> jax.Array:
+        """[B, Q, D], [B, K, D], masks of both, [B, Q] and [B, K] bool -> [B, Q, D]."""
+        own, keys = (visible(masks[0], mask, causal=False) for mask in masks)
+        drop = Dropout(self.dropout, deterministic=not train)
+        sizes = self.heads, self.hidden, self.dropout
+        for i in range(self.layers):
+            read = MultiHeadAttention(self.heads, self.dropout, name=f"read_{i}")
+            x += drop(read(x, source, source, mask=keys, train=train))
+            x = LayerNorm(name=f"norm_{i}")(x)
+            x = PostNormLayer(*sizes, name=f"layer_{i}")(x, mask=own, train=train)
+        return x
+
+
 class _Generator(nn.Module):
     """Learned queries, beside noise, that read a sequence in a Transformer decoder."""
 
@@ -274,18 +303,9 @@ class _Generator(nn.Module):
         shape = self.steps, x.shape[-1]
         queries = self.param("queries", nn.initializers.normal(1.0), shape)
         h = queries[None] + noise
-        every = jnp.ones(h.shape[:2], bool)
-        keys, own = (visible(every, v, causal=False) for v in (mask, every))
-        drop = Dropout(self.dropout, deterministic=not train)
-        for i in range(self.layers):
-            read = MultiHeadAttention(self.heads, self.dropout, name=f"read_{i}")
-            h = h + drop(read(h, x, x, mask=keys, train=train))
-            h = LayerNorm(name=f"norm_{i}")(h)
-            layer = PostNormLayer(
-                self.heads, self.hidden, self.dropout, name=f"layer_{i}"
-            )
-            h = layer(h, mask=own, train=train)
-        return h
+        sizes = self.layers, self.heads, self.hidden, self.dropout
+        masks = jnp.ones(h.shape[:2], bool), mask
+        return _Decoder(*sizes, name="decoder")(h, x, masks=masks, train=train)
 
 
 class _Real(nn.Module):
