@@ -172,6 +172,16 @@ def test_alrs_table_4_runs_on_the_files_of_conversations(tmp_path, monkeypatch):
     )
 
 
+def test_a_system_that_is_not_there_is_named(monkeypatch):
+    names = [n for n in reproduce.models.names() if n != "hydiscgan"]
+    monkeypatch.setattr(reproduce.models, "names", lambda: names)
+    why = {
+        job.figures[0].system: job.missing
+        for job in reproduce.jobs("mfon", 2, "demo", {}, ())
+    }
+    assert why["hydiscgan"] == "msajax has no system hydiscgan" and not why["mfon"]
+
+
 def test_an_encoder_for_all_is_for_the_systems_that_read_one():
     """A table has systems on features beside those that fine-tune."""
     common = ["--config.text.encoder=mine", "--config.audio.encoder=x"]
