@@ -168,9 +168,14 @@ class HCTMG(Model):
             embed_dropout=self.embed_dropout,
             name=name,
         )
-        arrays = x, source, *masks
-        x, source, mask, source_mask = (
-            v if v is None else jnp.concatenate([*v]) for v in arrays
+        mask, source_mask = masks
+        h = encoder(
+            jnp.concatenate([*x]),
+            None if source is None else jnp.concatenate([*source]),
+            mask=jnp.concatenate([*mask]),
+            source_mask=None
+            if source_mask is None
+            else jnp.concatenate([*source_mask]),
+            train=train,
         )
-        h = encoder(x, source, mask=mask, source_mask=source_mask, train=train)
-        return jnp.stack(jnp.split(h, arrays[0].shape[0]))
+        return jnp.stack(jnp.split(h, x.shape[0]))
