@@ -8,17 +8,18 @@ the text encoder as it is.
 
 from msajax.run import recipe
 
+_FIRST = dict(epochs=1, optimizer=dict(groups=()))  # which are of the text encoder
 _DISCRIMINATORS = dict(
     name="discriminators",
     loss="discriminator_loss",
     train=r"discriminator/.*",
-    epochs=1,
+    **_FIRST,
 )
 _GENERATORS = dict(
     name="generators",
     loss="generator_loss",
     train=r"(generator|real|project).*",
-    epochs=1,
+    **_FIRST,
 )
 _MAIN = dict(name="main", train=r"(?!discriminator/).*")
 _ALTERNATE = (_DISCRIMINATORS, _GENERATORS, dict(_MAIN, epochs=1))

@@ -133,15 +133,18 @@ def test_each_phase_has_gradients_of_what_it_trains():
 
 def test_a_row_without_a_modality_is_not_compared():
     params, _, _ = ready()
-    short = {**BATCH, "vision_mask": BATCH["vision_mask"].copy()}
-    short["vision_mask"][:5] = False
+    short = dict(BATCH)
+    for m, rows in (("audio", 6), ("vision", 5)):
+        short[f"{m}_mask"] = BATCH[f"{m}_mask"].copy()
+        short[f"{m}_mask"][:rows] = False
     odd = {**short, "vision": BATCH["vision"].copy()}
     odd["vision"][:5] = 9
-    found, wanted = (losses(params, batch) for batch in (odd, short))
-    for name in found:
-        np.testing.assert_allclose(found[name][0], wanted[name][0], rtol=1e-6)
-    whole = losses(params, BATCH)
-    assert whole["generator_loss"][0] != wanted["generator_loss"][0]
+    last = {**short, "valid": np.arange(6) == 5}
+    wanted, *others = (losses(params, batch) for batch in (last, short, odd))
+    for found in others:
+        for name in ("discriminator_loss", "generator_loss"):
+            np.testing.assert_allclose(found[name][0], wanted[name][0], rtol=1e-6)
+    assert wanted["discriminator_loss"][0] > 0
 
 
 def test_without_text_there_is_nothing_to_generate_from():
