@@ -40,7 +40,7 @@ class HCTMG(Model):
 
     Attributes:
       dim: common width of the modalities.
-      kernel_size: of the temporal convolutions.
+      kernel_size: number of steps in a window of the temporal convolutions.
       heads: number of heads of every attention.
       layers: number of layers of each of the three encoders: of the auxiliary modalities, of
         the primary one, and of self-attention on top.
