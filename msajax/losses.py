@@ -116,6 +116,36 @@ def info_nce(
     return total - jnp.sum(x * positive, axis=-1)
 
 
+def supervised_contrast(
+    x: jax.Array, group: jax.Array, *, where: jax.Array, temperature: float
+) -> jax.Array:
+    """Supervised contrast by cosine: a vector is like those of its group, and unlike all others.
+
+    Args:
+      x: [N, D].
+      group: [N] int32.
+      where: [N] bool, False on vectors that do not count.
+      temperature: T.
+
+    Returns:
+      A scalar, the mean over the vectors that have another of their group of minus the mean
+      log-probability of these among all others; 0 without any.
+
+    Source: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020.
+    """
+    chex.assert_rank([x, group, where], [2, 1, 1])
+    chex.assert_equal_shape_prefix([x, group, where], 1)
+    x, itself = _unit(x), jnp.eye(x.shape[0], dtype=bool)
+    others = where[:, None] & where[None] & ~itself
+    positive = others & (group[:, None] == group[None])
+    scores = jnp.einsum("id,jd->ij", x, x) / temperature
+    low = jnp.finfo(scores.dtype).min
+    total = jax.nn.logsumexp(jnp.where(others, scores, low), axis=1, keepdims=True)
+    number = jnp.sum(positive, axis=1)
+    gaps = jnp.sum(jnp.where(positive, total - scores, 0), axis=1)
+    return jnp.sum(gaps / jnp.maximum(number, 1)) / jnp.maximum(jnp.sum(number > 0), 1)
+
+
 def triplet(positive: jax.Array, negative: jax.Array, *, margin: float) -> jax.Array:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin) of distances: [B], [B] -> [B]."""
     chex.assert_equal_shape([positive, negative])

@@ -54,8 +54,9 @@ STOPPED = {130: 130, 143: 143, -signal.SIGINT: 130, -signal.SIGTERM: 143}
 _ORDER = (
     *("text_only", "ef_lstm", "lf_dnn", "tfn", "lmf", "mfn", "graph_mfn"),
     *("marn", "mfm", "mctn", "raven", "mmmu_ba", "mlf_dnn", "mtfn", "mlmf"),
-    *("mult", "imr", "qmf", "iccn", "cm_bert", "misa", "mag_bert", "mag_xlnet"),
-    *("self_mm", "fdmer", "amml", "conki", "unimse"),
+    *("mult", "hct_mg", "imr", "qmf", "iccn", "cm_bert", "misa"),
+    *("mag_bert", "mag_xlnet", "self_mm", "fdmer", "amml", "conki", "hydiscgan"),
+    "unimse",
     *("mmim", "bbfn", "mmlatch", "msg_mba", "mfon", "almt", "av_mc"),
     *("iml_cmm", "alr", "cormult"),
 )

@@ -19,13 +19,12 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Gt
 
-from msajax import parallel
+from msajax import losses, parallel
 from msajax.data.spec import MODALITIES
 from msajax.encoders import Encoder
 from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.base import Batch, Model, Outputs
 from msajax.nn.linear import FeedForward, Linear
-from msajax.nn.norm import unit
 from msajax.nn.pooling import mean_pool
 from msajax.nn.post_norm import PostNormLayer
 
@@ -182,22 +181,12 @@ def knowledge_contrast(
 
     Returns:
       A scalar, the mean over the anchors that have a positive; 0 without any.
-
-    Source: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020.
     """
     n, modalities, width = general.shape
-    both = jnp.stack([general, specific]).astype(jnp.float32).reshape(-1, width)
-    both = unit(both)
-    counts = jnp.tile(where.reshape(-1), 2)
-    groups = jnp.tile(jnp.repeat(group, modalities), 2)
+    both = jnp.stack([general, specific]).reshape(-1, width)
     kind = jnp.repeat(jnp.arange(2), n * modalities)
-
-    others = counts[:, None] & counts[None] & ~jnp.eye(len(both), dtype=bool)
-    same = (groups[:, None] == groups[None]) & (kind[:, None] == kind[None])
-    positive = others & same
-    scores = jnp.einsum("id,jd->ij", both, both) / temperature
-    low = jnp.finfo(scores.dtype).min
-    total = jax.nn.logsumexp(jnp.where(others, scores, low), axis=1, keepdims=True)
-    number = jnp.sum(positive, axis=1)
-    gaps = jnp.sum(jnp.where(positive, total - scores, 0), axis=1)
-    return jnp.sum(gaps / jnp.maximum(number, 1)) / jnp.maximum(jnp.sum(number > 0), 1)
+    groups = 2 * jnp.tile(jnp.repeat(group, modalities), 2) + kind
+    counts = jnp.tile(where.reshape(-1), 2)
+    return losses.supervised_contrast(
+        both, groups, where=counts, temperature=temperature
+    )

@@ -141,8 +141,13 @@ def recipes():
             yield pytest.param(name, marks=pytest.mark.slow)
 
 
-# Of rows with one of several runs (CorMulT, ConKI): the parameters that another one trains.
-LEFT = {"mce": "mult/", "fuse": "mce/", "knowledge": "out/"}
+# Of rows with one of several runs (CorMulT, ConKI, HyDiscGAN): the parameters that another one trains.
+LEFT = {
+    **{"mce": "mult/", "fuse": "mce/", "knowledge": "out/"},
+    **{"stage_1": ("encoder/", "attend/", "out/"), "stage_2": "discriminator/"},
+}
+# Parameters that two of the phases train: regexes of the recipe and of the paths.
+TWICE = {r"hydiscgan:\w+(/no_\w+)?": r"(generator|real|project).*"}
 # Parameters that recipes freeze, as their authors do: regexes of the recipe and of the paths.
 FROZEN = {
     r"bbfn:.*": r"encoder/encoder/layer/[0-8]/.*",
@@ -156,8 +161,8 @@ FROZEN = {
 }
 
 
-def frozen_by(name, paths):
-    rules = [rule for recipe, rule in FROZEN.items() if re.fullmatch(recipe, name)]
+def named_by(table, name, paths):
+    rules = [rule for recipe, rule in table.items() if re.fullmatch(recipe, name)]
     return {path for path in paths if any(re.fullmatch(rule, path) for rule in rules)}
 
 
@@ -177,11 +182,12 @@ def test_every_parameter_is_trained_by_one_phase(name):
         encoders = {path.partition("/")[0] for path in params}
         groups = assign(phase.optimizer, paths, encoders=encoders)
         frozen = {path for path, i in groups.items() if i is None}
-        assert frozen == frozen_by(name, paths)
+        assert frozen == named_by(FROZEN, name, paths)
         trained += paths
     other = LEFT.get(name.partition("/")[2])
     left = {path for path in params if other and path.startswith(other)}
-    assert sorted(trained) == sorted(params.keys() - left)
+    twice = named_by(TWICE, name, params)
+    assert sorted(trained) == sorted([*(params.keys() - left), *twice])
 
 
 def groups_of(name, **changes):

@@ -170,6 +170,8 @@ TINY = {
     ),
     "lf_dnn": dict(hidden_dims=(9, 8, 7), text_out=3, post_fusion_dim=7),
     "lmf": dict(hidden_dims=(9, 8, 7), rank=2),
+    "hct_mg": dict(dim=6, heads=2, layers=1, out_dim=9),
+    "hydiscgan": dict(dim=6, steps=4, heads=2, hidden=9, out_dim=7),
     "mag_bert": dict(encoder=BERT, align=True),
     "mag_xlnet": dict(encoder=XLNET, align=True),
     "mfm": dict(
@@ -229,7 +231,7 @@ TINY = {
 }
 
 # These draw numbers for each place in the batch: another order of its rows is another draw.
-DRAWS = {"alr", "amml", "av_mc", "cormult", "iml_cmm", "mfm"}
+DRAWS = {"alr", "amml", "av_mc", "cormult", "hydiscgan", "iml_cmm", "mfm"}
 
 # The system whose steps on several devices are tested each time: it has statistics, and
 # compiles fast. Memories and phases: those of the toys in tests/train.

@@ -360,6 +360,13 @@ BLOCKS = {
             *((ROWS, of(1, D), of(9, D), real(9)), (ROWS, ROWS, of(9, D), real(1))),
         ),
     ),
+    "losses.supervised_contrast": (
+        call(losses.supervised_contrast, "where", temperature=1.0),
+        (
+            (ROWS, ids(B), real(B)),
+            *((X, ids(B), real(B)), (ROWS, ids(1), real(B)), (ROWS, ids(B), real(1))),
+        ),
+    ),
     "losses.cmd": (
         call(losses.cmd, "where"),
         ((ROWS, ROWS, real(B)), (ROWS, of(1, D), real(B)), (ROWS, ROWS, real(B, 1))),

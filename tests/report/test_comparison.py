@@ -24,7 +24,7 @@ def rows_of(paper, number, system, ours=None, state=""):
 def rows():
     reached = results(acc7=(0.5112, 0.004), mae=(0.6, 0.01), f1_has0=(0.7, 0.1))
     return [
-        rows_of("alr", 3, "hct_mg", state="msajax has no system hct_mg"),
+        rows_of("alr", 3, "hct_mg", state="msajax has no such system"),
         rows_of("alr", 3, "mult", reached, "seeds 3 are not run yet"),
     ]
 
@@ -39,7 +39,7 @@ def test_markdown_has_ours_published_and_the_difference(rows):
     # As printed with a comma, which the note says.
     assert any(x.startswith("| hct_mg | - / 50.60* | - / 81.60*") for x in lines)
     assert "- misprint for 50.60: hct_mg Acc-7 (mosei)" in lines
-    assert "- hct_mg (mosei): msajax has no system hct_mg" in lines
+    assert "- hct_mg (mosei): msajax has no such system" in lines
     assert "- mult (mosei): seeds 3 are not run yet" in lines
     assert "- mult: mult:mosei, seeds 1, 2" in lines
     assert "demo" not in "\n".join(lines)
@@ -61,7 +61,7 @@ def test_csv_has_a_line_per_published_cell_in_fractions(rows):
     assert (mae["seeds"], mae["corpus"], mae["dataset"]) == ("1 2", "demo", "mosei")
     (corr,) = (x for x in sheet if x["system"] == "mult" and x["metric"] == "corr")
     assert corr["mean"] == corr["difference"] == corr["seeds"] == ""
-    assert sheet[0]["state"] == "msajax has no system hct_mg"
+    assert sheet[0]["state"] == "msajax has no such system"
     assert float(sheet[0]["published"]) == pytest.approx(0.506)
 
 

@@ -11,8 +11,6 @@ from msajax.data.spec import DATASETS
 from msajax.report import published
 from msajax.run import recipe
 
-# Systems of the papers' baselines that may join the registry.
-TO_COME = {"hct_mg", "hydiscgan"}
 # Settings that no recipe has as a row: features that no recipe reads, a mean of other rows, and
 # what tools/reproduce.py sets by options.
 NO_ROW = {"glove", "average", "xlnet", "blstm", "sgru", "bgru"}
@@ -143,10 +141,9 @@ def test_names_are_those_of_msajax():
         family = DATASETS[figure.dataset].metrics
         known = {*metrics.names(family), "loss", *reported}
         assert figure.metric in known, figure
-        assert figure.system in {*models.names(), *TO_COME}, figure
-        if figure.system in models.names():
-            parts = set(filter(None, figure.setting.split("+")))
-            assert parts <= rows[figure.system] | NO_ROW, figure
+        assert figure.system in models.names(), figure
+        parts = set(filter(None, figure.setting.split("+")))
+        assert parts <= rows[figure.system] | NO_ROW, figure
 
 
 def test_values_are_fractions_and_of_a_plausible_size():
