@@ -2,7 +2,8 @@
 
 These are the values that its search on each data set starts from (grid_search/). The paper
 has GloVe's vectors for text, which are trained; MMSA's aligned files have BERT's features.
-The rows `words` learn vectors of words, and pool audio and vision to them.
+The rows `words` learn vectors of words, and pool audio and vision to them. The recipes of the
+demo corpus and of Poria's vectors take Adam, as those of the other systems do.
 """
 
 from msajax.run import recipe

@@ -107,7 +107,7 @@ def evaluate(
     """All metrics of a family on the predictions of a whole split.
 
     Args:
-      family: 'mosi', 'sims' or 'classes' (`metrics` in `msajax.data.spec.Dataset`).
+      family: 'mosi', 'sims', 'classes' or 'emotions' (`metrics` in `msajax.data.spec.Dataset`).
       pred: [N] float32 sentiment, or [N, C] logits of classes.
       label: [N] float32 sentiment, or [N] int class.
       classes: the C class names, for the families 'classes' and 'emotions'.

@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--workdir", required=True, type=pathlib.Path, help="of a finished run")
     add("--out", required=True, type=pathlib.Path, help="folder to write, new or empty")
     add("--seed", type=int, help="default: the first of the run")
-    add("--rows", type=int, default=0, help="of a batch; default: any number")
+    add("--rows", type=int, default=0, help="rows of a batch; default: any number")
     args = parser.parse_args(argv)
     try:
         if args.rows < 0:

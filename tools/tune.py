@@ -181,7 +181,7 @@ class _Search:
             )
 
     def _groups(self, claimed: Sequence[Claimed]) -> list[list[tuple[Claimed, Trial]]]:
-        """The trials that one program can train; those whose values make no recipe fail."""
+        """Trials in groups that one program can train; a trial whose values make no valid recipe fails here."""
         found: dict[str, list[tuple[Claimed, Trial]]] = {}
         for each in claimed:
             try:

@@ -53,8 +53,8 @@ class UniMSE(Model):
 
     Attributes:
       encoder: the whole T5, from config.text.
-      adapter_layers: number of last blocks, of encoder and decoder each, that have an adapter
-        behind them; all, where there are fewer.
+      adapter_layers: how many of the last blocks have an adapter each, in the encoder and in the
+        decoder; all where there are fewer.
       adapter_dim: width of the adapters' bottleneck.
       start: what an adapter does at first: 'identity' passes the text on, 'random' is a
         random map of text, vision and audio, as in the authors' code.

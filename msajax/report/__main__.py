@@ -35,7 +35,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("workdirs", nargs="+", metavar="WORKDIR", type=pathlib.Path, help="of a run")
     add("--out", type=pathlib.Path, default=pathlib.Path("report"), metavar="DIR")
-    add("--figure", action="append", default=[], metavar="NAME", help="of a paper too")
+    add(
+        "--figure",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also draw this figure of a paper",
+    )
     return parser.parse_args(argv)
 
 

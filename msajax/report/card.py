@@ -126,7 +126,7 @@ def _limits(run: Finished) -> dict[str, str]:
     title = DATASETS[run.results.dataset].title
     limits = {
         "language and domain": f"those of {title}; elsewhere its figures do not hold",
-        "input": "features made as those of the training data; others give no sense",
+        "input": "features made as those of the training data; with others the predictions are meaningless",
         "people": "a prediction is of an utterance, not of a person's state of mind; do "
         "not decide about people by it",
     }

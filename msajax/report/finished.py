@@ -86,7 +86,7 @@ def _history(folder: pathlib.Path) -> list[dict]:
 
 
 def _predictions(path: pathlib.Path, results: Results) -> Predictions:
-    """What `output.write_predictions` wrote; of a class the logits are its indicator."""
+    """What `output.write_predictions` wrote; for a classification, logits of 1 for the predicted class and 0 for the others."""
     classes = results.classes
 
     def value(text: str) -> float:

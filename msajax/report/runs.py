@@ -160,23 +160,37 @@ def _run(book: _Book, run: Finished) -> None:
 
 
 def _curves(run: Finished) -> list[tuple[str, Figure, str]]:
-    """The training loss and the chosen figure on validation, a line for each seed."""
-    select = run.options.plan[-1].select
-    chosen = f"valid_{'loss' if select in ('loss', 'last') else select}"
+    """The training loss of each phase, another loss each, and the last one's figure on validation."""
+    plan = run.options.plan
+    select = plan[-1].select
+    chosen = "loss" if select in ("loss", "last") else select
+    curves = [
+        (
+            "train_loss",
+            "training loss",
+            phase.name,
+            f"train_loss_{i}" if i else "train_loss",
+        )
+        for i, phase in enumerate(plan)
+    ]
+    valid = f"valid_{chosen}"
+    curves.append((valid, f"{_shown(chosen)} on validation", plan[-1].name, valid))
     found = []
-    for key, title in (("train_loss", "training loss"), (chosen, None)):
+    for key, name, phase, file in curves:
+        if len(plan) > 1:
+            name = f"{name}, phase {phase}"
         series = {}
         for seed, rows in run.history.items():
-            values = [row.get(key) for row in rows]
-            if any(value is not None for value in values):
-                series[f"seed {seed}"] = (
-                    np.arange(1, len(values) + 1),
-                    np.array([np.nan if v is None else v for v in values], float),
-                )
+            of_phase = [
+                (epoch, row[key])
+                for epoch, row in enumerate(rows, start=1)
+                if row["phase"] == phase and row.get(key) is not None
+            ]
+            if of_phase:
+                series[f"seed {seed}"] = tuple(np.array(of_phase, float).T)
         if series:
-            name = title or f"{_shown(key.removeprefix('valid_'))} on validation"
             made = charts.lines(series, x="epoch", y=name)
-            found.append((key, made, f"{name} over the epochs"))
+            found.append((file, made, f"{name} over the epochs"))
     return found
 
 

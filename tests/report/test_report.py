@@ -5,6 +5,8 @@ import json
 import pathlib
 import re
 import shutil
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="the report needs matplotlib: msajax[report]")
 
 from msajax.main import main as train
-from msajax.report import card, charts, finished, papers, significance
+from msajax.report import card, charts, finished, papers, runs, significance
 from msajax.report.__main__ import main as report
 
 SHORT = ("--config.train.seeds=1,2", "--config.train.epochs=2")
@@ -197,3 +199,24 @@ def test_the_list_of_figures_is_documented():
     text = pathlib.Path(papers.__file__).with_name("README.md").read_text("utf-8")
     for name in papers.names():
         assert f"`{name}`" in text
+
+
+def test_each_phase_has_a_curve_of_its_own_loss():
+    phases = [SimpleNamespace(name=name, select="loss") for name in ("cca", "fuse")]
+    history = [
+        {"phase": "cca", "train_loss": -8.0, "valid_loss": -7.0},
+        {"phase": "fuse", "train_loss": 1.0, "valid_loss": 1.5},
+        {"phase": "fuse", "train_loss": 0.5, "valid_loss": 1.25},
+    ]
+    run: Any = SimpleNamespace(
+        options=SimpleNamespace(plan=phases), history={1: history}
+    )
+    drawn = {
+        name: [line.get_xydata().tolist() for line in made.axes[0].get_lines()]
+        for name, made, _ in runs._curves(run)
+    }
+    assert drawn == {
+        "train_loss": [[[1, -8]]],
+        "train_loss_1": [[[2, 1], [3, 0.5]]],
+        "valid_loss": [[[2, 1.5], [3, 1.25]]],
+    }

@@ -233,6 +233,7 @@ def test_a_study_of_something_else_is_refused(tmp_path, judged, capsys):
     refused("holds the studies mine of another program", folder=other)
     (other / "config.json").write_text("{}")
     refused("holds a run, not a study", folder=other)
+    refused("is a file; name a folder", folder=other / "config.json")
     with pytest.raises(ValueError, match="the data is not what the trials"):
         opened(tmp_path).check_data("0" * 64)
         opened(tmp_path).check_data("1" * 64)

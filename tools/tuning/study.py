@@ -1,9 +1,9 @@
 """The study of a search: Optuna's journal in a folder that several processes and hosts share.
 
 Optuna's documentation never recommends SQLite for parallel optimization, and its heartbeats
-go by clocks. The journal is a file that processes append to. Which trials are at work is
-told by locks on their folders, as of any run: the system drops them with the process,
-however it ends.
+go by clocks. The journal is a file that processes append to. A trial
+that a process works on has a lock on its folder, as any run has: the operating system
+removes the lock when the process ends, also when it is killed.
 """
 
 import contextlib
@@ -127,6 +127,8 @@ class Study:
     ):
         self.home, self.space = home, space
         self._kind, self._seed = sampler, seed
+        if home.is_file():
+            raise ValueError(f"{home} is a file; name a folder by --workdir")
         if (home / "config.json").exists():
             raise ValueError(f"{home} holds a run, not a study; {_ADVICE}")
         home.mkdir(parents=True, exist_ok=True)
