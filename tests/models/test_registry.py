@@ -286,16 +286,19 @@ def evaluation(name):
     XLA computes once what the tasks, and what the loss and the prediction, share.
     """
     options = dict(train=False, progress=PROGRESS, method="loss")
-    tasks = {"regression": build(name), "classes": build(name, view(name).classes)}
+    tasks = {
+        "regression": (build(name), initial(name)),
+        "classes": (build(name, view(name).classes), initial_of_classes(name)),
+    }
 
     def evaluate(params, others, collections, batch, labels, *, predict, asked):
         found = {}
-        for task, model in tasks.items():
+        for task, (model, state) in tasks.items():
             if task not in asked:
                 continue
             if task == "classes":
                 params, batch = {**params, **others}, {**batch, **labels}
-            kept = {k: collections[k] for k in step.shapes(model).collections}
+            kept = {k: collections[k] for k in state.collections}
             variables = step.variables(step.State(params, kept, {}))
             loss, terms = model.apply(variables, batch, **options)
             pred = terms.get("pred")
