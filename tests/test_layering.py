@@ -39,7 +39,8 @@ ALLOWED = {
         *("processes", "metrics", "report", "media"),
     },
     "api": {"run", "models", "data", "report"},
-    "main": {"run"},
+    "serve": {"serve", "run", "media", "report.results", "data"},
+    "main": {"run", "serve"},
     "__init__": {"api", "metrics"},
 }
 
