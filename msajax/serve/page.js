@@ -77,7 +77,10 @@ async function score(event) {
     return say(`The clip has ${(clip.size / 1e6).toFixed(1)} MB; at most ${about.max_megabytes} MB are taken.`, true);
   }
   const began = Date.now();
-  const tick = () => say(`Scoring: ${Math.round((Date.now() - began) / 1000)} s`);
+  const tick = () => {
+    const seconds = Math.round((Date.now() - began) / 1000);
+    say(`Scoring: ${seconds} s${seconds < 8 ? "" : " (others may be before you, and the first clip after a start takes longest)"}`);
+  };
   const clock = setInterval(tick, 1000);
   request = new AbortController();
   $("score").disabled = true;

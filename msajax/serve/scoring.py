@@ -85,7 +85,7 @@ class Scorer:
         (made,) = self._predictor.score([sample])
         check()
         start = time.perf_counter()
-        curve = self._curve(sample, made)
+        curve = self._curve(sample, made, check)
         seconds = {**made.seconds, "curve": time.perf_counter() - start}
         check()
         start = time.perf_counter()
@@ -97,21 +97,17 @@ class Scorer:
         return {**_figures(made), "curve": curve, **shown, "seconds": seconds}
 
     def _curve(
-        self, sample: "Sample", made: ClipPrediction
+        self, sample: "Sample", made: ClipPrediction, check: Callable[[], None]
     ) -> list[list[float | None]]:
         """[seconds, score] of the clip's beginnings; the last one is the whole clip."""
-        parts = beginnings(sample, self._predictor.settings)
-        if not parts:
-            return []
-        scores = [
-            found.probabilities.get(made.label, found.score)
-            for found in self._predictor.score([part for _, part in parts[:-1]])
-        ]
-        times = [seconds for seconds, _ in parts]
-        return [
-            [seconds, _number(score)]
-            for seconds, score in zip(times, [*scores, made.score], strict=True)
-        ]
+        found: list[list[float | None]] = []
+        for seconds, part in beginnings(sample, self._predictor.settings):
+            check()
+            # One after the other, by the program that is compiled for the clip.
+            (there,) = self._predictor.score([part])
+            score = there.probabilities.get(made.label, there.score)
+            found.append([seconds, _number(score)])
+        return found
 
 
 def beginnings(sample: "Sample", read: MediaFeatures) -> list[tuple[float, "Sample"]]:

@@ -1,0 +1,104 @@
+"""The page in a real browser, on the screen of a phone."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+import uvicorn
+
+from msajax.serve import app, scoring
+from tests.serve import browser
+
+pytestmark = [
+    pytest.mark.slow,  # it starts Chromium
+    pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium is installed"),
+]
+LIMITS = app.Limits(max_megabytes=5, max_seconds=20)
+ABOUT = {
+    "system": "toy",
+    "dataset": "mosi",
+    "seeds": 2,
+    "modalities": ["text", "audio"],
+}
+
+
+@contextlib.contextmanager
+def served(predictor):
+    """The address of the page."""
+    scorer = scoring.Scorer(predictor, longest=LIMITS.max_seconds)
+    application = app.make(scorer, ABOUT, limits=LIMITS)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings = uvicorn.Config(
+            application, http="h11", ws="none", lifespan="off", log_level="warning"
+        )
+        server = uvicorn.Server(settings)
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def shown(tab):
+    return tab.value("document.body.innerText")
+
+
+def fits(tab):
+    return tab.value("document.documentElement.scrollWidth <= 390")
+
+
+def test_the_page_on_a_phone(predictor, clip, tmp_path):
+    with served(predictor) as address, browser.tab(tmp_path / "browser") as tab:
+        tab.open(address, width=390, height=844)
+        tab.wait("document.getElementById('limit').textContent !== ''")
+        assert "toy on mosi, reads text, audio; the mean of 2 seeds" in shown(tab)
+        assert fits(tab)
+
+        # A file that is no video, then one that is.
+        text = tmp_path / "a text.mp4"
+        text.write_text("plain text")
+        for path, word in ((text, "no media file"), (clip, "Scored in")):
+            tab.choose("#file", path)
+            tab.value(
+                "document.getElementById('transcript').value = 'not bad <b>at all</b>.txt'"
+            )
+            tab.value("document.getElementById('score').click()")
+            tab.wait(
+                f"document.getElementById('status').textContent.includes('{word}')"
+            )
+        said = shown(tab)
+        assert "not bad <b>at all</b>.txt" in said and "no number" in said
+        for title in ("What each modality contributed", "The score over time"):
+            assert title in said
+        assert "Frames that were read" in said and "Spectrogram that was read" in said
+        assert tab.value("document.querySelectorAll('#frames img').length") == 8
+        tab.wait("[...document.images].every((image) => image.naturalWidth > 0)")
+        assert fits(tab)
+        tab.picture(tmp_path / "page.png")
+        assert (tmp_path / "page.png").stat().st_size > 20_000
+
+        # What the browser records is a clip, too.
+        tab.value("document.getElementById('record').click()")
+        tab.wait("document.getElementById('hint').textContent.includes('left')")
+        time.sleep(2)
+        tab.value("document.getElementById('record').click()")
+        tab.wait("document.getElementById('preview').src.startsWith('blob:')")
+        tab.value("document.getElementById('result').hidden = true")
+        tab.value("document.getElementById('score').click()")
+        tab.wait("!document.getElementById('result').hidden")
+        assert fits(tab)
+
+        # A clip that is too large is not sent.
+        large = tmp_path / "large.mp4"
+        large.write_bytes(bytes(5_000_001))
+        tab.choose("#file", large)
+        tab.value("document.getElementById('score').click()")
+        tab.wait(
+            "document.getElementById('status').textContent.includes('at most 5 MB')"
+        )
