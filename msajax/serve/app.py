@@ -57,11 +57,12 @@ class _Desk:
 
     Args:
       score: called in a thread with the paths of a clip and of its transcript.
+      folder: where clips lie until they are scored.
       limits: of what is taken.
     """
 
-    def __init__(self, score: Score, limits: Limits):
-        self._score, self._limits = score, limits
+    def __init__(self, score: Score, folder: pathlib.Path, limits: Limits):
+        self._score, self._folder, self._limits = score, folder, limits
         self._slots = anyio.CapacityLimiter(limits.at_once)
         self._visitors = 0
 
@@ -76,7 +77,7 @@ class _Desk:
             raise HTTPException(503, what, {"retry-after": "60"})
         self._visitors += 1
         try:
-            with tempfile.TemporaryDirectory(prefix="msajax-serve-") as folder:
+            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 return await self._handle(request, pathlib.Path(folder), said)
         except ClientDisconnect:
             return Response(status_code=_GONE)
@@ -152,10 +153,7 @@ class _Desk:
             ):
                 why = str(error).replace(str(clip), "the clip")
                 return _told(422, why)
-            traceback.print_exc(file=sys.stderr)
-            return _told(
-                500, "the clip could not be scored; the server's output says why"
-            )
+            return _failed(error)
 
 
 async def _watch(
@@ -172,18 +170,30 @@ def _told(status: int, why: str) -> Response:
     return JSONResponse({"error": why}, status_code=status)
 
 
+def _failed(error: Exception) -> Response:
+    """What a visitor hears of an error of ours, whose text is for the one who serves."""
+    traceback.print_exception(error, file=sys.stderr)
+    return _told(500, "the clip could not be scored; the server's output says why")
+
+
 def make(
-    score: Score, about: dict[str, Any], *, host: str = "127.0.0.1", limits: Limits
+    score: Score,
+    about: dict[str, Any],
+    *,
+    folder: pathlib.Path,
+    limits: Limits,
+    host: str = "127.0.0.1",
 ) -> Starlette:
     """The application.
 
     Args:
       score: computes what the page shows of a clip.
       about: what the page says of the run.
-      host: the address that it is served on.
+      folder: where clips lie until they are scored.
       limits: of what is taken.
+      host: the address that it is served on.
     """
-    desk, text = _Desk(score, limits), page.html()
+    desk, text = _Desk(score, folder, limits), page.html()
     known = {**about, **dataclasses.asdict(limits), "letters": MOST_LETTERS}
 
     async def show(request: Request) -> Response:
@@ -201,6 +211,10 @@ def make(
         response.headers.update(error.headers or {})
         return response
 
+    async def fail(request: Request, error: Exception) -> Response:
+        del request
+        return _failed(error)
+
     return Starlette(
         routes=[
             Route("/", show),
@@ -208,5 +222,5 @@ def make(
             Route("/score", desk.answer, methods=["POST"]),
         ],
         middleware=[Middleware(Guard, host=host, headers=page.headers())],
-        exception_handlers={HTTPException: refuse},
+        exception_handlers={HTTPException: refuse, Exception: fail},
     )

@@ -3,18 +3,33 @@
 import argparse
 import dataclasses
 import pathlib
+import shutil
 import socket
+import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from msajax.data import json_file
 from msajax.data.errors import DataError
 from msajax.media import files
-from msajax.run import opened
+from msajax.run import opened, signals
 from msajax.run.run import Run
 
 PORT = 8000
-_HEADERS = 1 << 16  # bytes of a request's first lines, which hold the transcript
+SERVER: dict[str, Any] = {
+    "http": "h11",
+    "ws": "none",
+    "lifespan": "off",
+    # Our errors are printed by the application; uvicorn's are of connections that end.
+    "log_level": "critical",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    # Bytes of a request's first lines, which hold the transcript.
+    "h11_max_incomplete_event_size": 1 << 16,
+    "timeout_graceful_shutdown": 10,
+}
 
 
 def serve(args: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> int:
@@ -22,7 +37,7 @@ def serve(args: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> int:
     try:
         import uvicorn
 
-        from msajax.serve import app, guard, scoring
+        from msajax.serve import app, scoring
     except ImportError as error:
         raise ValueError(
             f"the page needs packages that cannot be imported ({error}); install them: "
@@ -37,34 +52,45 @@ def serve(args: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> int:
     weights = pathlib.Path(args.weights) if args.weights else None
     scorer = scoring.Scorer(run.clips, weights=weights, longest=limits.max_seconds)
     host = args.host or "127.0.0.1"
-    listening = _listen(host, args.port)
-    application = app.make(scorer, about(run), host=host, limits=limits)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            h11_max_incomplete_event_size=_HEADERS,
-            timeout_graceful_shutdown=10,
-        )
-    )
-    address, port = listening.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
+    with (
+        _listen(host, args.port) as listening,
+        tempfile.TemporaryDirectory(prefix="msajax-serve-") as folder,
+    ):
+        _say_address(run, listening.getsockname())
+        place = pathlib.Path(folder)
+        made = app.make(scorer, about(run), folder=place, limits=limits, host=host)
+        _run(uvicorn.Server(uvicorn.Config(made, **SERVER)), listening, place)
+    return 0
+
+
+def _say_address(run: Run, address: tuple[Any, ...]) -> None:
+    from msajax.serve import guard
+
+    host, port = address[:2]
+    shown = f"[{host}]" if ":" in host else host
     run.say(f"serving {run.folder} at http://{shown}:{port}/ (Ctrl-C ends it)")
-    if not guard.is_loopback(address):
+    if not guard.is_loopback(host):
         run.say(
             "warning: everyone who reaches this address can send clips; there is no password "
             "and no encryption, and browsers record only at localhost or over https"
         )
-    try:
+
+
+def _run(server: Any, listening: socket.socket, folder: pathlib.Path) -> None:
+    """Serves until the first signal; the second one ends the process."""
+
+    def hear(number: int) -> None:
+        if server.should_exit:
+            shutil.rmtree(folder, ignore_errors=True)
+            signals.end(number)
+        print(
+            "\nstopping when the clips that are here are scored; once more to stop at once",
+            file=sys.stderr,
+        )
+        server.should_exit = True
+
+    with signals.heard_by(hear):
         server.run(sockets=[listening])
-    except KeyboardInterrupt:  # uvicorn has ended, and says the signal again
-        pass
-    return 0
 
 
 def about(run: Run) -> dict[str, Any]:
@@ -84,10 +110,14 @@ def _listen(host: str, port: int | None) -> socket.socket:
       DataError: it is taken, or not of this machine.
     """
     port = PORT if port is None else port
+    if not 0 <= port < 1 << 16:
+        raise DataError(
+            f"--port is {port}; ports are 1 to 65535, and 0 takes a free one"
+        )
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise DataError(
-            f"cannot listen on {host}, port {port}: {error}; name others: --host, --port"
+            f"cannot listen on {host}, port {port}: {error.strerror}; name others: --host, --port"
         ) from error

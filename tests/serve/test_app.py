@@ -1,7 +1,6 @@
 """The server of the page: what it takes, refuses and deletes."""
 
 import asyncio
-import tempfile
 import threading
 
 import pytest
@@ -16,23 +15,24 @@ LIMITS = app.Limits(max_megabytes=0.001, max_seconds=5)
 ABOUT = {"system": "toy", "modalities": ["text"]}
 
 
-@pytest.fixture(autouse=True)
-def uploads(tmp_path, monkeypatch):
-    """The folder of all temporary files, empty again after each test."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    yield tmp_path
+@pytest.fixture
+def make(tmp_path):
+    """The application; the folder of the clips is empty again after the test."""
+    keys = dict(about=ABOUT, folder=tmp_path, limits=LIMITS)
+    yield lambda score, **more: app.make(score, **keys, **more)
     assert not [*tmp_path.iterdir()]
 
 
-def make(score=lambda clip, said, check: {}, limits=LIMITS, **keys):
-    return app.make(score, ABOUT, limits=limits, **keys)
+@pytest.fixture
+def client(make):
+    def client(score=lambda clip, said, check: {}, **keys):
+        return TestClient(
+            make(score, **keys),
+            base_url="http://127.0.0.1:8000",
+            raise_server_exceptions=False,
+        )
 
-
-def client(score=lambda clip, said, check: {}, **keys):
-    made = make(score, **keys)
-    return TestClient(
-        made, base_url="http://127.0.0.1:8000", raise_server_exceptions=False
-    )
+    return client
 
 
 def scope(path="/score"):
@@ -66,13 +66,13 @@ BODY = {"type": "http.request", "body": b"clip", "more_body": False}
 GONE = {"type": "http.disconnect"}
 
 
-def test_the_clip_and_the_words_arrive_in_files_of_our_own(uploads):
+def test_the_clip_and_the_words_arrive_in_files_of_our_own(client, tmp_path):
     seen = []
 
     def score(clip, said, check):
         check()
         seen.append((clip.read_bytes(), said.read_text("utf-8")))
-        assert clip.parent.parent == uploads
+        assert clip.parent.parent == tmp_path
         return {"score": 1.5}
 
     answer = client(score).post(
@@ -82,14 +82,14 @@ def test_the_clip_and_the_words_arrive_in_files_of_our_own(uploads):
     assert seen == [(b"clip", "/etc/secret.txt 很好")]
 
 
-def test_without_words_there_is_no_transcript():
+def test_without_words_there_is_no_transcript(client):
     answer = client(lambda clip, said, check: {"said": said}).post(
         "/score?transcript=%20", content=b"clip"
     )
     assert answer.json() == {"said": None}
 
 
-def test_the_page_needs_no_other_address():
+def test_the_page_needs_no_other_address(client):
     answer = client().get("/")
     rules = answer.headers["content-security-policy"]
     assert answer.status_code == 200 and "default-src 'none'" in rules
@@ -104,13 +104,13 @@ def test_the_page_needs_no_other_address():
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/etc/passwd", "/../page.py", "/score/x"])
-def test_an_unknown_path_is_not_found(path):
+def test_an_unknown_path_is_not_found(client, path):
     answer = client().get(path)
     assert answer.status_code == 404 and answer.json() == {"error": "Not Found"}
     assert client().get("/score").status_code == 405
 
 
-def test_an_unreadable_clip_is_told_without_the_path():
+def test_an_unreadable_clip_is_told_without_the_path(client):
     def score(clip, said, check):
         raise DataError(f"{clip} is no media file; convert it to mp4")
 
@@ -119,13 +119,22 @@ def test_an_unreadable_clip_is_told_without_the_path():
     assert answer.json() == {"error": "the clip is no media file; convert it to mp4"}
 
 
-def test_an_error_of_ours_shows_nothing_to_the_visitor(capsys):
+def test_an_error_of_ours_shows_nothing_to_the_visitor(client, capsys):
     def score(clip, said, check):
         raise RuntimeError("secret")
 
     answer = client(score).post("/score", content=b"clip")
     assert answer.status_code == 500 and "secret" not in answer.text
     assert "RuntimeError: secret" in capsys.readouterr().err
+
+
+def test_an_error_of_the_server_is_no_traceback_for_the_visitor(
+    client, monkeypatch, capsys
+):
+    monkeypatch.setattr(app, "_WAITING", None)  # stands for any error of the server
+    answer = client().post("/score", content=b"clip")
+    assert answer.status_code == 500 and "could not be scored" in answer.json()["error"]
+    assert "TypeError" in capsys.readouterr().err
 
 
 def parts(size):
@@ -135,12 +144,12 @@ def parts(size):
 
 
 @pytest.mark.parametrize("content", [b"x" * 1001, parts(11)], ids=["stated", "found"])
-def test_a_large_clip_is_refused(content):
+def test_a_large_clip_is_refused(client, content):
     answer = client(lambda *_: pytest.fail("scored")).post("/score", content=content)
     assert answer.status_code == 413 and "at most 0.001 MB" in answer.json()["error"]
 
 
-def test_empty_and_long_inputs_are_refused():
+def test_empty_and_long_inputs_are_refused(client):
     answer = client().post("/score", content=b"")
     assert answer.status_code == 422 and "no clip arrived" in answer.json()["error"]
     said = "a" * (app.MOST_LETTERS + 1)
@@ -148,14 +157,14 @@ def test_empty_and_long_inputs_are_refused():
     assert answer.status_code == 422 and "2001 letters" in answer.json()["error"]
 
 
-def test_an_upload_that_does_not_end_is_given_up(monkeypatch):
+def test_an_upload_that_does_not_end_is_given_up(make, monkeypatch):
     monkeypatch.setattr(app, "_PATIENCE", 0.05)
     part = {"type": "http.request", "body": b"c", "more_body": True}
-    start, *_ = asyncio.run(call(make(), part))
+    start, *_ = asyncio.run(call(make(lambda *_: pytest.fail("scored")), part))
     assert start["status"] == 408
 
 
-def test_a_second_visitor_waits_until_the_first_clip_is_scored():
+def test_a_second_visitor_waits_until_the_first_clip_is_scored(make):
     at_once, most, lock = [0], [0], threading.Lock()
     both = threading.Event()
 
@@ -183,7 +192,7 @@ def test_a_second_visitor_waits_until_the_first_clip_is_scored():
     assert [a[1]["body"] for a in answers] == [b'{"clip":"clip"}', b'{"clip":"second"}']
 
 
-def test_a_crowd_is_asked_to_come_back(monkeypatch):
+def test_a_crowd_is_asked_to_come_back(make, monkeypatch):
     monkeypatch.setattr(app, "_WAITING", 0)
     busy, end = threading.Event(), threading.Event()
 
@@ -208,13 +217,13 @@ def test_a_crowd_is_asked_to_come_back(monkeypatch):
     assert taken["status"] == 200
 
 
-def test_a_browser_closed_during_the_upload_leaves_no_file():
+def test_a_browser_closed_during_the_upload_leaves_no_file(make):
     part = {"type": "http.request", "body": b"cl", "more_body": True}
     start, *_ = asyncio.run(call(make(lambda *_: pytest.fail("scored")), part, GONE))
     assert start["status"] == 499
 
 
-def test_a_browser_closed_during_the_work_ends_it_and_deletes_the_clip(uploads):
+def test_a_browser_closed_during_the_work_ends_it_and_deletes_the_clip(make):
     left, stages = threading.Event(), []
 
     def score(clip, said, check):
@@ -236,7 +245,7 @@ def test_a_browser_closed_during_the_work_ends_it_and_deletes_the_clip(uploads):
     assert start["status"] == 499 and stages == ["read"]
 
 
-def test_a_visitor_who_leaves_the_queue_is_not_scored():
+def test_a_visitor_who_leaves_the_queue_is_not_scored(make):
     began, end, scored = threading.Event(), threading.Event(), []
 
     def score(clip, said, check):
@@ -274,7 +283,7 @@ def test_a_visitor_who_leaves_the_queue_is_not_scored():
         ("lab.example", "lab.example:8000", True),
     ],
 )
-def test_the_page_has_its_own_names_only(served, host, known):
+def test_the_page_has_its_own_names_only(client, served, host, known):
     """A name of another that points here (DNS rebinding) is not ours."""
     answer = client(host=served).get("/about", headers={"host": host})
     assert (answer.status_code == 200) == known
@@ -291,6 +300,6 @@ def test_the_page_has_its_own_names_only(served, host, known):
         ("null", 403),
     ],
 )
-def test_other_websites_send_no_clips(origin, status):
+def test_other_websites_send_no_clips(client, origin, status):
     answer = client().post("/score", content=b"clip", headers={"origin": origin})
     assert answer.status_code == status

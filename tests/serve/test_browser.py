@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 import uvicorn
 
-from msajax.serve import app, scoring
+from msajax.serve import app, scoring, start
 from tests.serve import browser
 
 pytestmark = [
@@ -27,14 +27,12 @@ ABOUT = {
 
 
 @contextlib.contextmanager
-def served(predictor):
+def served(predictor, folder):
     """The address of the page."""
     scorer = scoring.Scorer(predictor, longest=LIMITS.max_seconds)
-    application = app.make(scorer, ABOUT, limits=LIMITS)
+    application = app.make(scorer, ABOUT, folder=folder, limits=LIMITS)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        settings = uvicorn.Config(
-            application, http="h11", ws="none", lifespan="off", log_level="warning"
-        )
+        settings = uvicorn.Config(application, **start.SERVER)
         server = uvicorn.Server(settings)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
@@ -54,7 +52,11 @@ def fits(tab):
 
 
 def test_the_page_on_a_phone(predictor, clip, tmp_path):
-    with served(predictor) as address, browser.tab(tmp_path / "browser") as tab:
+    (uploads := tmp_path / "uploads").mkdir()
+    with (
+        served(predictor, uploads) as address,
+        browser.tab(tmp_path / "browser") as tab,
+    ):
         tab.open(address, width=390, height=844)
         tab.wait("document.getElementById('limit').textContent !== ''")
         assert "toy on mosi, reads text, audio; the mean of 2 seeds" in shown(tab)
