@@ -103,8 +103,8 @@ class _Desk:
         response, left = Response(status_code=_GONE), threading.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(_watch, request, left, group.cancel_scope)
-            # Where the visitor leaves, it goes on when the thread has ended: until then
-            # the files are in use, and the place is taken.
+            # A visitor who leaves cancels this only when the thread has ended: until
+            # then the files are in use, and the place is taken.
             response = await anyio.to_thread.run_sync(
                 self._compute, clip, text, left, limiter=self._slots
             )
