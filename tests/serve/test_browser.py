@@ -1,6 +1,8 @@
 """The page in a real browser, on the screen of a phone."""
 
 import contextlib
+import dataclasses
+import functools
 import socket
 import threading
 import time
@@ -51,6 +53,13 @@ def fits(tab):
     return tab.value("document.documentElement.scrollWidth <= 390")
 
 
+def classified(prediction, sample):
+    """The prediction of a classification."""
+    shares = {"angry": 0.75, "sad": 0.25}
+    found = dataclasses.replace(prediction(sample), probabilities=shares)
+    return dataclasses.replace(found, label="angry", score=0.75, without={"text": 0.5})
+
+
 def test_the_page_on_a_phone(predictor, clip, tmp_path):
     (uploads := tmp_path / "uploads").mkdir()
     with (
@@ -91,9 +100,13 @@ def test_the_page_on_a_phone(predictor, clip, tmp_path):
         time.sleep(2)
         tab.value("document.getElementById('record').click()")
         tab.wait("document.getElementById('preview').src.startsWith('blob:')")
+        predictor.prediction = functools.partial(classified, predictor.prediction)
         tab.value("document.getElementById('result').hidden = true")
         tab.value("document.getElementById('score').click()")
         tab.wait("!document.getElementById('result').hidden")
+        said = shown(tab)
+        assert "angry (0.75)" in said and "Probabilities" in said
+        assert tab.value("document.querySelectorAll('#classes rect').length") == 2
         assert fits(tab)
 
         # A clip that is too large is not sent.
@@ -104,3 +117,32 @@ def test_the_page_on_a_phone(predictor, clip, tmp_path):
         tab.wait(
             "document.getElementById('status').textContent.includes('at most 5 MB')"
         )
+
+
+def test_a_closed_tab_ends_the_work_and_deletes_the_clip(predictor, clip, tmp_path):
+    reading, closed, read = threading.Event(), threading.Event(), predictor.read
+    (uploads := tmp_path / "uploads").mkdir()
+
+    def slow(*arguments, **keys):
+        reading.set()
+        closed.wait(20)
+        return read(*arguments, **keys)
+
+    predictor.read, predictor.score = slow, lambda _: pytest.fail("scored")
+    with (
+        served(predictor, uploads) as address,
+        browser.tab(tmp_path / "browser") as tab,
+    ):
+        tab.open(address, width=390, height=844)
+        tab.wait("document.getElementById('limit').textContent !== ''")
+        tab.choose("#file", clip)
+        tab.value("document.getElementById('score').click()")
+        assert reading.wait(20) and [*uploads.iterdir()]
+        tab.call("Page.navigate", url="about:blank")
+        tab.wait("location.href === 'about:blank'")
+        time.sleep(0.2)
+        closed.set()
+        end = time.monotonic() + 20
+        while [*uploads.iterdir()]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
