@@ -74,9 +74,7 @@ class Scorer:
         Raises:
           ValueError: the clip cannot be read.
         """
-        with files.opened(
-            path
-        ):  # a system that reads only text opens no clip otherwise
+        with files.opened(path):  # where only text is read, nothing else opens it
             check()
         sample = self._predictor.read(
             path, said, name="clip", longest=self._longest, **self._files

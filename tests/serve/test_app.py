@@ -35,19 +35,19 @@ def client(make):
     return client
 
 
-def scope(path="/score"):
+def scope(headers=()):
     return {
         "type": "http",
         "method": "POST",
-        "path": path,
+        "path": "/score",
         "query_string": b"",
-        "headers": [(b"host", b"localhost")],
+        "headers": [(b"host", b"localhost"), *headers],
     }
 
 
-async def call(application, *messages, sent=None):
+async def call(application, *messages, headers=()):
     """The messages that the application sends after these; then the visitor waits."""
-    queue, sent = list(messages), [] if sent is None else sent
+    queue, sent = list(messages), []
 
     async def receive():
         while not queue:
@@ -58,7 +58,7 @@ async def call(application, *messages, sent=None):
     async def send(message):
         sent.append(message)
 
-    await application(scope(), receive, send)
+    await application(scope(headers), receive, send)
     return sent
 
 
@@ -147,6 +147,14 @@ def parts(size):
 def test_a_large_clip_is_refused(client, content):
     answer = client(lambda *_: pytest.fail("scored")).post("/score", content=content)
     assert answer.status_code == 413 and "at most 0.001 MB" in answer.json()["error"]
+
+
+def test_a_stated_size_is_refused_before_the_clip_arrives(make, monkeypatch):
+    monkeypatch.setattr(app, "_PATIENCE", 0.05)
+    application = make(lambda *_: pytest.fail("scored"))
+    stated = [(b"content-length", b"1001")]
+    start, *_ = asyncio.run(call(application, headers=stated))
+    assert start["status"] == 413
 
 
 def test_empty_and_long_inputs_are_refused(client):
@@ -245,7 +253,7 @@ def test_a_browser_closed_during_the_work_ends_it_and_deletes_the_clip(make):
     assert start["status"] == 499 and stages == ["read"]
 
 
-def test_a_visitor_who_leaves_the_queue_is_not_scored(make):
+def test_a_visitor_who_leaves_the_queue_is_not_scored(make, tmp_path):
     began, end, scored = threading.Event(), threading.Event(), []
 
     def score(clip, said, check):
@@ -260,6 +268,8 @@ def test_a_visitor_who_leaves_the_queue_is_not_scored(make):
         while not began.is_set():
             await asyncio.sleep(0.001)
         await call(application, BODY | {"body": b"second"}, GONE)
+        # Its clip is deleted while the first one is computed.
+        assert len([*tmp_path.iterdir()]) == 1
         end.set()
         await first
 
