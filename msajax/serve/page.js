@@ -47,6 +47,9 @@ async function record() {
   }
   const parts = [], began = Date.now();
   recorder = new MediaRecorder(stream);
+  clip = null;
+  $("file").value = "";
+  say("");
   recorder.ondataavailable = (event) => parts.push(event.data);
   const clock = setInterval(() => {
     const left = about.max_seconds - (Date.now() - began) / 1000;
@@ -56,11 +59,10 @@ async function record() {
   recorder.onstop = () => {
     clearInterval(clock);
     stream.getTracks().forEach((track) => track.stop());
+    take(new Blob(parts, { type: recorder.mimeType }));
     recorder = null;
     $("record").textContent = "Record";
     $("hint").textContent = "";
-    $("file").value = "";
-    take(new Blob(parts, { type: parts[0].type }));
   };
   $("preview").srcObject = stream;
   $("preview").muted = true;
@@ -72,7 +74,7 @@ async function record() {
 
 async function score(event) {
   event.preventDefault();
-  if (!clip) return say("Choose a file, or record a clip.", true);
+  if (!clip) return say(recorder ? "Stop the recording first." : "Choose a file, or record a clip.", true);
   if (clip.size > about.max_megabytes * 1e6) {
     return say(`The clip has ${(clip.size / 1e6).toFixed(1)} MB; at most ${about.max_megabytes} MB are taken.`, true);
   }
@@ -83,7 +85,8 @@ async function score(event) {
   };
   const clock = setInterval(tick, 1000);
   request = new AbortController();
-  $("score").disabled = true;
+  $("result").hidden = true;
+  $("score").disabled = $("record").disabled = true;
   $("stop").hidden = false;
   tick();
   let wrong = "";
@@ -97,7 +100,7 @@ async function score(event) {
     wrong = error.name === "AbortError" ? "Stopped." : `The server does not answer (${error.message}).`;
   }
   clearInterval(clock);
-  $("score").disabled = false;
+  $("score").disabled = $("record").disabled = false;
   $("stop").hidden = true;
   say(wrong || `Scored in ${((Date.now() - began) / 1000).toFixed(1)} s.`, wrong !== "");
 }
@@ -154,10 +157,10 @@ function bars(id, title, rows, note, more = () => "") {
   rows.forEach(([name, value], i) => {
     const y = i * 40, [left, right] = [Math.min(0, value ?? 0), Math.max(0, value ?? 0)];
     add(svg, "text", { x: 0, y: y + 15 }, name);
+    add(svg, "line", { class: "axis", x1: x(0), x2: x(0), y1: y, y2: y + 20 });
     add(svg, "rect", { class: value < 0 ? "minus" : "plus", x: x(left), y: y + 3, width: x(right) - x(left), height: 14 });
     add(svg, "text", { x: from, y: y + 32 }, [shown(value, id === "contributions"), more(name)].filter(Boolean).join(", "));
   });
-  add(svg, "line", { class: "axis", x1: x(0), x2: x(0), y1: 0, y2: rows.length * 40 - 20 });
 }
 
 function curve(made) {

@@ -49,7 +49,7 @@ def serve(args: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> int:
     for name in ("av", "librosa", "soundfile", "soxr"):
         files.library(name)  # not at the first visitor
     run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
-    weights = pathlib.Path(args.weights) if args.weights else None
+    weights = files.check(args.weights) if args.weights else None
     scorer = scoring.Scorer(run.clips, weights=weights, longest=limits.max_seconds)
     host = args.host or "127.0.0.1"
     with (

@@ -49,7 +49,8 @@ def test_a_taken_port_is_told(run, capsys):
         (["--at-once", "0"], '"at_once" is 0: input should be greater than or equal'),
         (["--max-seconds", "nan"], '"max_seconds" is nan'),
         (["--port", "70000"], "--port is 70000; ports are 1 to 65535"),
-        (["--weights", "x"], "--weights is of no use"),
+        (["--weights", "none.pth"], "there is no file none.pth"),
+        (["--weights", __file__], "--weights is of no use"),
     ],
 )
 def test_wrong_values_are_told(run, capsys, arguments, message):
