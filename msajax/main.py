@@ -1,8 +1,8 @@
-"""The command line: train a recipe, evaluate its checkpoints, score a file, import weights."""
+"""The command line: train a recipe, evaluate its checkpoints, score a file, serve a page, import weights."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from msajax.run import program
@@ -29,12 +29,16 @@ examples:
   # the score of a clip, by a run that was trained on extracted features
   msajax --workdir runs/clips --mode predict --media clip.mp4 --transcript "not bad at all"
 
+  # a page to try the same in the browser
+  msajax --workdir runs/clips --mode serve
+
   # weights that MMSA trained, as a workdir
   msajax --config mult:mosi --mode import --weights mult-mosi.pth --workdir runs/mmsa
 
 Rerun the command of a run that was stopped to resume it; the results are bit-identical.
 """
 
+_OF_SERVER = ("host", "port", "at_once", "max_megabytes", "max_seconds")
 # The modes that read an argument, and what to do instead in another one.
 _ONLY = {
     "data": ("evaluate", "predict"),
@@ -42,8 +46,9 @@ _ONLY = {
     "output": ("evaluate", "predict"),
     "export": ("evaluate",),
     "arrays": ("evaluate",),
-    "weights": ("import", "predict"),
+    "weights": ("import", "predict", "serve"),
     **dict.fromkeys(("media", "transcript", "vision_file", "word_times"), ("predict",)),
+    **dict.fromkeys(_OF_SERVER, ("serve",)),
 }
 # Those that go with --media.
 _OF_CLIPS = ("transcript", "vision_file", "word_times", "weights")
@@ -65,14 +70,14 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     add = parser.add_argument
     add("--config", metavar="RECIPE", help="mult:mosi, or a file: configs/mult.py:mosi")
     add("--workdir", metavar="DIR", help="folder of the run")
-    modes = ("train", "evaluate", "predict", "import")
+    modes = ("train", "evaluate", "predict", "import", "serve")
     add("--mode", choices=modes, default="train", help="what to do (default: train)")
     add("--data", metavar="FILE", help="evaluate, predict: another data file")
     add("--split", help="evaluate: train, valid or test (default)")
     add("--output", metavar="CSV", help="evaluate, predict: where the predictions go")
     add("--export", metavar="NPZ", help="evaluate: where arrays of every row go")
     add("--arrays", metavar="NAMES", help="export: which, '*attention,fusion'; all")
-    weights = "import: .pth, .safetensors or .npz; predict: of ResNet-50, for a clip"
+    weights = "import: .pth, .safetensors or .npz; predict, serve: of ResNet-50"
     add("--weights", metavar="FILE", help=weights)
     add("--media", metavar="FILE", help="predict: a clip, or a csv of many")
     said = "predict: what is said in the clip, or a .txt, .srt or .vtt file"
@@ -81,6 +86,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
         "--vision-file", metavar="FILE", help="predict: OpenFace's or your own features"
     )
     add("--word-times", metavar="CSV", help="predict: word,start,end of the clip")
+    _add_server(add)
     add("--help-config", action="store_true", help="print every value of the recipe")
     add("--traceback", action="store_true", help="show where an error came from")
     parser.add_argument_group("--config.KEY=VALUE", "any value of the recipe")
@@ -107,12 +113,26 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     return args, pairs
 
 
+def _add_server(add: Callable) -> None:
+    add("--host", help="serve: address to listen on (default: 127.0.0.1)")
+    add("--port", type=int, help="serve: (default: 8000; 0 for a free one)")
+    add("--at-once", type=int, metavar="N", help="serve: predictions (default: 1)")
+    add(
+        "--max-megabytes",
+        type=float,
+        metavar="N",
+        help="serve: of a clip (default: 64)",
+    )
+    add("--max-seconds", type=float, metavar="N", help="serve: of a clip (default: 60)")
+
+
 def _check_mode(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuses arguments that the mode does not read, and one that it lacks."""
     for name, readers in _ONLY.items():
         if getattr(args, name) is not None and args.mode not in readers:
             advice = _OTHERS.get((args.mode, name), "leave it out")
-            modes = " and ".join(readers)
+            *first, last = readers
+            modes = f"{', '.join(first)} and {last}" if first else last
             parser.error(f"--{_shown(name)} is for --mode {modes}; {advice}")
     if (args.mode in ("train", "import") or args.help_config) and not args.config:
         what = "--help-config" if args.help_config else f"--mode {args.mode}"
@@ -147,6 +167,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     args, pairs = parse(sys.argv[1:] if argv is None else argv)
     try:
+        if args.mode == "serve" and not args.help_config:
+            from msajax.serve import start
+
+            return start.serve(args, pairs)
         from msajax.run import modes  # jax takes a second or two to import
 
         if args.help_config:

@@ -365,7 +365,11 @@ def test_a_loss_that_is_not_finite_is_reported(tmp_path, capsys, quick_random):
                 ("predict", "split", "--split is for --mode evaluate; leave it out"),
                 ("import", "split", "--split is for --mode evaluate; leave it out"),
                 ("import", "output", "--output is for --mode evaluate and predict"),
-                ("evaluate", "weights", "--weights is for --mode import and predict"),
+                (
+                    "evaluate",
+                    "weights",
+                    "--weights is for --mode import, predict and serve",
+                ),
             )
         ),
         *(

@@ -56,6 +56,8 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
     file, *recipes = run(sys.executable, "-c", code, folder=empty, **here).splitlines()
     assert pathlib.Path(file).is_relative_to(site)
     assert recipes == msajax.list_recipes()
+    code = "from msajax.serve import page; print(page.html())"
+    assert "</html>" in run(sys.executable, "-c", code, folder=empty, **here)
     code = "from msajax.report import published; print(len(published.figures()))"
     assert int(run(sys.executable, "-c", code, folder=empty, **here)) > 1000
     assert [*empty.iterdir()] == []

@@ -15,6 +15,7 @@ from msajax.media import files
 # Of the pictures of networks, as in the preparation of ImageNet: 256 pixels, 224 cut out.
 MARGIN = 256 / 224
 _T = TypeVar("_T")
+_PIXELS = 1 << 26  # of a decoded frame; 8K has half as many
 
 
 def pictures(
@@ -43,6 +44,7 @@ def pictures(
     """
     with files.opened(path) as container:
         stream = files.track(container, "video", path)
+        _check_size(stream.codec_context, path)
         own = float(stream.average_rate or rate)
         start, count, last, end = 0.0, 0, None, 0.0
         for number, frame in enumerate(container.decode(stream)):
@@ -60,6 +62,19 @@ def pictures(
         while count / rate < end - 1e-6:
             yield _square(last, size, margin, grey)
             count += 1
+
+
+def _check_size(codec: Any, path: str | os.PathLike[str]) -> None:
+    """Refuses frames that take gigabytes, which a file of some bytes can hold.
+
+    FFmpeg refuses those that come later, in a file that states smaller ones.
+    """
+    if codec.width * codec.height > _PIXELS:
+        raise DataError(
+            f"{path} has frames of {codec.width} x {codec.height} pixels; at most "
+            f"{_PIXELS / 1e6:.0f} million pixels are decoded: convert it to smaller ones"
+        )
+    codec.options = {"max_pixels": str(_PIXELS)}
 
 
 def _square(frame: Any, size: int, margin: float, grey: bool) -> np.ndarray:

@@ -5,7 +5,9 @@ import csv
 import numpy as np
 import pytest
 
+import msajax
 from msajax import main
+from msajax.serve import scoring
 from tools import extract_features, make_demo_clips
 
 
@@ -35,7 +37,15 @@ def test_clips_to_scores_of_other_clips(tmp_path, quick_random, capsys):
     scores = np.array([float(row["score"]) for row in rows])
     assert np.isfinite(scores).all() and np.ptp(scores) > 0
     assert {"cor_text_audio", "without_audio", "seconds_vision"} <= rows[0].keys()
-    clip = str(unseen / "Raw" / "test_0" / "1.mp4")
+    clip = unseen / "Raw" / "test_0" / "1.mp4"
     said = ["--transcript", "the whole cast was nice"]
-    assert main.main(["--mode", "predict", *run, "--media", clip, *said]) == 0
+    assert main.main(["--mode", "predict", *run, "--media", str(clip), *said]) == 0
     assert "cor_audio_vision" in capsys.readouterr().out
+    # What the page shows is the same score.
+    clips = msajax.open_run(tmp_path / "run").clips
+    transcript = tmp_path / "transcript.txt"
+    transcript.write_text(said[1])
+    made = scoring.Scorer(clips, longest=60)(clip, transcript, lambda: None)
+    (own,) = clips.score([clips.read(clip, said[1])])
+    assert made["score"] == own.score == made["curve"][-1][1]
+    assert made["frames"]["count"] == len(own.vision) and made["sound"]

@@ -51,6 +51,16 @@ def test_shapes(clip):
     assert first.shape == (16, 16)
 
 
+def test_frames_of_gigabytes_are_not_decoded(clip, monkeypatch):
+    monkeypatch.setattr(video, "_PIXELS", 32 * 48 - 1)
+    with pytest.raises(DataError, match="frames of 48 x 32 pixels; at most"):
+        list(video.pictures(clip, rate=10, size=16))
+    # FFmpeg counts whole blocks, so here it finds more than the file states.
+    monkeypatch.setattr(video, "_PIXELS", 32 * 48)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        list(video.pictures(clip, rate=10, size=16))
+
+
 def test_the_middle_of_the_picture_is_cut_out(tmp_path):
     wide = np.zeros((1, 32, 64, 3), np.uint8)
     wide[:, :, 16:48] = 200
