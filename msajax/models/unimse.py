@@ -88,11 +88,6 @@ class UniMSE(Model):
     scan: bool = False
 
     @property
-    def reports(self) -> dict[str, tuple[str, ...]]:
-        """Whether the text that was written is no label."""
-        return {"unread_rows": ("unread",)}
-
-    @property
     def written(self) -> Written:
         """How labels are texts.
 
@@ -150,10 +145,6 @@ class UniMSE(Model):
             "unread": 1.0 - known,
             "fusion": mean_pool(states[-1], batch["text_mask"]),
         }
-
-    def unread_rows(self, batch: Batch, *, train: bool) -> Outputs:
-        """1 of the rows whose text is no label: 'pred' [B, 1]."""
-        return {"pred": self(batch, train=train)["unread"][:, None]}
 
     def loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]

@@ -162,8 +162,8 @@ class Run:
             self.say(f"{name}: {left_out} rows without labels left out")
         sources = {name: self.sources([self.pad(rows)])[0]}
         self._note_batches(sources)
-        made = {name: self.labelled(rows, self.forward(sources)[name])}
-        return self.results(made, unread.counts(self, sources))
+        made = unread.predict(self, sources)
+        return self.results({name: self.labelled(rows, made.preds[name])}, made.facts)
 
     def predict(self, data: Path | Corpus) -> Predictions:
         """Predictions for every row of a file or a corpus, labels not needed.
@@ -180,14 +180,14 @@ class Run:
         arrays = [self.pad(split) for split in corpus.splits.values()]
         sources = dict(zip(corpus.splits, self.sources(arrays), strict=True))
         self._note_batches(sources)
-        seeds = evaluate.joined(self.forward(sources))
-        figures: dict[str, np.ndarray] = {}
+        figures = (made := unread.predict(self, sources)).figures
         for method, names in self.model.reports.items():
             found = evaluate.joined(self.forward(sources, method=method))
-            mean = np.mean(list(found.values()), axis=0)
-            figures |= {name: mean[:, i] for i, name in enumerate(names)}
+            columns = np.mean(list(found.values()), axis=0).T
+            figures |= dict(zip(names, columns, strict=True))
         ids = np.concatenate([split.ids for split in corpus.splits.values()])
-        return Predictions(ids, seeds, self.spec.classes, figures=figures)
+        preds = evaluate.joined(made.preds)
+        return Predictions(ids, preds, self.spec.classes, figures=figures)
 
     @functools.cached_property
     def clips(self) -> clip.Predictor:

@@ -292,8 +292,7 @@ def _results(
             "no seed had a finite validation figure: there is nothing to report"
         )
     splits = {name: data.splits[name] for name in ("valid", "test")}
-    preds: Mapping[str, Mapping[int, np.ndarray]]
-    preds = run.forward(splits, seeds=list(books))
+    made = unread.predict(run, splits, list(books))
     select = run.options.plan[-1].select
     facts = {
         "epochs": [len(book.history) for book in books.values()],
@@ -313,7 +312,7 @@ def _results(
             "last epoch" if select == "last" else f"best epoch by validation {select}"
         ),
         "stopped": stopped,
-        **unread.counts(run, splits, list(books)),
+        **made.facts,
     }
-    predictions = {k: run.labelled(corpus.splits[k], v) for k, v in preds.items()}
+    predictions = {k: run.labelled(corpus.splits[k], v) for k, v in made.preds.items()}
     return run.results(predictions, facts)

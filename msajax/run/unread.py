@@ -1,34 +1,71 @@
-"""How many predictions of a system that writes labels are only a substitute (`Model.unread`)."""
+"""Predictions of systems that write labels, some only a substitute (`Model.unread`), and how many those are."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msajax.train import feed
+import numpy as np
+
+from msajax.train import evaluate, feed
 
 if TYPE_CHECKING:
     from msajax.run.run import Run
 
+# {split: {seed: [N, ...]}}
+Rows = dict[str, dict[int, np.ndarray]]
 
-def counts(
+
+class Made(NamedTuple):
+    """Predictions of splits.
+
+    Attributes:
+      preds: as of `Run.forward`.
+      unread: [N] each, 1 of rows whose text is no label; {} of a system that has a
+        prediction of every row.
+    """
+
+    preds: Rows
+    unread: Rows
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The number of such rows of each seed, for the facts of results: {'unread': {split: [number]}}, or {}."""
+        if not self.unread:
+            return {}
+        return {
+            "unread": {
+                name: [round(float(rows.sum())) for rows in made.values()]
+                for name, made in self.unread.items()
+            }
+        }
+
+    @property
+    def figures(self) -> dict[str, np.ndarray]:
+        """The column of such rows, as the share of the seeds: {'unread': [N]}, or {}."""
+        if not self.unread:
+            return {}
+        rows = evaluate.joined(self.unread)
+        return {"unread": np.mean(list(rows.values()), axis=0)}
+
+
+def predict(
     run: "Run", splits: Mapping[str, feed.Source], seeds: Sequence[int] = ()
-) -> dict[str, Any]:
-    """The rows of each seed whose text is no label, for the facts of results.
+) -> Made:
+    """The predictions of the best checkpoints, each computed once.
 
     Args:
       run: trained.
-      splits: to count in.
+      splits: to compute.
       seeds: the recipe's, or some of them.
-
-    Returns:
-      {'unread': {split: [number]}}; {} of a system that has a prediction of every row.
     """
     output = run.model.unread
     if not output:
-        return {}
-    found = run.forward(splits, seeds=seeds, outputs={output: 0})
+        return Made(run.forward(splits, seeds=seeds), {})
+    found = run.forward(splits, seeds=seeds, outputs={"pred": 0, output: 0})
+    return Made(_only("pred", found), _only(output, found))
+
+
+def _only(output: str, found: Mapping[str, Mapping[int, Any]]) -> Rows:
     return {
-        "unread": {
-            name: [round(float(rows[output].sum())) for rows in made.values()]
-            for name, made in found.items()
-        }
+        name: {seed: arrays[output] for seed, arrays in made.items()}
+        for name, made in found.items()
     }

@@ -82,7 +82,6 @@ def test_what_is_no_label_is_a_substitute_and_counted():
         "unimse", dataclasses.replace(view.spec, written=written)
     )
     np.testing.assert_array_equal(numbers._labels(chosen, known), [1.0, 2.0, 0.0])
-    assert model.unread == "unread" and model.reports == {"unread_rows": ("unread",)}
 
 
 def test_the_loss_is_over_the_pieces_of_all_texts_and_ignores_padding():
