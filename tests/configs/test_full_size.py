@@ -128,15 +128,19 @@ def at_full_size(options):
     return model, *shapes_of(model)
 
 
+# Of systems with a pretrained network the recipes that differ from another one by the data alone.
+ALIKE = {f"unimse:{dataset}" for dataset in ("mosei", "meld", "iemocap", "poria")}
+
+
 def recipes():
-    """All recipes without a row, and (slow) all rows on a system's first data set."""
+    """All recipes without a row, and (slow) those alike and all rows on a system's first data set."""
     first = {}
     for name in recipe.names():
         system, _, argument = name.partition(":")
         dataset, _, row = argument.partition("/")
         if not row:
             first.setdefault(system, dataset)
-            yield pytest.param(name)
+            yield pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE))
         elif dataset == first[system]:
             yield pytest.param(name, marks=pytest.mark.slow)
 

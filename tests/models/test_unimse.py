@@ -1,6 +1,7 @@
 """UniMSE: what is written and read back, its loss, adapters and labels of several data sets."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from msajax.encoders.read_back import read_back
 from msajax.models import unimse
 from msajax.run import recipe, universal
 from msajax.train import step
+from tests import random_bits
 from tests.models import test_registry
 
 # "polarity , score": a separator of two pieces, scores of one to three, the end 1.
@@ -62,7 +64,7 @@ def test_labels_are_read_back_or_said_to_be_none():
 
 def test_the_first_field_is_read_too():
     first = dataclasses.replace(WRITTEN, place=0, answers=((5,), (3, 4)), values=(0, 1))
-    chosen, known = read_back(
+    chosen, known = jax.jit(read_back, static_argnums=1)(
         ids_of([(3, 4, 8, 9, 7, 1), (5, 1), (7, 8, 9, 5, 1), (3, 8, 9, 1)]), first
     )
     assert known.tolist() == [True, True, False, False]
@@ -98,16 +100,11 @@ def test_the_loss_is_over_the_pieces_of_all_texts_and_ignores_padding():
     batch = view.short.example(test_registry.ROWS, seed=1)
     batch["valid"] = np.arange(test_registry.ROWS) < 7
 
-    @jax.jit
-    def compute(batch):
-        given = dict(train=True, progress={}, method="loss")
-        total, terms = model.apply(variables, batch, **given)
-        read = {
-            m: model.apply(variables, batch, train=False, method="_read")[m][1]
-            for m in ("audio", "vision")
-        }
-        return total, terms, read
+    def both(model, batch):
+        states = {m: x[1] for m, x in model._read(batch, False).items()}
+        return *model.loss(batch, train=True, progress={}), states
 
+    compute = jax.jit(lambda batch: model.apply(variables, batch, method=both))
     total, terms, states = compute(batch)
     np.testing.assert_allclose(
         total, terms["text"] + 0.5 * terms["contrast"], rtol=1e-5
@@ -136,7 +133,8 @@ def test_the_loss_is_over_the_pieces_of_all_texts_and_ignores_padding():
 def test_the_temperature_divides_the_cosines():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 5, 3)).astype(np.float32)
-    found = losses.info_nce(x, y, y, where=jnp.ones(5, bool), temperature=0.1)
+    compare = functools.partial(losses.info_nce, temperature=0.1)
+    found = jax.jit(compare)(x, y, y, where=np.ones(5, bool))
     a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, y))
     scores = 10 * a @ b.T
     wanted = np.log(np.exp(scores).sum(axis=1)) - np.diag(scores)
@@ -146,14 +144,15 @@ def test_the_temperature_divides_the_cosines():
 def test_an_adapter_passes_the_text_at_first():
     h = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 6)), jnp.float32)
     vectors = [jnp.ones((2, 2)), -jnp.ones((2, 3))]
-    made = {
-        identity: unimse.Adapter(4, identity).init_with_output(
-            jax.random.key(0), h, vectors=vectors
-        )[0]
-        for identity in (True, False)
-    }
-    np.testing.assert_allclose(made[True], h, atol=0.02)
-    assert np.abs(made[False] - h).max() > 0.3
+
+    @jax.jit
+    def draw(key):
+        made = (unimse.Adapter(4, identity) for identity in (True, False))
+        return [x.init_with_output(key, h, vectors=vectors)[0] for x in made]
+
+    passed, mixed = draw(random_bits.key(0))
+    np.testing.assert_allclose(passed, h, atol=0.02)
+    assert np.abs(mixed - h).max() > 0.3
 
 
 def test_a_spec_without_texts_of_labels_is_refused():
@@ -233,9 +232,8 @@ def test_rows_of_two_data_sets_train_under_one_label(tmp_path, monkeypatch):
     written = made.written
     assert written is not None and written.length == 6 and written.place == 1
     # What is written is read back.
-    (chosen, known) = read_back(
-        jnp.where(train["label_ids"] == IGNORED, 0, train["label_ids"]), written
-    )
+    ids = np.where(train["label_ids"] == IGNORED, 0, train["label_ids"])
+    chosen, known = jax.jit(read_back, static_argnums=1)(ids, written)
     assert known.all()
     values = np.asarray(written.values)[chosen]
     np.testing.assert_allclose(values, [2.4, -0.6, -0.6, 2.4, 2.4, 2.4])
