@@ -14,7 +14,8 @@ What differs from their code: The contrast pairs a text with its own audio and v
 puts the steps of the LSTMs back in order twice, and so takes those of other rows. Its means
 are over real steps (`padded` restores theirs), and its projections are trained. The adapters
 start as the identity on the text (`start`). Scores are written to a tenth. No task's name
-stands in front of the text. Their third adapter, by cross-attention, is left out.
+stands in front of the text. Their two other adapters (parallel to the feed-forward layers,
+whose input it reads, and by cross-attention) are left out.
 """
 
 import functools
@@ -252,6 +253,13 @@ class UniMSE(Model):
         return jax.nn.one_hot(values.astype(jnp.int32), len(self.spec.classes))
 
 
+def joined(h: jax.Array, vectors: Sequence[jax.Array]) -> jax.Array:
+    """Hidden states [B, L, D] with vectors [B, E] behind each step: [B, L, D + E + ...]."""
+    shape = h.shape[:2]
+    wide = [jnp.broadcast_to(v[:, None], (*shape, v.shape[1])) for v in vectors]
+    return jnp.concatenate([h, *(v.astype(h.dtype) for v in wide)], axis=-1)
+
+
 class Adapter(nn.Module):
     """Text with a vector of each signal behind it, through a bottleneck, and back to the text's width.
 
@@ -264,33 +272,18 @@ class Adapter(nn.Module):
     identity: bool = True
 
     @nn.compact
-    def __call__(
-        self,
-        h: jax.Array,
-        *,
-        vectors: Sequence[jax.Array],
-        read: jax.Array | None = None,
-    ) -> jax.Array:
+    def __call__(self, h: jax.Array, *, vectors: Sequence[jax.Array]) -> jax.Array:
         """Adapts the hidden states.
 
         Args:
           h: [B, L, D], the output of a block.
           vectors: [B, E] each.
-          read: what the bottleneck reads in the place of h (the authors' parallel adapter
-            reads the input of the block's feed-forward layers); None reads h.
 
         Returns:
           [B, L, D].
         """
-
-        def joined(x: jax.Array) -> jax.Array:
-            shape = x.shape[:2]
-            wide = [jnp.broadcast_to(v[:, None], (*shape, v.shape[1])) for v in vectors]
-            return jnp.concatenate([x, *(v.astype(x.dtype) for v in wide)], axis=-1)
-
-        x, small = joined(h), nn.initializers.normal(1e-3)
-        y = x if read is None else joined(read)
-        y = nn.sigmoid(nn.Dense(self.dim, kernel_init=small, name="down")(y))
+        x, small = joined(h, vectors), nn.initializers.normal(1e-3)
+        y = nn.sigmoid(nn.Dense(self.dim, kernel_init=small, name="down")(x))
         x = x + nn.Dense(x.shape[-1], kernel_init=small, name="up")(y)
         if not self.identity:
             return Linear(h.shape[-1], name="out")(x)

@@ -101,7 +101,7 @@ def test_unread_labels_are_counted_from_the_network_to_the_files(tmp_path):
         def corpus(self, data=None, *, labels=True):
             return corpus
 
-        def forward(self, splits, *, seeds=(), method="", outputs={}):
+        def forward(self, splits, *, seeds=(), method="", outputs=()):
             calls.append((*outputs, *splits))
             rows = {}
             for name, source in splits.items():
