@@ -38,7 +38,13 @@ FIELDS_OF = {
     "self_mm": dict(pooling="mean"),
     "text_only": dict(pooling="cls"),
 }
-SYSTEMS = [n for n in models.names() if "encoder" in models.get(n).__dataclass_fields__]
+# A system that writes labels writes them from all that its encoder reads.
+SYSTEMS = [
+    name
+    for name in models.names()
+    if "encoder" in (system := models.get(name)).__dataclass_fields__
+    and "label_ids" not in system.own_fields
+]
 
 
 def utterances():

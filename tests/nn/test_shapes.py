@@ -389,7 +389,12 @@ WITHOUT = {
     ),
     *("memory.previous", "masks.step_masks", "masks.front"),
     # They are called by a module, or by their methods.
-    *("gates.gated", "subnets.post_layers", "subnets.modality_predictions"),
+    *(
+        "gates.gated",
+        "attention.watched",
+        "subnets.post_layers",
+        "subnets.modality_predictions",
+    ),
     *("token_transformer.out_layer", "mixup.Mixup"),
     *("recurrent.lstm_params", "recurrent.lstm_gates", "recurrent.both_directions"),
     *("parties.both_directions", "turns.features"),

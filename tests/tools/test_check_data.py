@@ -283,7 +283,11 @@ def test_labels_say_the_dataset_before_widths(tool, source, capsys):
     [
         (["joy", "anger", "fear"], 1, "^MELD, "),
         (["excited", "sad", "happy"], 1, "^IEMOCAP, "),
-        (["Happy", "sad", "angry"], 1, "those of iemocap and iemocap4; give --dataset"),
+        (
+            ["Happy", "sad", "angry"],
+            1,
+            "those of iemocap and iemocap4 and ravdess; give --dataset",
+        ),
     ],
 )
 def test_names_of_classes_say_the_dataset(
