@@ -8,7 +8,7 @@ together. The labels of several data sets are one text (`msajax.data.universal`)
 decoding writes it, and the field of the run's own data set is read back.
 
 A text whose field is no answer predicts 0, or the class 'neutral', as in the authors' code.
-There nobody hears of it; here such rows are counted (`unread`), and reported beside the figures.
+The authors' code does not report it; here such rows are counted (`unread`), and reported beside the figures.
 
 What differs from their code: The contrast pairs a text with its own audio and vision; theirs
 puts the steps of the LSTMs back in order twice, and so takes those of other rows. Its means
@@ -65,7 +65,7 @@ class UniMSE(Model):
       contrast: weight of the contrast of text and vision, and of that of text and audio.
       contrast_dim: width of the space in which they are compared.
       temperature: divides the cosines.
-      longest: most pieces that are written, where no label has more.
+      longest: largest number of decoded pieces; raised to that of the longest label.
       padded: means of the contrast are over all steps, as in the authors' code.
       remat, scan: options of the encoder's layers, as in `TextOnly`.
     """
@@ -239,7 +239,7 @@ class UniMSE(Model):
         return total
 
     def _mean(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """Over the real steps, or all with zeros on padding where it goes by their number: [B, L, D] -> [B, D]."""
+        """The mean over real steps, with `padded` over all, padding included: [B, L, D] -> [B, D]."""
         if not self.padded:
             return mean_pool(x, mask)
         return jnp.mean(x, axis=1)

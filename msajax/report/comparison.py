@@ -5,8 +5,6 @@ import dataclasses
 import io
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from msajax.data.spec import DATASETS
 from msajax.report import published, table
 from msajax.report.page import Page
@@ -44,9 +42,8 @@ class Row:
 
     def mean_std(self, metric: str) -> tuple[float, float] | None:
         """Ours on test, or the seconds of an epoch; None where the run does not have the metric."""
-        seconds = self.ours.facts.get("seconds_per_epoch") if self.ours else None
-        if metric == "epoch_seconds" and seconds and None not in seconds:
-            return float(np.mean(seconds)), float(np.std(seconds))
+        if metric == "epoch_seconds" and self.ours:
+            return self.ours.epoch_seconds()
         test = self.ours.splits.get("test", {}) if self.ours else {}
         return (test[metric]["mean"], test[metric]["std"]) if metric in test else None
 

@@ -85,8 +85,8 @@ def _chosen(run: Finished) -> dict[str, float]:
         key: float(np.mean([row[key] for row in rows]))
         for key in ("train_loss", "valid_loss")
     }
-    seconds = run.results.facts.get("seconds_per_epoch") or [np.nan]
-    return {**losses, "epoch_seconds": float(np.mean(seconds))}
+    seconds = run.results.epoch_seconds()
+    return {**losses, "epoch_seconds": seconds[0] if seconds else np.nan}
 
 
 def losses(read: Sequence[Finished]) -> Drawn:

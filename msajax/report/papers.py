@@ -105,7 +105,7 @@ def _msg_mba_6(read: Sequence[Finished]) -> Drawn:
     if not layers:
         raise ValueError(
             f"--figure msg_mba_6 draws the attention of a text encoder's layers, but "
-            f"{run.folder} has none; set config.text.encoder, and leave text.frozen"
+            f"{run.folder} has none; set config.text.encoder, and keep config.text.frozen=False"
         )
     rows = model.corpus().splits["test"]
     steps = model.pad(rows)["text_mask"].sum(1)

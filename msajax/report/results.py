@@ -126,6 +126,13 @@ class Results:
         default_factory=dict, repr=False
     )
 
+    def epoch_seconds(self) -> tuple[float, float] | None:
+        """Seconds of an epoch, mean and deviation over the seeds; None of a run that did not record them."""
+        seconds: list[float] = self.facts.get("seconds_per_epoch") or []
+        if not seconds or None in seconds:
+            return None
+        return float(np.mean(seconds)), float(np.std(seconds))
+
     def __getitem__(self, metric: str) -> float:
         """The mean over the seeds on test (or the only split), by a metric's name: results["mae"]."""
         figures = self.splits.get("test") or next(iter(self.splits.values()))

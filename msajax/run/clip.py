@@ -227,11 +227,15 @@ class Predictor:
         parts = loader.parts(arrays, 1, cut=False)
         source = {"": feed.source(parts, run.devices, resident=True)}
         rows = len(parts[0]["index"]) // (1 + len(self._reads))
-        scores = {
-            seed: x.reshape(-1, rows, *x.shape[1:])
-            for seed, x in self._infer(source)[""].items()
-        }
         figures: dict[str, np.ndarray] = {}
+        if unread := run.model.unread:
+            made = self._infer(source, outputs={"pred": 0, unread: 0})[""]
+            lost = np.mean([x[unread][:rows] for x in made.values()], axis=0)
+            figures["unread"] = lost
+            found = {seed: x["pred"] for seed, x in made.items()}
+        else:
+            found = self._infer(source)[""]
+        scores = {seed: x.reshape(-1, rows, *x.shape[1:]) for seed, x in found.items()}
         for method, names in run.model.reports.items():
             found = self._infer(source, method=method)[""].values()
             mean = np.mean(list(found), axis=0)[:rows]
@@ -251,15 +255,23 @@ class Predictor:
         probabilities, low, high = {}, *(spec.label_range or (0.0, 1.0))
         if spec.classes:
             best = int(mean[0].argmax())
-            shares = dict(zip(spec.classes, _softmax(mean)[0].tolist(), strict=True))
-            probabilities, label = shares, spec.classes[best]
-            mean = _softmax(mean)[:, best]
-            scores = {seed: _softmax(x)[:, best] for seed, x in scores.items()}
+            # A system that writes labels gives no logits: 1 for its class, 0 for the others.
+            shares = (lambda x: x) if self._run.model.unread else _softmax
+            probabilities = dict(
+                zip(spec.classes, shares(mean)[0].tolist(), strict=True)
+            )
+            label, mean = spec.classes[best], shares(mean)[:, best]
+            scores = {seed: shares(x)[:, best] for seed, x in scores.items()}
+        elif not math.isfinite(mean[0]):
+            label = "none"
         else:
             family = DATASETS[self._run.options.data.dataset].metrics
             label = metrics.polarity(family, float(mean[0]))
         present = self._present(sample)
         without = zip(self._reads, mean[1:].tolist(), strict=True)
+        if lost := figures.get("unread"):
+            why = f"what the system wrote is no label, for {lost:.0%} of the seeds"
+            notes = (*notes, f"{why}: the score of those is a substitute")
         if not math.isfinite(mean[0]):
             notes = (*notes, "the prediction is no number: the training diverged")
         return ClipPrediction(
@@ -302,7 +314,7 @@ def _settings(run: "Run") -> MediaFeatures:
             found = dataclasses.replace(found, **{m: None})
         elif getattr(found, m) is None:
             raise ValueError(
-                f"{run.folder} says not how the {m} features of its data were extracted "
+                f"{run.folder} does not record how the {m} features of its data were extracted "
                 f"({features.FILE}); extract features by tools/extract_features.py and train "
                 "on those, or extract the clip's as the data's were and give a file: "
                 "predict, --data FILE"

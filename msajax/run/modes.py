@@ -72,11 +72,11 @@ def _predict_clips(args: argparse.Namespace, pairs: Pairs) -> int:
     """Scores a clip for the terminal, and in a csv where one is named; of many clips always."""
     found = clip_files.of_arguments(args)
     run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
-    table = args.media.lower().endswith(".csv")
-    wanted = args.output or (run.folder / "scores.csv" if table else "")
+    many = args.media.lower().endswith(".csv")
+    wanted = args.output or (run.folder / "scores.csv" if many else "")
     path = output.check(wanted) if wanted else None
     made, failed = clip_files.predict(run.clips, found)
-    for clip in () if table else made:
+    for clip in () if many else made:
         for line in clip_files.describe(clip):
             run.say(line)
     if path:

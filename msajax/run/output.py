@@ -32,8 +32,9 @@ def check(path: str | pathlib.Path, what: str = "--output") -> pathlib.Path:
     if not path.parent.is_dir():
         raise ValueError(f"{what} {path}: there is no folder {path.parent}")
     if path.is_dir():
+        suffix = ".npz" if what == "--export" else ".csv"
         raise ValueError(
-            f"{what} {path} is a folder; name a file in it: {path / f'{what[2:]}.csv'}"
+            f"{what} {path} is a folder; name a file in it: {path / f'{what[2:]}{suffix}'}"
         )
     if path.exists() and not path.is_file():
         raise ValueError(

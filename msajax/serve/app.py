@@ -152,6 +152,7 @@ class _Desk:
                 isinstance(error, ValueError) and program.is_ours(error)
             ):
                 why = str(error).replace(str(clip), "the clip")
+                why = why.replace(f"{clip.parent}/", "")
                 return _told(422, why)
             return _failed(error)
 

@@ -28,7 +28,7 @@ SERVER: dict[str, Any] = {
     "server_header": False,
     # Bytes of a request's first lines, which hold the transcript.
     "h11_max_incomplete_event_size": 1 << 16,
-    "timeout_graceful_shutdown": 10,
+    "timeout_graceful_shutdown": 60,
 }
 
 
@@ -84,7 +84,8 @@ def _run(server: Any, listening: socket.socket, folder: pathlib.Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             signals.end(number)
         print(
-            "\nstopping when the clips that are here are scored; once more to stop at once",
+            "\nstopping when the clips that are here are scored, in a minute at most; once more "
+            "to stop at once",
             file=sys.stderr,
         )
         server.should_exit = True

@@ -209,7 +209,7 @@ def test_a_run_that_does_not_know_its_features(tmp_path, corpus_folder, monkeypa
     del arrays["media_settings"]
     np.savez(tmp_path / "plain.npz", **arrays)
     made = make_run(tmp_path / "plain", tmp_path / "plain.npz", monkeypatch)
-    with pytest.raises(ValueError, match="says not how the audio features"):
+    with pytest.raises(ValueError, match="does not record how the audio features"):
         made.predict_clip(corpus_folder / "Raw" / "v" / "0.mp4", "good")
 
 
@@ -225,6 +225,20 @@ def test_classes_have_probabilities(tmp_path, corpus_folder, monkeypatch):
     assert sum(found.probabilities.values()) == pytest.approx(1)
     assert found.score == max(found.probabilities.values())
     assert found.probabilities[found.label] == found.score
+
+
+@pytest.mark.parametrize(
+    "score,figures,label,note",
+    [
+        (np.nan, {}, "none", "is no number: the training diverged"),
+        (0.0, {"unread": 0.5}, "neutral", "wrote is no label, for 50% of the seeds"),
+    ],
+)
+def test_scores_that_are_none_are_told(run, corpus_folder, score, figures, label, note):
+    sample = run.clips.read(corpus_folder / "Raw" / "v" / "0.mp4", TEXTS[0])
+    scores = {1: np.full(4, score), 2: np.zeros(4)}
+    made = run.clips._prediction(sample, scores, figures, {}, ())
+    assert made.label == label and any(note in x for x in made.notes)
 
 
 def rows(path):
