@@ -167,13 +167,17 @@ class HyDiscGAN(Model):
     def discriminator_loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The sum over modalities of the cross-entropies of what is real and what is generated."""
+        """The sum over modalities of the cross-entropies of what is real and what is generated.
+
+        It has a gradient of the discriminators alone.
+        """
         del progress
         out, has = self(batch, train=train), self._compared(batch)
-        real = _total(nn.softplus(-self._judge(*self._real(batch), out, train)), has)
+        pred = out["pred"].astype(jnp.float32)
+        out, (x, masks) = jax.lax.stop_gradient((out, self._real(batch)))
+        real = _total(nn.softplus(-self._judge(x, masks, out, train)), has)
         fake = _total(nn.softplus(self._judge_fake(out, train)), has)
-        terms = {"pred": out["pred"].astype(jnp.float32), "real": real, "fake": fake}
-        return real + fake, terms
+        return real + fake, {"pred": pred, "real": real, "fake": fake}
 
     def generator_loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
@@ -187,12 +191,12 @@ class HyDiscGAN(Model):
     def loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The task's loss and the generators' weighted one; in evaluation the task's alone."""
+        """The task's loss and the generators' weighted one; or, in evaluation and without a weight, the task's alone."""
         del progress
         out = self(batch, train=train)
         pred = out["pred"].astype(jnp.float32)
         task = self.task_loss(pred, batch)
-        if not train:
+        if not (train and self.alignment):
             return task, {"pred": pred}
         total, terms = self._alignment(out, batch, train)
         return task + self.alignment * total, {"task": task, **terms}

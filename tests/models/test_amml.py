@@ -20,30 +20,39 @@ WEIGHTS = dict(unimodal=0.3, divergence=0.2)
 
 @functools.cache
 def model_of(**fields):
-    return AMML(SPEC, **SIZES, **WEIGHTS, **fields)
+    return AMML(SPEC, **SIZES, **WEIGHTS, inner_rate=0.02, **fields)
 
 
 @functools.cache
 def initial():
-    return step.init(model_of(), random_bits.key(0)).params
+    return jax.device_get(step.init(model_of(), random_bits.key(0)).params)
 
 
 @functools.cache
-def trained(**fields):
-    """Jitted {parameter: value} -> ((loss, terms), its gradient)."""
-    model = model_of(**fields)
+def compiled():
+    """Jitted (params, batch, step) -> ((loss, terms), its gradient), and that of the first order."""
 
-    def loss(params, batch):
+    def loss(params, batch, number, model):
         return model.apply(
             step.variables(step.State(params, {}, {})),
             batch,
             train=True,
-            progress={"step": 0},
+            progress={"step": number},
             method="loss",
             rngs={"params": random_bits.key(3)},
         )
 
-    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+    def run(params, *args):
+        models = model_of(), model_of(first_order=True)
+        slope = jax.value_and_grad(loss, has_aux=True)
+        return [slope(params, *args, model) for model in models]
+
+    return jax.jit(run)
+
+
+def trained(params, batch, *, number=0, first_order=False):
+    found = compiled()(params, batch, np.int32(number))
+    return jax.device_get(found[first_order])
 
 
 def with_rates(value):
@@ -77,8 +86,8 @@ def plain(params, batch):
 
 def test_without_a_rate_it_is_plain_training():
     params = with_rates(-np.inf)
-    (loss, _), grads = trained()(params, BATCH)
-    wanted, slopes = plain(params, BATCH)
+    (loss, _), grads = trained(params, BATCH)
+    wanted, slopes = jax.device_get(plain(params, BATCH))
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
     for path in initial().keys() - {"rate_text", "rate_vision"}:
         np.testing.assert_allclose(grads[path], slopes[path], atol=1e-5, err_msg=path)
@@ -90,15 +99,15 @@ def test_an_inner_step_is_against_the_gradient_of_the_support():
     params = with_rates(np.log(0.05))
     bias = "learner_text/predict/bias"
     low = {**params, bias: params[bias] - 9}
-    (_, terms), grads = trained()(low, BATCH)
+    (_, terms), grads = trained(low, BATCH)
     assert terms["unimodal"] > 8
     # What adapts the text's representation is the support alone: labels of the query do not.
     label = np.where(SUPPORT, BATCH["label"], BATCH["label"] + 1)
-    (_, other), _ = trained()(low, {**BATCH, "label": label.astype(np.float32)})
+    (_, other), _ = trained(low, {**BATCH, "label": label.astype(np.float32)})
     np.testing.assert_allclose(other["unimodal"], terms["unimodal"], rtol=1e-6)
     np.testing.assert_allclose(other["divergence"], terms["divergence"], rtol=1e-6)
     label = np.where(SUPPORT, -BATCH["label"] - 30, BATCH["label"])
-    (_, moved), _ = trained()(low, {**BATCH, "label": label.astype(np.float32)})
+    (_, moved), _ = trained(low, {**BATCH, "label": label.astype(np.float32)})
     assert abs(moved["divergence"] - terms["divergence"]) > 1e-4
     assert np.any(grads["rate_text"]) and np.any(grads["rate_vision"])
 
@@ -106,32 +115,25 @@ def test_an_inner_step_is_against_the_gradient_of_the_support():
 def test_gradients_are_those_of_finite_differences():
     """Also through the gradient of the inner step."""
     params = with_rates(np.log(0.5))
-    run = trained()
-    _, grads = run(params, BATCH)
+    _, grads = trained(params, BATCH)
     rng = np.random.default_rng(0)
     names = [k for k in params if k.startswith(("learner", "rate"))]
     way = {k: np.float32(rng.normal(size=np.shape(params[k]))) for k in names}
     slope = sum(np.sum(way[k] * grads[k]) for k in names)
     ends = [
-        run({**params, **{k: params[k] + s * way[k] for k in names}}, BATCH)[0][0]
+        trained({**params, **{k: params[k] + s * way[k] for k in names}}, BATCH)[0][0]
         for s in (-2e-3, 2e-3)
     ]
     np.testing.assert_allclose((ends[1] - ends[0]) / 4e-3, slope, rtol=0.02)
-    first = trained(first_order=True)(params, BATCH)
-    np.testing.assert_allclose(first[0][0], run(params, BATCH)[0][0], rtol=1e-6)
+    first = trained(params, BATCH, first_order=True)
+    np.testing.assert_allclose(first[0][0], trained(params, BATCH)[0][0], rtol=1e-6)
     apart = [np.abs(first[1][k] - grads[k]).max() for k in names]
     assert max(apart) > 1e-3
 
 
 def test_a_rows_half_changes_from_step_to_step():
-    model = model_of()
-    variables = step.variables(step.State(initial(), {}, {}))
-
-    @functools.partial(jax.jit, static_argnames="number")
     def unimodal(batch, number):
-        options = dict(train=True, progress={"step": number}, method="loss")
-        rngs = {"params": random_bits.key(3)}
-        return model.apply(variables, batch, rngs=rngs, **options)[1]["unimodal"]
+        return trained(initial(), batch, number=number)[0][1]["unimodal"]
 
     label = np.where(SUPPORT, BATCH["label"], 99.0).astype(np.float32)
     assert (
@@ -142,6 +144,6 @@ def test_a_rows_half_changes_from_step_to_step():
 
 
 def test_the_first_rate_is_the_recipes():
-    params = step.init(model_of(inner_rate=0.02), random_bits.key(0)).params
+    params = initial()
     assert np.exp(params["rate_text"]) == pytest.approx(0.02)
     assert not any("audio" in name for name in params)

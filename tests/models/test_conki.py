@@ -11,10 +11,11 @@ from msajax.data.spec import Spec
 from msajax.models.conki import ConKI, knowledge_contrast
 from msajax.run import recipe
 from msajax.train import step
-from tests import random_bits
+from tests.models import quick
 
 SPEC = Spec((5, 1, 4), (4, 1, 6), 6)  # no audio: it would be read as vision is
 SIZES = dict(dim=4, layers=1, heads=2, hidden=5, adapter_dim=3, out_dim=6, dropout=0.0)
+BATCH = SPEC.example(6)
 rng = np.random.default_rng(0)
 GENERAL, SPECIFIC = np.float32(rng.normal(size=(2, 5, 3, 4)))
 GROUP = np.array([0, 1, 0, 2, 1], np.int32)
@@ -67,36 +68,58 @@ def test_kinds_and_groups_that_are_apart_have_less_contrast():
 
 @functools.cache
 def ready():
-    """A system, its parameters, and jitted losses in training with their gradients."""
+    """Parameters, and jitted (params, batch, weights) -> (gradient of the losses' weighted sum, (losses, terms))."""
     model = ConKI(SPEC, **SIZES)
-    params = step.init(model, random_bits.key(0)).params
 
-    def run(params, batch, method):
+    def losses(self, batch):
+        options = dict(train=True, progress={})
+        with quick.computed_once(self, batch):
+            total, terms = self.loss(batch, **options)
+            knowledge, _ = self.knowledge_loss(batch, **options)
+        return dict(loss=total, knowledge_loss=knowledge), terms
+
+    def weighted(params, batch, weights):
         variables = step.variables(step.State(params, {}, {}))
-        options = dict(train=True, progress={}, method=method)
-        return model.apply(variables, batch, **options)
+        found, terms = model.apply(variables, batch, method=losses)
+        return sum(weights[k] * x for k, x in found.items()), (found, terms)
 
-    jitted = jax.jit(jax.value_and_grad(run, has_aux=True), static_argnums=2)
-    return model, params, jitted
+    return quick.parameters(model), jax.jit(jax.grad(weighted, has_aux=True))
+
+
+def gradient(batch, name):
+    """Gradient of a loss, and its value and terms."""
+    params, run = ready()
+    weights = {k: np.float32(k == name) for k in ("loss", "knowledge_loss")}
+    grads, (found, terms) = jax.device_get(run(params, batch, weights))
+    return grads, found[name], terms
 
 
 def test_the_knowledge_is_of_the_specific_representations_alone():
-    _, params, run = ready()
-    _, grads = run(params, SPEC.example(6), "knowledge_loss")
+    grads, _, _ = gradient(BATCH, "knowledge_loss")
     for path, grad in grads.items():
         assert np.any(grad) != path.startswith("out/"), path
-    (total, terms), grads = run(params, SPEC.example(6), "loss")
+    grads, total, terms = gradient(BATCH, "loss")
     np.testing.assert_allclose(total, terms["task"] + 0.1 * terms["contrast"], 1e-5)
     for path, grad in grads.items():
         assert np.any(grad) != path.startswith("knowledge_"), path
 
 
+def test_padded_steps_have_no_part():
+    """Also in the adapters' Transformer."""
+    noise = dict(BATCH)
+    for m in ("text", "vision"):
+        noise[m] = np.where(BATCH[f"{m}_mask"][..., None], BATCH[m], np.float32(7))
+    assert any(np.any(noise[m] != BATCH[m]) for m in ("text", "vision"))
+    for name in ("loss", "knowledge_loss"):
+        (_, found, _), (_, wanted, _) = (gradient(x, name) for x in (noise, BATCH))
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
 def test_a_row_without_a_modality_has_no_part_in_its_knowledge():
-    _, params, run = ready()
-    batch = SPEC.example(6)
+    batch = {**BATCH, "vision_mask": BATCH["vision_mask"].copy()}
     batch["vision_mask"][:5] = False
-    batch["vision"] *= batch["vision_mask"][..., None]
-    _, grads = run(params, batch, "knowledge_loss")
+    batch["vision"] = batch["vision"] * batch["vision_mask"][..., None]
+    grads, _, _ = gradient(batch, "knowledge_loss")
     # The mean of two modalities; of one row the slope of |x - y| is 1 or -1.
     np.testing.assert_allclose(abs(grads["knowledge_vision/bias"]), 0.5, rtol=1e-5)
 

@@ -9,7 +9,7 @@ import pytest
 from msajax.data.spec import Spec
 from msajax.models.fdmer import FDMER, hsic, reverse_gradient
 from msajax.train import step
-from tests import random_bits
+from tests.models import quick
 
 SPEC = Spec((5, 1, 4), (4, 1, 6), 6)  # no audio: it would be read as vision is
 SIZES = dict(dim=6, hidden=5, heads=2, dropout=0.0)
@@ -19,20 +19,28 @@ rng = np.random.default_rng(0)
 
 @functools.cache
 def ready():
-    """A system, its variables, and jitted outputs, loss, and the gradient of each term."""
+    """Parameters, and jitted (params, batch) -> (outputs, loss, its terms, gradient of the adversarial one)."""
     model = FDMER(SPEC, **SIZES, **WEIGHTS)
-    variables = step.variables(step.init(model, random_bits.key(0)))
 
-    def run(variables, batch):
-        out = model.apply(variables, batch, train=False)
-        options = dict(train=True, progress={}, method="loss")
-        return out, model.apply(variables, batch, **options)
+    def losses(self, batch):
+        with quick.computed_once(self, batch) as out:
+            return out, *self.loss(batch, train=True, progress={})
 
-    def adversarial(variables, batch):
-        out = model.apply(variables, batch, train=True)
-        return model.apply(variables, out, batch, method="regularisers")["adversarial"]
+    def run(params, batch):
+        def adversarial(params):
+            variables = step.variables(step.State(params, {}, {}))
+            found = model.apply(variables, batch, method=losses)
+            return found[-1]["adversarial"], found
 
-    return model, variables, jax.jit(run), jax.jit(jax.grad(adversarial))
+        grads, found = jax.grad(adversarial, has_aux=True)(params)
+        return *found, grads
+
+    return quick.parameters(model), jax.jit(run)
+
+
+def found(batch, **changes):
+    params, run = ready()
+    return jax.device_get(run({**params, **changes}, batch))
 
 
 def short_of(batch, m, rows):
@@ -43,9 +51,7 @@ def short_of(batch, m, rows):
 
 
 def test_the_loss_is_the_weighted_sum():
-    _, variables, run, _ = ready()
-    batch = SPEC.example(6)
-    out, (total, terms) = run(variables, batch)
+    out, total, terms, _ = found(SPEC.example(6))
     wanted = terms["task"] + sum(w * terms[k] for k, w in WEIGHTS.items())
     np.testing.assert_allclose(total, wanted, rtol=1e-5)
     c = np.asarray(out["common"])
@@ -58,9 +64,12 @@ def test_the_loss_is_the_weighted_sum():
     np.testing.assert_allclose(out["weights"].sum(1), 1, rtol=1e-5)
 
 
-def compared(out, batch, **fields):
-    model = FDMER(SPEC, **SIZES, **fields)
-    return jax.jit(lambda out: model.regularisers(out, batch))(out)
+@jax.jit
+def compared(out, batch):
+    """The regularisers by each pair of forms."""
+    forms = ("squared", "orthogonal"), ("cosine", "hsic")
+    fields = [dict(consistency_form=c, disparity_form=d) for c, d in forms]
+    return [FDMER(SPEC, **SIZES, **f).regularisers(out, batch) for f in fields]
 
 
 def test_equal_representations_are_consistent_and_orthogonal_ones_differ():
@@ -68,31 +77,28 @@ def test_equal_representations_are_consistent_and_orthogonal_ones_differ():
     one = np.float32(rng.normal(size=(6, 1, 6)))
     out = dict(common=np.repeat(one, 2, 1), private=np.zeros((6, 2, 6), np.float32))
     out["modality"] = np.zeros((6, 4, 2), np.float32)
-    forms = [("squared", "orthogonal"), ("cosine", "hsic")]
-    for form, other in forms:
-        fields = dict(consistency_form=form, disparity_form=other)
-        found = compared(out, batch, **fields)
-        np.testing.assert_allclose(found["consistency"], 0, atol=1e-5)
-        assert found["disparity"] < 1e-6
-        np.testing.assert_allclose(found["adversarial"], 2 * np.log(2), rtol=1e-5)
+    for terms in compared(out, batch):
+        np.testing.assert_allclose(terms["consistency"], 0, atol=1e-5)
+        assert terms["disparity"] < 1e-6
+        np.testing.assert_allclose(terms["adversarial"], 2 * np.log(2), rtol=1e-5)
     out["private"] = out["common"]
-    for _, form in forms:
-        found = compared(out, batch, disparity_form=form)
-        assert found["disparity"] > 1e-3
+    for terms in compared(out, batch):
+        assert terms["disparity"] > 1e-3
 
 
 def test_the_common_encoder_works_against_the_discriminator():
     """A step down the gradient makes it better for all but the common encoder, for that worse."""
-    model, variables, run, slope = ready()
-    batch = SPEC.example(6)
-    grads = slope(variables, batch)["params"]
+    batch, (params, _) = SPEC.example(6), ready()
+    *_, grads = found(batch)
 
     def after(*names):
         moved = {
-            k: jax.tree.map(lambda p, g: p - 0.01 * g, v, grads[k]) if k in names else v
-            for k, v in variables["params"].items()
+            k: params[k] - 0.01 * g
+            for k, g in grads.items()
+            if k.split("/")[0] in names
         }
-        return run({"params": moved}, batch)[1][1]["adversarial"]
+        assert moved or not names
+        return found(batch, **moved)[2]["adversarial"]
 
     before = after()
     assert after("discriminator") < before and after("private_text") < before
@@ -113,9 +119,7 @@ def test_the_reversed_gradient():
 
 
 def test_what_a_row_lacks_has_no_part():
-    _, variables, run, _ = ready()
-    batch = short_of(SPEC.example(6), "vision", 5)
-    out, (_, terms) = run(variables, batch)
+    out, _, terms, _ = found(short_of(SPEC.example(6), "vision", 5))
     assert not out["weights"][:5, [1, 3]].any()
     np.testing.assert_allclose(out["weights"].sum(1), 1, rtol=1e-5)
     c = np.asarray(out["common"])

@@ -1,0 +1,34 @@
+"""What keeps the programs of a system's own tests few and small."""
+
+import contextlib
+from unittest import mock
+
+import numpy as np
+
+from msajax.train import step
+
+
+def parameters(model):
+    """Parameters by path, drawn in NumPy: no program is compiled for them."""
+    rng = np.random.default_rng(0)
+    return {
+        path: rng.normal(path.endswith("scale"), 0.3, like.shape).astype(like.dtype)
+        for path, like in step.shapes(model).params.items()
+    }
+
+
+@contextlib.contextmanager
+def computed_once(model, batch):
+    """Yields a bound system's outputs in training; inside of it a call of the system gives these.
+
+    Each loss calls the network anew. XLA finds the forward passes of several to be one, but
+    not the backward ones, and those are most of what a test compiles.
+    """
+    out = model(batch, train=True)
+
+    def again(self, other, *, train):
+        assert self is model and other is batch and train
+        return out
+
+    with mock.patch.object(type(model), "__call__", again):
+        yield out
