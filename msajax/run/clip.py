@@ -17,7 +17,7 @@ from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
 from msajax.media import audio, clips, files, openface, settings, transcript, words
 from msajax.media.settings import MediaFeatures
 from msajax.report.results import ClipPrediction
-from msajax.run import corpora, features, inference
+from msajax.run import corpora, features, inference, unread
 from msajax.train import feed
 
 if TYPE_CHECKING:
@@ -227,15 +227,12 @@ class Predictor:
         parts = loader.parts(arrays, 1, cut=False)
         source = {"": feed.source(parts, run.devices, resident=True)}
         rows = len(parts[0]["index"]) // (1 + len(self._reads))
-        figures: dict[str, np.ndarray] = {}
-        if unread := run.model.unread:
-            made = self._infer(source, outputs={"pred": 0, unread: 0})[""]
-            lost = np.mean([x[unread][:rows] for x in made.values()], axis=0)
-            figures["unread"] = lost
-            found = {seed: x["pred"] for seed, x in made.items()}
-        else:
-            found = self._infer(source)[""]
-        scores = {seed: x.reshape(-1, rows, *x.shape[1:]) for seed, x in found.items()}
+        made = unread.predict(self._infer, run.model, source)
+        scores = {
+            seed: x.reshape(-1, rows, *x.shape[1:])
+            for seed, x in made.preds[""].items()
+        }
+        figures = {name: x[:rows] for name, x in made.figures.items()}
         for method, names in run.model.reports.items():
             found = self._infer(source, method=method)[""].values()
             mean = np.mean(list(found), axis=0)[:rows]

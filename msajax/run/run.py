@@ -162,7 +162,7 @@ class Run:
             self.say(f"{name}: {left_out} rows without labels left out")
         sources = {name: self.sources([self.pad(rows)])[0]}
         self._note_batches(sources)
-        made = unread.predict(self, sources)
+        made = unread.predict(self.forward, self.model, sources)
         return self.results({name: self.labelled(rows, made.preds[name])}, made.facts)
 
     def predict(self, data: Path | Corpus) -> Predictions:
@@ -180,7 +180,7 @@ class Run:
         arrays = [self.pad(split) for split in corpus.splits.values()]
         sources = dict(zip(corpus.splits, self.sources(arrays), strict=True))
         self._note_batches(sources)
-        figures = (made := unread.predict(self, sources)).figures
+        figures = (made := unread.predict(self.forward, self.model, sources)).figures
         for method, names in self.model.reports.items():
             found = evaluate.joined(self.forward(sources, method=method))
             columns = np.mean(list(found.values()), axis=0).T

@@ -140,9 +140,9 @@ class Trainer:
         programs = self.programs(min(self._at_once, len(seeds)))
         self._pretrained = run.initial()
         self._taken = functools.cache(functools.partial(init_from.arrays, run))
-        trained = {path for program in programs for path in program.paths}
+        self._trained = {path for program in programs for path in program.paths}
         for seed in seeds:
-            self._check_drawn(seed, trained)
+            self._check_drawn(seed)
 
     def train(
         self, seeds: Sequence[int], stop: Callable[[], bool]
@@ -159,14 +159,12 @@ class Trainer:
 
     def parameters(self) -> dict[str, int]:
         """How many parameters any phase trains, and how many none does."""
-        programs = self.programs(min(self._at_once, len(self._run.options.train.seeds)))
-        trained = {path for program in programs for path in program.paths}
         counts = {"trained": 0, "frozen": 0}
         for path, leaf in step.shapes(self._run.model).params.items():
-            counts["trained" if path in trained else "frozen"] += leaf.size
+            counts["trained" if path in self._trained else "frozen"] += leaf.size
         return counts
 
-    def _check_drawn(self, seed: int, trained: Collection[str]) -> None:
+    def _check_drawn(self, seed: int) -> None:
         """Refuses parameters of the encoder that a seed would draw at random and not train."""
         run, given = self._run, self._pretrained.keys() | self._taken(seed).keys()
         if not self._pretrained or run.checkpoints(seed).numbers():
@@ -175,7 +173,7 @@ class Trainer:
             k
             for k in step.shapes(run.model).params
             if k.startswith("encoder/") and not is_adapter(k)
-            if k not in given and k not in trained
+            if k not in given and k not in self._trained
         ]
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
@@ -292,7 +290,7 @@ def _results(
             "no seed had a finite validation figure: there is nothing to report"
         )
     splits = {name: data.splits[name] for name in ("valid", "test")}
-    made = unread.predict(run, splits, list(books))
+    made = unread.predict(run.forward, run.model, splits, list(books))
     select = run.options.plan[-1].select
     facts = {
         "epochs": [len(book.history) for book in books.values()],

@@ -1,14 +1,12 @@
 """Predictions of systems that write labels, some only a substitute (`Model.unread`), and how many those are."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from msajax.models.base import Model
 from msajax.train import evaluate, feed
-
-if TYPE_CHECKING:
-    from msajax.run.run import Run
 
 # {split: {seed: [N, ...]}}
 Rows = dict[str, dict[int, np.ndarray]]
@@ -48,19 +46,22 @@ class Made(NamedTuple):
 
 
 def predict(
-    run: "Run", splits: Mapping[str, feed.Source], seeds: Sequence[int] = ()
+    forward: Callable[..., dict[str, dict[int, Any]]],
+    model: Model,
+    splits: Mapping[str, feed.Source],
+    seeds: Sequence[int] = (),
 ) -> Made:
     """The predictions of the best checkpoints, each computed once.
 
     Args:
-      run: trained.
+      forward: `Run.forward`, or an `inference.Inference`.
+      model: the system.
       splits: to compute.
       seeds: the recipe's, or some of them.
     """
-    output = run.model.unread
-    if not output:
-        return Made(run.forward(splits, seeds=seeds), {})
-    found = run.forward(splits, seeds=seeds, outputs={"pred": 0, output: 0})
+    if not (output := model.unread):
+        return Made(forward(splits, seeds=seeds), {})
+    found = forward(splits, seeds=seeds, outputs={"pred": 0, output: 0})
     return Made(_only("pred", found), _only(output, found))
 
 

@@ -264,7 +264,7 @@ def test_the_command_line(run, corpus_folder, tmp_path, capsys):
     assert call(run, table, "--output", tmp_path / "m.csv") == 0
     first, second = rows(tmp_path / "m.csv")
     rows_of_file = run.predict(corpus_folder / "f.npz")
-    assert float(first["score"]) == pytest.approx(rows_of_file.mean[0], abs=1e-3)
+    assert float(first["score"]) == pytest.approx(rows_of_file.mean[0], abs=1e-5)
     assert second["without_audio"] == "" and "no audio track" in second["notes"]
     lines = capsys.readouterr().err
     assert "left out, 2 clips" in lines and "row 5 of many.csv: media is empty" in lines
@@ -273,7 +273,7 @@ def test_the_command_line(run, corpus_folder, tmp_path, capsys):
     found = rows(run.folder / "scores.csv")
     assert [row["id"] for row in found] == ["v$_$0", "v$_$1", "v$_$2"]
     scores = [float(row["score"]) for row in found]
-    np.testing.assert_allclose(scores, rows_of_file.mean, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(scores, rows_of_file.mean, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
