@@ -11,20 +11,26 @@ import signal
 import subprocess
 import time
 
-PROGRAM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
+import pytest
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PROGRAM = next(filter(None, map(shutil.which, _NAMES)), None)
+needed = pytest.mark.skipif(
+    PROGRAM is None, reason=f"no browser: none of {', '.join(_NAMES)} is installed"
 )
-_FLAGS = (
+FLAGS = (
     *(
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
         "--disable-quic",
-        "--no-first-run",
+        "--disable-sync",
     ),
-    *("--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--remote-debugging-pipe", "--mute-audio"),
+    *("--no-first-run", "--disable-background-networking"),
+    "--disable-component-update",
+)
+_PIPED = (
+    *("--remote-debugging-pipe", "--mute-audio"),
     # A camera and a microphone that need no device and no permission.
     *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 )
@@ -116,7 +122,7 @@ def tab(folder):
     for end in ends:
         os.close(end)
     theirs, ours, own, back = high
-    command = [PROGRAM, *_FLAGS, f"--user-data-dir={folder}", "about:blank"]
+    command = [PROGRAM, *FLAGS, *_PIPED, f"--user-data-dir={folder}", "about:blank"]
     process = subprocess.Popen(
         ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{back}', "bash", *command],
         pass_fds=(theirs, back),

@@ -2,7 +2,6 @@
 
 import html
 import re
-import shutil
 import subprocess
 
 import numpy as np
@@ -12,20 +11,13 @@ pytest.importorskip("matplotlib", reason="the report needs matplotlib: msajax[re
 
 from msajax.report import charts
 from msajax.report.page import Page
+from tests import browser
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-BROWSER = next(filter(None, map(shutil.which, _NAMES)), "")
-_FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update --enable-logging=stderr "
-    "--virtual-time-budget=2000 --window-size=800,900"
-)
+_WATCHED = "--enable-logging=stderr --virtual-time-budget=2000 --window-size=800,900"
 # Of phones that are sold; Chromium's own window has at least 500.
 _PHONE = 360
 
-pytestmark = pytest.mark.skipif(
-    not BROWSER, reason=f"no browser: none of {', '.join(_NAMES)} is installed"
-)
+pytestmark = browser.needed
 
 
 def page():
@@ -52,7 +44,8 @@ def opened(text, tmp_path, *flags):
     )
     path = tmp_path / "phone.html"
     path.write_text(f"<!DOCTYPE html><title>-</title>{script}{frame}", "utf-8")
-    command = [BROWSER, *_FLAGS.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [browser.PROGRAM, *browser.FLAGS, *_WATCHED.split(), profile]
     done = subprocess.run(
         [*command, *flags, path.as_uri()], capture_output=True, text=True, timeout=120
     )

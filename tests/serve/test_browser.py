@@ -13,11 +13,11 @@ pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 import uvicorn
 
 from msajax.serve import app, scoring, start
-from tests.serve import browser
+from tests import browser
 
 pytestmark = [
     pytest.mark.slow,  # it starts Chromium
-    pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium is installed"),
+    browser.needed,
 ]
 LIMITS = app.Limits(max_megabytes=5, max_seconds=20)
 ABOUT = {
