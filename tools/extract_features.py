@@ -103,6 +103,8 @@ def _run(args: argparse.Namespace) -> None:
     out = args.out.with_name(args.out.name.removesuffix(".npz") + ".npz")
     job = _job(args, out)
     rows = _read_labels(args)
+    if job.settings.audio:  # the first call of librosa compiles for seconds
+        audio.check(job.settings.audio)
     names = [str(name) for split in rows.splits.values() for name in split.ids]
     failed = _extract(job, names, args.workers)
     print(f"{len(names) - len(failed)} of {len(names)} clips are extracted")
@@ -187,8 +189,6 @@ def _job(args: argparse.Namespace, out: pathlib.Path) -> corpus.Job:
             f"--workers is {args.workers} and --longest {args.longest:g}; give at least 0 "
             "processes (0: this one) and more than 0 seconds"
         )
-    if sound:
-        audio.check(sound)
     if vision and args.word_times:
         words.step_of(vision)
     if vision and args.weights:

@@ -290,22 +290,23 @@ def test_a_track_without_a_decoder_is_refused():
         ("--longest nan", "--longest nan; give"),
         ("--out .", "--out . is a folder; name a file"),
         ("--word-times {}/none", "none is no folder; give that of the files"),
-        (
-            "--audio prosody:window=256",
-            "librosa refuses the features prosody (rate=22050",
-        ),
         ("", '1 ids more than once, the first is "v$_$1"'),
     ],
 )
 def test_wrong_options(tmp_path, options, message, capsys):
-    path = labels(tmp_path, [("1", "train"), ("1", "test")])
-    given = [
-        "--labels",
-        str(path),
-        "--media",
-        str(tmp_path),
-        "--out",
-        str(tmp_path / "o"),
-    ]
-    assert extract_features.main([*given, *options.format(tmp_path).split()]) == 1
-    assert message in capsys.readouterr().err
+    labels(tmp_path, [("1", "train"), ("1", "test")])
+    assert message in refused(tmp_path, options.format(tmp_path), capsys)
+
+
+def test_settings_that_librosa_refuses(tmp_path, capsys):
+    labels(tmp_path, [("1", "train"), ("2", "test")])
+    said = refused(tmp_path, "--audio prosody:window=256", capsys)
+    assert "librosa refuses the features prosody (rate=22050" in said
+
+
+def refused(folder, options, capsys):
+    """What the tool says of a corpus and options that it refuses."""
+    given = ["--labels", str(folder / "label.csv"), "--media", str(folder)]
+    given += ["--out", str(folder / "o"), *options.split()]
+    assert extract_features.main(given) == 1
+    return capsys.readouterr().err
