@@ -78,7 +78,7 @@ def pytest_collection_finish():
 def few_programs():
     """Drops compiled programs in time: the system allows a process about 65,000 mappings.
 
-    It takes seconds, so not sooner; a process comes to 7 GB.
+    It takes seconds, so not sooner; a process comes to 9 GB.
     """
     yield
     maps = pathlib.Path("/proc/self/maps")

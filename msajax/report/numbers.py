@@ -118,7 +118,7 @@ def _robustness(
     for run in read:
         made = robust.curves(run.open(), change, levels, metric=metric)
         series = {m: (levels, values) for m, values in made.items()}
-        picture = charts.lines(series, x=x, y=f"{table.title(metric)}", markers=True)
+        picture = charts.lines(series, x=x, y=table.title(metric), markers=True)
         caption = f"{run.name}: {table.title(metric)} on test over the {x}, mean over the seeds"
         found[run.name] = picture, caption
     return found

@@ -1,18 +1,4 @@
-"""Figures of the papers by name, drawn from one's own runs.
-
-| name      | figure                                                  | runs                              |
-|-----------|---------------------------------------------------------|-----------------------------------|
-| mfon_4    | MFON, Fig. 4: t-SNE in 3-D of the visual representation | of MFON, one or more              |
-| mfon_1    | MFON, Fig. 1: a system on single modalities, and on all | of one system, e.g. MulT          |
-| iml_cmm_6 | IML-CMM, Fig. 6: correlation of weights and metrics     | of IML-CMM, with drawn weights    |
-| msg_mba_6 | MSG/MBA, Fig. 6: attention of the encoder's layers      | with a text encoder, the first    |
-| msg_mba_7 | MSG/MBA, Fig. 7: t-SNE of the three modalities          | of MSG/MBA, with and without MSG  |
-| msg_mba_8 | MSG/MBA, Fig. 8: attention weights p_att of MBA         | of MSG/MBA, the first is drawn    |
-| msg_mba_9 | MSG/MBA, Fig. 9: F1 over the epochs                     | of any system, one or more        |
-| losses    | IML-CMM, Tables 4, 5; CorMulT, 5: losses, epoch times   | of any system, one or more        |
-| missing   | a metric over the share of rows without a modality      | of any system, one or more        |
-| noise     | a metric over the noise on a modality's features        | of any system, one or more        |
-"""
+"""Figures of the papers by name, drawn from one's own runs; README.md lists them."""
 
 import dataclasses
 import re

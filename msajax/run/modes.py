@@ -37,7 +37,9 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     """The table of a workdir's checkpoints on a split, of its data or of another file."""
     run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
     path = output.check(args.output) if args.output else None
-    arrays = output.check(args.export, "--export") if args.export else None
+    arrays = (
+        output.check(args.export, "--export", "arrays.npz") if args.export else None
+    )
     results = run.evaluate(args.split or "test", args.data)
     (name,) = results.splits
     _print(run.console, results, (name,))

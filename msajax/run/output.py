@@ -18,12 +18,15 @@ from msajax.run import workdir
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def check(path: str | pathlib.Path, what: str = "--output") -> pathlib.Path:
+def check(
+    path: str | pathlib.Path, what: str = "--output", example: str = "scores.csv"
+) -> pathlib.Path:
     """The path of a file to write, before anything is computed.
 
     Args:
       path: of the file.
       what: the argument that named it.
+      example: a file name of its kind.
 
     Raises:
       ValueError: no file can be written there.
@@ -32,9 +35,8 @@ def check(path: str | pathlib.Path, what: str = "--output") -> pathlib.Path:
     if not path.parent.is_dir():
         raise ValueError(f"{what} {path}: there is no folder {path.parent}")
     if path.is_dir():
-        suffix = ".npz" if what == "--export" else ".csv"
         raise ValueError(
-            f"{what} {path} is a folder; name a file in it: {path / f'{what[2:]}{suffix}'}"
+            f"{what} {path} is a folder; name a file in it: {path / example}"
         )
     if path.exists() and not path.is_file():
         raise ValueError(
