@@ -91,6 +91,9 @@ def _summary(book: _Book, read: Sequence[Finished]) -> None:
         "Mean ± standard deviation over the seeds; accuracies and F1 in %. Each seed's epoch "
         "is chosen on validation."
     )
+    for run in read:
+        for line in table.unread(run.results.facts):
+            book.page.text(f"{run.name}, {line}")
 
 
 def _comparison(book: _Book, read: Sequence[Finished]) -> None:

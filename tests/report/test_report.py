@@ -37,9 +37,12 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def better(trained):
-    """The same run with its test errors halved."""
+    """The same run with its test errors halved, as of a system that writes labels."""
     folder = trained.with_name("better")
     shutil.copytree(trained, folder)
+    results = json.loads((folder / "results.json").read_text())
+    results["unread"] = {"test": [7, 0]}
+    (folder / "results.json").write_text(json.dumps(results))
     path = folder / "predictions_test.csv"
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -93,6 +96,17 @@ def test_the_better_run_is_marked(written):
     line = next(x for x in re.findall("<tr>.*?</tr>", page) if "<td>MAE</td>" in x)
     cells = re.findall("<td>(.*?)</td>", line)
     assert float(cells[3]) < 0 and cells[5].endswith("†")
+
+
+def test_labels_that_are_none_are_counted(written):
+    page = (written / "report.html").read_text("utf-8")
+    said = (
+        "test: rows whose text is no label, so that 0 (or neutral) is their prediction"
+    )
+    assert page.count(f"better, {said}, by seed: 7, 0") == 1
+    card = (written / "card_better.md").read_text("utf-8")
+    assert f"- labels that it writes: {said}, by seed: 7, 0" in card
+    assert "no label" not in (written / "card_wide.md").read_text("utf-8")
 
 
 def test_worst_errors_come_first_with_their_texts(written, trained):
