@@ -8,11 +8,12 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from msajax.data.spec import Spec
 from msajax.models.hydiscgan import HyDiscGAN
 from msajax.nn.dropout import Dropout
-from msajax.run import captured, recipe
+from msajax.run import recipe
 from msajax.train import step
 from tests import random_bits, toys
 from tests.models import quick
@@ -29,9 +30,8 @@ def ready():
 
     def apply(params, batch, key, *, noise=0.0, **options):
         variables = step.variables(step.State(params, {}, {}))
-        return model.clone(noise=noise).apply(
-            variables, batch, rngs={"params": key}, **options
-        )
+        rngs = None if key is None else {"params": key}
+        return model.clone(noise=noise).apply(variables, batch, rngs=rngs, **options)
 
     return quick.parameters(model), apply
 
@@ -157,12 +157,19 @@ def test_what_a_phase_leaves_as_it_is_runs_without_dropout():
 
 
 def test_attention_is_given_out_with_a_row_for_each_utterance():
-    found = captured.known(HyDiscGAN(SPEC, **SIZES), "float32")
-    sizes = {k: x.shape[0] for k, x in found.items()}
-    reads = found["generator/decoder/read_0/attention"]
-    assert reads == (1, (2, 2, 2, 3, 4))  # rows, modalities, heads, steps, words
-    assert found["attend/layer_0/attention/attention"] == (1, (2, 2, 2, 4, 4))
-    assert len(found) == 8 and {*sizes.values()} == {2}
+    _, apply = ready()
+    options = dict(train=False, mutable=["intermediates"])
+    run = functools.partial(apply, batch=BATCH, key=None, **options)
+    _, state = jax.eval_shape(run, ready()[0])
+    found = traverse_util.flatten_dict(state["intermediates"], sep="/")
+    # Modalities, rows, heads, queries, keys: of 3 steps and 4 words.
+    sizes = {"/".join(k.split("/")[:-1]): x.shape for k, (x,) in found.items()}
+    assert sizes == {
+        "generator/decoder/read_0": (2, 6, 2, 3, 4),
+        "generator/decoder/layer_0/attention": (2, 6, 2, 3, 3),
+        "attend/read_0": (2, 6, 2, 4, 3),
+        "attend/layer_0/attention": (2, 6, 2, 4, 4),
+    }
 
 
 @pytest.mark.slow
