@@ -119,11 +119,12 @@ def _captioned(run: Run) -> str:
     return "\n".join([*lines, *unread(run)])
 
 
-def unread(run: Run) -> list[str]:
+def unread(run: Run, splits: Sequence[str] = ()) -> list[str]:
     """A line for each split of how many rows only have a substitute for a prediction.
 
     Args:
       run: results, or their facts; of a system that writes labels 'unread' is among them.
+      splits: those that are wanted; () for all.
 
     Returns:
       [] of other systems.
@@ -132,17 +133,13 @@ def unread(run: Run) -> list[str]:
         f"{split}: rows whose text is no label, so that 0 (or neutral) is their "
         f"prediction, by seed: {', '.join(map(str, counts))}"
         for split, counts in run.get("unread", {}).items()
+        if not splits or split in splits
     ]
 
 
 def _unread_of(runs: Sequence[Run], splits: Sequence[str]) -> list[str]:
     """The lines of several runs for the splits that are shown."""
-    return [
-        f"{run['system']}, {line}"
-        for run in runs
-        for line in unread(run)
-        if line.partition(":")[0] in splits
-    ]
+    return [f"{run['system']}, {line}" for run in runs for line in unread(run, splits)]
 
 
 def confusion(run: Run, split: str = "test") -> Group:

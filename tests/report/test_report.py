@@ -16,6 +16,7 @@ pytest.importorskip("matplotlib", reason="the report needs matplotlib: msajax[re
 from msajax.main import main as train
 from msajax.report import card, charts, finished, papers, runs, significance
 from msajax.report.__main__ import main as report
+from msajax.run.options import DataOptions
 
 SHORT = ("--config.train.seeds=1,2", "--config.train.epochs=2")
 
@@ -118,6 +119,12 @@ def test_worst_errors_come_first_with_their_texts(written, trained):
     run = finished.read(trained)
     worst = np.abs(run.test.mean - run.test.labels).max()
     assert errors[0] == pytest.approx(worst, abs=0.006)
+
+
+def test_texts_of_a_run_that_learns_from_other_data_too():
+    options = DataOptions(dataset="demo", also=("meld=FOLDER",))
+    texts, reason = runs._texts(options)
+    assert len(texts) > 500 and not reason
 
 
 def test_the_same_report_has_the_same_bytes(written, trained, better, tmp_path):
