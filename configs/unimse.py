@@ -6,7 +6,8 @@ labels, each run is measured on its own. Name their files, or drop those that yo
     --config.data.also=mosei=unaligned_50.pkl,meld=MELD
 
 Of T5 the last two blocks of encoder and decoder are trained, the rest is frozen, as there.
-The text holds the two utterances on either side of each one. Their script evaluates every
+The text holds the two utterances on either side of each one, behind the name of a task that
+T5 was trained on. Their script evaluates every
 epoch on test; here validation chooses it.
 """
 
@@ -16,7 +17,12 @@ _RULE = dict(name="adam", learning_rate=1e-4, weight_decay=1e-4)
 _T5 = dict(learning_rate=3e-4)
 _BLOCKS = r"encoder/(encoder|decoder)/layer/1[01]/"
 BASE = dict(
-    text=dict(encoder="t5-base", max_length=128, context_mark="never"),
+    text=dict(
+        encoder="t5-base",
+        max_length=128,
+        prefix="sst2 sentence: ",
+        context_mark="never",
+    ),
     model=dict(
         adapter_layers=3,
         adapter_dim=64,
@@ -78,6 +84,9 @@ ROWS = {
         "datasets": _OTHERS,
     },
     "no_contrast": dict(contrast=0.0),
+    # The other values of the authors' flag adapter_name.
+    "parallel": dict(adapter_name="parallel"),
+    "cross_attention": dict(adapter_name="cross_attention", adapter_dim=30),
 }
 
 

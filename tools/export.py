@@ -144,11 +144,11 @@ def exported(
     fields: dict[str, tuple[tuple[int, ...], str]],
     rows: int,
 ) -> export.Exported:
-    """The program (variables, batch) -> predictions, float32."""
+    """The program (variables, batch) -> {'pred'; of a system that writes labels also 'unread'}, float32."""
     method = run.options.plan[-1].predict
     model = run.model.clone(lora=None)  # its parameters are merged
 
-    def predict(variables: dict[str, Any], batch: dict[str, Any]) -> jax.Array:
+    def predict(variables: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
         out = evaluate.apply(
             model,
             traverse_util.unflatten_dict(variables, sep="/"),
@@ -157,7 +157,10 @@ def exported(
             train=False,
             method=method,
         )
-        return out["pred"].astype(jnp.float32)
+        found = {"pred": out["pred"]}
+        if model.unread:
+            found["unread"] = out[model.unread]
+        return {k: x.astype(jnp.float32) for k, x in found.items()}
 
     (size,) = (rows,) if rows else export.symbolic_shape("rows")
     batch = {

@@ -57,10 +57,10 @@ def check_length(tokens: int, longest: int | None) -> None:
 def injections(
     length: int,
     inject_after: Places | None,
-    inject: Injects | None,
+    inject: Callable[..., Any] | Sequence[Callable[..., Any]] | None,
     *,
     of: str = "encoder",
-) -> dict[int, Inject]:
+) -> dict[int, Callable[..., Any]]:
     """{number of layers before it: the injection} of the arguments of `LayerStack`.
 
     Raises:
@@ -131,7 +131,8 @@ class LayerStack(nn.Module):
         """Runs the layers.
 
         Args:
-          x: [B, L, D], the embeddings.
+          x: [B, L, D], the embeddings; or a tuple of arrays, where the layers and what is
+            injected map one to one.
           context: further inputs of every layer: masks, positions.
           train: apply dropout.
           inject_after: number of layers before the injection, 0 to length; or before
@@ -210,7 +211,8 @@ class LayerStack(nn.Module):
             step = jax.checkpoint(step, prevent_cse=False)
         # The last output is the carry's, so that the others are dropped where unused.
         last, outputs = jax.lax.scan(step, x, (stacked, keys, stays))
-        return [*(outputs[i] for i in range(len(layers) - 1)), last]
+        before = range(len(layers) - 1)
+        return [*(jax.tree.map(lambda y, i=i: y[i], outputs) for i in before), last]
 
 
 def dense(features: int, dtype: Any, name: str) -> nn.Dense:

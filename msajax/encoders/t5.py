@@ -9,7 +9,7 @@ has those of Hugging Face's T5.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
@@ -29,6 +29,7 @@ from msajax.encoders.layers import (
     Rate,
     Width,
     attend_watched,
+    injections,
 )
 from msajax.encoders.relative import buckets
 from msajax.nn.dropout import Dropout
@@ -38,6 +39,9 @@ from msajax.weights.t5 import table
 from msajax.weights.table import Table
 
 Keys = tuple[jax.Array, jax.Array]
+# By the number of blocks before it, what changes their output [B, L, D]; it is given the
+# input of the last block's feed-forward layers too, [B, L, D].
+Changes = Mapping[int, Callable[[jax.Array, jax.Array], jax.Array]]
 # Feed-forward blocks by the name in config.json, with the activation of each; half of a
 # gated block's first layer is not activated and multiplies the other half.
 FEED_FORWARD = {
@@ -168,11 +172,13 @@ class T5(TextEncoder):
         del mask, segments, train
         return words(self.config, self.dtype, "word_embedding")(ids)
 
-    def run(self, x, mask, segments, *, train, **injection):
+    def run(self, x, mask, segments, *, train, inject_after=None, inject=None):
         """All hidden states, that of the embeddings first."""
         del segments
+        found = injections(self.config.num_layers, inject_after, inject)
+        changes = {k: lambda x, _, change=v: change(x) for k, v in found.items()}
         stack = Encoder(self.config, x.dtype, self.remat, self.scan, name="encoder")
-        return stack(x, mask, train=train, **injection)
+        return stack(x, mask, train=train, changes=changes)
 
     def pool(self, last, mask):
         """The mean over the real tokens, [B, D]."""
@@ -222,7 +228,7 @@ class Encoder(nn.Module):
     scan: bool
 
     @nn.compact
-    def __call__(self, x, mask, *, train, **injected):
+    def __call__(self, x, mask, *, train, changes: Changes):
         """[B, L, D] and mask [B, L] -> num_layers + 1 hidden states [B, L, D]."""
         config = self.config
         table = bias_table(config, "relative_attention_bias")
@@ -232,23 +238,35 @@ class Encoder(nn.Module):
         def make_layer(**named):
             return _Layer(config, self.dtype, **named)
 
+        def joined(change):
+            return lambda pair: (change(*pair), pair[1])
+
         length = config.num_layers
         stack = LayerStack(make_layer, length, self.remat, self.scan, name="layer")
-        *hidden, last = stack(dropout(x), mask, bias, train=train, **injected)
+        x = dropout(x)
+        pair: Any = (x, x)  # see _Layer; before the first layer none has read anything
+        injected: dict[str, Any] = dict(
+            inject_after=[*changes], inject=[joined(v) for v in changes.values()]
+        )
+        pairs: Any = stack(pair, mask, bias, train=train, **injected)
+        *hidden, last = (x for x, _ in pairs)
         last = rms_norm(config, self.dtype, "final_layer_norm")(last)
         return (*hidden, dropout(last))
 
 
 class _Layer(nn.Module):
+    """From the output of the layer before it to its own, each beside the input of its feed-forward block."""
+
     config: T5Config
     dtype: Any
 
     @nn.compact
-    def __call__(self, x, mask, bias, *, train):
+    def __call__(self, pair, mask, bias, *, train):
         visible = mask[:, None, None]
         attention = Attention(self.config, self.dtype, name="attention")
-        x, _ = attention(x, visible=visible, bias=bias, train=train)
-        return FeedForward(self.config, self.dtype, name="feed_forward")(x, train=train)
+        x, _ = attention(pair[0], visible=visible, bias=bias, train=train)
+        feed_forward = FeedForward(self.config, self.dtype, name="feed_forward")
+        return feed_forward(x, train=train), x
 
 
 def _dense(

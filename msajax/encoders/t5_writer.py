@@ -4,7 +4,7 @@ The names of parameters are those of `T5`, with a decoder and, in version 1.1, a
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -13,13 +13,15 @@ import jax.numpy as jnp
 
 from msajax.data.spec import IGNORED
 from msajax.encoders import t5
-from msajax.encoders.layers import Inject, Injects, Places, injections
-from msajax.encoders.t5 import Attention, Keys, T5Config
+from msajax.encoders.layers import Places, injections
+from msajax.encoders.t5 import Attention, Changes, Keys, T5Config
 from msajax.nn.dropout import Dropout
 from msajax.weights.t5 import table
 from msajax.weights.table import Table
 
 Module = TypeVar("Module", bound=nn.Module)
+# What is injected behind a block, see `T5Writer.encode`.
+Change = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Decoded(NamedTuple):
@@ -94,11 +96,27 @@ class T5Writer(nn.Module):
         mask: jax.Array,
         train: bool,
         inject_after: Places | None = None,
-        inject: Injects | None = None,
+        inject: Change | Sequence[Change] | None = None,
     ) -> tuple[jax.Array, ...]:
-        """The hidden states of `T5`, from the same arguments."""
-        injected = dict(inject_after=inject_after, inject=inject)
-        return self.encoder(self.word_embedding(ids), mask, train=train, **injected)
+        """The hidden states of `T5`.
+
+        Args:
+          ids: [B, S] int32, the text.
+          mask: [B, S] bool, its real tokens.
+          train: apply dropout.
+          inject_after: see `LayerStack`.
+          inject: as there, but it is given the input of the last block's feed-forward
+            layers too, [B, S, D], before the first block the embeddings.
+
+        Returns:
+          num_layers + 1 hidden states [B, S, D].
+
+        Raises:
+          ValueError: there is no layer `inject_after`.
+        """
+        changes = injections(self.config.num_layers, inject_after, inject)
+        x = self.word_embedding(ids)
+        return self.encoder(x, mask, train=train, changes=changes)
 
     def decode(
         self,
@@ -108,7 +126,7 @@ class T5Writer(nn.Module):
         mask: jax.Array,
         train: bool,
         inject_after: Places | None = None,
-        inject: Injects | None = None,
+        inject: Change | Sequence[Change] | None = None,
     ) -> Decoded:
         """Decodes known texts, each token from those before it (teacher forcing).
 
@@ -117,7 +135,7 @@ class T5Writer(nn.Module):
           source: [B, S, D], the encoder's last hidden states.
           mask: [B, S] bool, real tokens of the source.
           train: apply dropout.
-          inject_after, inject: see `LayerStack`.
+          inject_after, inject: as of `encode`.
 
         Returns:
           num_decoder_layers + 1 hidden states and the logits of the labels.
@@ -154,7 +172,7 @@ class T5Writer(nn.Module):
         *,
         mask: jax.Array,
         inject_after: Places | None = None,
-        inject: Injects | None = None,
+        inject: Change | Sequence[Change] | None = None,
     ) -> tuple[jax.Array, tuple[Cache, ...]]:
         """One token of a text that is written.
 
@@ -163,7 +181,7 @@ class T5Writer(nn.Module):
           place: of the token to come, from 0.
           caches: of `start`, or of the step before.
           mask: [B, S] bool, real tokens of the source.
-          inject_after, inject: see `LayerStack`.
+          inject_after, inject: as of `encode`.
 
         Returns:
           Logits [B, V] float32, and the caches with what was read.
@@ -177,8 +195,8 @@ class T5Writer(nn.Module):
         return self._logits(hidden[-1])[:, 0], caches
 
     def _changes(
-        self, inject_after: Places | None, inject: Injects | None
-    ) -> dict[int, Inject]:
+        self, inject_after: Places | None, inject: Change | Sequence[Change] | None
+    ) -> Changes:
         layers = self.config.num_decoder_layers
         return injections(layers, inject_after, inject, of="decoder")
 
@@ -265,7 +283,7 @@ class _Decoder(nn.Module):
         *,
         mask: jax.Array,
         train: bool,
-        changes: Mapping[int, Inject],
+        changes: Changes,
     ) -> tuple[tuple[jax.Array, ...], tuple[Cache, ...]]:
         """[B, Q, D] at places from `place` on -> hidden states, and the caches with them."""
         count, length = x.shape[1], caches[0].target[0].shape[1]
@@ -302,14 +320,19 @@ class _Layers(nn.Module):
         return tuple(layer.start(source, length) for layer in self._all())
 
     def __call__(self, x, caches, place, *, changes, **given):
-        hidden, kept = [x], []
+        hidden, kept, read = [x], [], x
         for i, layer in enumerate(self._all()):
-            hidden[i] = changes.get(i, lambda x: x)(hidden[i])
-            x, cache = layer(hidden[i], caches[i], place, **given)
+            hidden[i] = changes.get(i, _same)(hidden[i], read)
+            x, read, cache = layer(hidden[i], caches[i], place, **given)
             hidden.append(x)
             kept.append(cache)
-        hidden[-1] = changes.get(len(kept), lambda x: x)(hidden[-1])
+        hidden[-1] = changes.get(len(kept), _same)(hidden[-1], read)
         return hidden, tuple(kept)
+
+
+def _same(x: jax.Array, read: jax.Array) -> jax.Array:
+    del read
+    return x
 
 
 class _Layer(nn.Module):
@@ -333,4 +356,4 @@ class _Layer(nn.Module):
         x, source = self.cross_attention(
             x, keys=cache.source, visible=real, bias=None, train=train
         )
-        return self.feed_forward(x, train=train), Cache(source, target)
+        return self.feed_forward(x, train=train), x, Cache(source, target)

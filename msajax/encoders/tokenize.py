@@ -65,6 +65,7 @@ def word_pieces(
     *,
     network: Mapping[str, str],
     max_length: int,
+    prefix: str = "",
     raw: bool = False,
     words: bool = False,
     context: Neighbours | None = None,
@@ -76,12 +77,12 @@ def word_pieces(
 
     Args:
       corpus: cleaned; word pieces that it brings along are used as they are, where there
-        is no context.
+        is neither prefix nor context.
       folder: of the encoder, with its tokenizer.
       network: what the encoder's config.json says of the tokenizer, once it is
         known to be of a network that we have: 'model_type', 'tokenizer_class'.
-      max_length: longest sequence of pieces, special tokens included; a text with
-        more is cut, and a note says how many are.
+      max_length: longest sequence of pieces, special tokens included; longer texts are cut.
+      prefix: in front of every text, and of its neighbours; its pieces are of no word.
       raw: tokenize the raw text all the same where the corpus has word pieces.
       words: audio and vision have one row per word of the raw text.
       context: what is joined to each text; None for nothing.
@@ -96,9 +97,9 @@ def word_pieces(
       ValueError: the folder has no tokenizer, or one that does not end.
     """
     cache = store.cache(root) / "pieces"
-    tokenizer = _Tokenizer(folder, network, max_length, cache, context)
+    tokenizer = _Tokenizer(folder, network, max_length, prefix, cache, context)
     brought = {
-        name: "text_ids" in split.arrays and not (raw or context)
+        name: "text_ids" in split.arrays and not (raw or prefix or context)
         for name, split in corpus.splits.items()
     }
     made = {name: split for name, split in corpus.splits.items() if not brought[name]}
@@ -157,13 +158,14 @@ class _Tokenizer:
         folder: pathlib.Path,
         network: Mapping[str, str],
         max_length: int,
+        prefix: str,
         cache: pathlib.Path,
         context: Neighbours | None,
     ):
         self._files = tokenizer_files.find(folder)
         self._folder, self._network = folder, network
-        self._max_length, self._cache = max_length, cache
-        self._context = context
+        self._sizes = {"max_length": max_length, "prefix": prefix}
+        self._cache, self._context = cache, context
 
     def __call__(
         self,
@@ -201,7 +203,8 @@ class _Tokenizer:
     ) -> pathlib.Path:
         parts = (
             *([path.name for path in self._files], prepared.fingerprint(self._files)),
-            *(sorted(self._network.items()), self._max_length, _VERSION),
+            *(sorted(self._network.items()), self._sizes["max_length"], _VERSION),
+            *filter(None, [self._sizes["prefix"]]),
         )
         digest = hashlib.sha256(repr(parts).encode())
         digest.update("\0".join(texts.tolist()).encode())
@@ -217,7 +220,7 @@ class _Tokenizer:
         with parts.beside(pathlib.Path(tempfile.gettempdir()) / "job") as job:
             job.mkdir(mode=0o700)
             tokenizer_files.copy(self._files, job / "tokenizer", network=self._network)
-            task = {"max_length": self._max_length, "texts": texts, "context": None}
+            task = {**self._sizes, "texts": texts, "context": None}
             if self._context:
                 own = {"rows": around, "marks": marks}
                 task["context"] = own | dataclasses.asdict(self._context)

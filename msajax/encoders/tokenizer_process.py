@@ -6,7 +6,7 @@ of Python stops. So it runs in a process of its own, which the system ends at a 
 
     python -P tokenizer_process.py JOB
 
-JOB is a folder. Into it go `job.json` with {"max_length", "texts", "context"} and
+JOB is a folder. Into it go `job.json` with {"max_length", "prefix", "texts", "context"} and
 `tokenizer/` with the files; out of it come `pieces.npz`, or else `error`, and `step` says what was
 done last. Nothing of msajax is imported, so that the process starts fast.
 """
@@ -54,13 +54,14 @@ def make(job: pathlib.Path, *, within: Within = lambda step, seconds: None) -> N
       within: called before each step, with what it does and the seconds it may take.
     """
     task = json.loads((job / "job.json").read_bytes())
+    texts, length, prefix = (task[key] for key in ("texts", "max_length", "prefix"))
     try:
-        tokenizer = _load(job / "tokenizer", task["max_length"], within)
-        length, context = task["max_length"], task["context"]
-        if context is None:
-            arrays = _pieces(tokenizer, task["texts"], length, within)
+        tokenizer = _load(job / "tokenizer", length, prefix, within)
+        given = tokenizer, texts, length, prefix
+        if (context := task["context"]) is None:
+            arrays = _pieces(*given, within)
         else:
-            arrays = _in_context(tokenizer, task["texts"], length, context, within)
+            arrays = _in_context(*given, context, within)
     except _Refusal as error:
         (job / "error").write_text(str(error), "utf-8")
     except MemoryError:
@@ -74,7 +75,7 @@ def make(job: pathlib.Path, *, within: Within = lambda step, seconds: None) -> N
         np.savez(job / "pieces.npz", **arrays)  # pyright: ignore
 
 
-def _load(folder: pathlib.Path, max_length: int, within: Within) -> Any:
+def _load(folder: pathlib.Path, max_length: int, prefix: str, within: Within) -> Any:
     within("to load it", _LOAD + _PER_BYTE * _size(folder))
     import transformers
 
@@ -86,25 +87,26 @@ def _load(folder: pathlib.Path, max_length: int, within: Within) -> Any:
             f"{type(tokenizer).__name__} does not say where in the text a piece is; add "
             "the tokenizer.json that belongs to it"
         )
-    within("for an empty text", _BLOCK)
-    if not (special := len(tokenizer("")["input_ids"])) < max_length:
+    within("for an empty text", _BLOCK + _PER_CHARACTER * len(prefix))
+    if not (special := len(tokenizer(prefix)["input_ids"])) < max_length:
         raise _Refusal(
-            f"config.text.max_length is {max_length}, but {special} of them are "
-            "special tokens; give more"
+            f"config.text.max_length is {max_length}, but {special} of them are special "
+            "tokens and of config.text.prefix; give more"
         )
     return tokenizer
 
 
 def _pieces(
-    tokenizer: Any, texts: list[str], max_length: int, within: Within
+    tokenizer: Any, texts: list[str], max_length: int, prefix: str, within: Within
 ) -> dict[str, np.ndarray]:
     ids, types = np.zeros((2, len(texts), max_length), np.int32)
     word = np.full(ids.shape, -1, np.int32)
     length, cut = np.zeros(len(texts), np.int32), np.zeros(len(texts), bool)
     options = dict(truncation=True, max_length=max_length)
+    texts = [prefix + text for text in texts]
     for i, (text, row) in enumerate(_encode(tokenizer, texts, options, within)):
-        n = len(row.ids)
-        ids[i, :n], types[i, :n], word[i, :n] = row.ids, row.type_ids, _words(text, row)
+        n, words = len(row.ids), _words(text, row, len(prefix))
+        ids[i, :n], types[i, :n], word[i, :n] = row.ids, row.type_ids, words
         length[i], cut[i] = n, bool(row.overflowing)
     return {"ids": ids, "type": types, "word": word, "length": length, "cut": cut}
 
@@ -124,19 +126,20 @@ def _encode(
             yield text, row
 
 
-def _words(text: str, row: Any) -> np.ndarray:
-    """The word of each piece of a text; -1 on special tokens: [n]."""
+def _words(text: str, row: Any, start: int = 0) -> np.ndarray:
+    """The word of each piece of a text behind its first characters; -1 on special tokens and in front: [n]."""
     # A piece may begin with the space before its word, so its end counts.
     spaces = np.cumsum([0, *(c == " " for c in text)])
-    places = spaces[[end for _, end in row.offsets]]
-    return np.where(row.special_tokens_mask, -1, places).astype(np.int32)
+    ends = np.array([end for _, end in row.offsets], int)
+    none = (ends <= start) & (start > 0) | np.array(row.special_tokens_mask, bool)
+    return np.where(none, -1, spaces[ends] - spaces[start]).astype(np.int32)
 
 
 class _Template(NamedTuple):
     """What a tokenizer puts around texts: (id, segment) pairs.
 
     Attributes:
-      front, between, end: special tokens.
+      front, between, end: special tokens; those in front with the prefix.
       mark: those in front of the utterance itself, and who speaks.
       own, other: segment of the utterance itself and of its neighbours.
       end_stays: a text that is too long loses its beginning, not its end.
@@ -155,6 +158,7 @@ def _in_context(
     tokenizer: Any,
     texts: list[str],
     max_length: int,
+    prefix: str,
     context: dict[str, Any],
     within: Within,
 ) -> dict[str, np.ndarray]:
@@ -165,7 +169,9 @@ def _in_context(
         rows = _encode(tokenizer, texts, dict(add_special_tokens=False), within)
         return [(np.array(row.ids, np.int32), _words(text, row)) for text, row in rows]
 
-    said = pieces = encoded(texts)
+    (start, _), *pieces = encoded([prefix, *texts])
+    front = [*template.front, *((i, template.own) for i in start.tolist())]
+    template, said = template._replace(front=front), pieces
     own = [(_NONE, _NONE)] * len(texts)
     if names := context.get("marks"):  # who speaks
         said = encoded([" ".join(pair) for pair in zip(names, texts, strict=True)])
@@ -263,19 +269,16 @@ def _join(
     left -= len(near) * len(between)
     kept = {}
     for i in near:
-        count = min(left, len(around[i]))
-        left -= count
-        kept[i] = (
-            around[i][len(around[i]) - count :] if i < before else around[i][:count]
-        )
+        x = around[i]
+        left -= (count := min(left, len(x)))
+        kept[i] = x[len(x) - count :] if i < before else x[:count]
     row: list[tuple[int, int, int, bool]]
     row = [(*token, -1, True) for token in front]
     for i in sorted(i for i in kept if i < before):
         row += [(int(x), other, -1, False) for x in (*kept[i], *between)]
     row += [(x, own, -1, False) for x in mark]
-    row += [
-        (x, own, w, True) for x, w in zip(ids.tolist(), words.tolist(), strict=True)
-    ]
+    both = zip(ids.tolist(), words.tolist(), strict=True)
+    row += [(x, own, w, True) for x, w in both]
     segment = own  # a separator has that of the text before it
     for i in sorted(i for i in kept if i >= before):
         row += [(x, segment, -1, False) for x in between]
@@ -283,9 +286,8 @@ def _join(
         row += [(int(x), segment, -1, False) for x in kept[i]]
     row += [(*token, -1, True) for token in end]
     short = any(len(x) > len(kept.get(i, _NONE)) for i, x in enumerate(around))
-    values = dict(
-        zip(("ids", "type", "word", "own"), zip(*row, strict=True), strict=True)
-    )
+    columns = zip(*row, strict=True)
+    values = dict(zip(("ids", "type", "word", "own"), columns, strict=True))
     return {**values, "length": len(row), "cut": len(text[0]) > room, "short": short}
 
 

@@ -157,7 +157,7 @@ class HCTMG(Model):
         masks: tuple[jax.Array, jax.Array | None],
         train: bool,
     ) -> jax.Array:
-        """Sequences [N, B, L, D] as N B rows; their masks and their sources' are [N, B, L] bool."""
+        """Sequences [N, B, L, D], all by one encoder; their masks and their sources' are [N, B, L] bool."""
         encoder = CrossmodalEncoder(
             self.heads,
             self.layers,
@@ -168,14 +168,11 @@ class HCTMG(Model):
             embed_dropout=self.embed_dropout,
             name=name,
         )
-        mask, source_mask = masks
-        h = encoder(
-            jnp.concatenate([*x]),
-            None if source is None else jnp.concatenate([*source]),
-            mask=jnp.concatenate([*mask]),
-            source_mask=None
-            if source_mask is None
-            else jnp.concatenate([*source_mask]),
-            train=train,
+        encode = nn.vmap(
+            lambda encoder, x, source, mask, source_mask: encoder(
+                x, source, mask=mask, source_mask=source_mask, train=train
+            ),
+            variable_axes={"params": None, "intermediates": 0},
+            split_rngs={"params": False, "dropout": True},
         )
-        return jnp.stack(jnp.split(h, x.shape[0]))
+        return encode(encoder, x, source, *masks)

@@ -134,6 +134,8 @@ def _limits(run: Finished) -> dict[str, str]:
         limits["generated data"] = (
             "trained on a generated corpus: it says nothing of speech"
         )
+    if lines := table.unread(run.results.facts):
+        limits["labels that it writes"] = "; ".join(lines)
     if len(run.results.seeds) == 1:
         limits["one seed"] = "how far its figures vary from seed to seed is not known"
     return limits

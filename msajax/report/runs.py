@@ -1,5 +1,6 @@
 """The report of finished runs: figures of each, comparison of several, worst errors, cards."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -91,6 +92,9 @@ def _summary(book: _Book, read: Sequence[Finished]) -> None:
         "Mean ± standard deviation over the seeds; accuracies and F1 in %. Each seed's epoch "
         "is chosen on validation."
     )
+    for run in read:
+        for line in table.unread(run.results.facts, ["test"]):
+            book.page.text(f"{run.name}, {line}")
 
 
 def _comparison(book: _Book, read: Sequence[Finished]) -> None:
@@ -248,6 +252,8 @@ def _worst(book: _Book, run: Finished) -> None:
 @functools.lru_cache(maxsize=1)  # runs that are compared have the same data
 def _texts(data: DataOptions) -> tuple[Mapping[str, str], str]:
     """{id: text} of a run's data; or why there are none."""
+    # The rows of other data sets are in no split that is measured.
+    data = dataclasses.replace(data, also=())
     options = Options(system="text_only", data=data)
     try:
         corpus = corpora.read_corpus(options, pathlib.Path(), labels=False)

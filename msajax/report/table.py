@@ -102,7 +102,10 @@ def render(results: Run | Sequence[Run], *, splits: Sequence[str] = ("test",)) -
         table.add_column(heading, justify="right" if column else "left")
     for row in rows:
         table.add_row(*row)
-    caption = _captioned(results) if isinstance(results, Mapping) else _CAPTION
+    if isinstance(results, Mapping):
+        caption = _captioned(results)
+    else:
+        caption = "\n".join([_CAPTION, *_unread_of(results, splits)])
     return Group(Text(title, style="bold"), table, Text(caption, style="dim"))
 
 
@@ -113,12 +116,30 @@ def _captioned(run: Run) -> str:
         lines.append(f"checkpoint: {run['checkpoint']}")
     if stopped := run.get("stopped"):
         lines.append(f"ended early: seeds {', '.join(map(str, stopped))}")
-    for split, counts in run.get("unread", {}).items():
-        lines.append(
-            f"{split}: rows whose text is no label, so that 0 (or neutral) is their "
-            f"prediction, by seed: {', '.join(map(str, counts))}"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *unread(run)])
+
+
+def unread(run: Run, splits: Sequence[str] = ()) -> list[str]:
+    """A line for each split of how many rows only have a substitute for a prediction.
+
+    Args:
+      run: results, or their facts; of a system that writes labels 'unread' is among them.
+      splits: those that are wanted; () for all.
+
+    Returns:
+      [] of other systems.
+    """
+    return [
+        f"{split}: rows whose text is no label, so that 0 (or neutral) is their "
+        f"prediction, by seed: {', '.join(map(str, counts))}"
+        for split, counts in run.get("unread", {}).items()
+        if not splits or split in splits
+    ]
+
+
+def _unread_of(runs: Sequence[Run], splits: Sequence[str]) -> list[str]:
+    """The lines of several runs for the splits that are shown."""
+    return [f"{run['system']}, {line}" for run in runs for line in unread(run, splits)]
 
 
 def confusion(run: Run, split: str = "test") -> Group:
@@ -154,6 +175,9 @@ def markdown(results: Run | Sequence[Run], *, splits: Sequence[str] = ("test",))
     title, header, rows = _grid(results, splits, _MARKDOWN)
     rule = [":--", *["--:"] * (len(header) - 1)]
     lines = [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]
+    runs = [results] if isinstance(results, Mapping) else results
+    if notes := _unread_of(runs, splits):
+        lines += ["", *(f"- {note}" for note in notes)]
     return "\n".join([f"{title}: {_CAPTION}", "", *lines, ""])
 
 

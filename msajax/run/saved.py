@@ -29,7 +29,7 @@ _LATER = (
         "text.context_mark",
         "text.context_speaker",
     ),
-    *("text.reinit_layers", "data.also"),
+    *("text.prefix", "text.reinit_layers", "data.also"),
     *("optimizer.layer_decay", "optimizer.lora_rank", "optimizer.lora_rate"),
     *("optimizer.lora_alpha", "optimizer.lora_targets", "train.ema", "audio.encoder"),
 )

@@ -110,6 +110,7 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
         folder,
         network=encoders.tokenizer_facts(folder),
         max_length=reading.max_length,
+        prefix=reading.prefix,
         raw=reading.raw,
         words=reading.words,
         context=_context(reading, encoder),

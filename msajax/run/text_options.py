@@ -17,8 +17,11 @@ class TextOptions(typed.Checked):
         empty takes the text features of the data.
       max_length: largest number of word pieces, special tokens included; longer texts
         are cut.
+      prefix: put in front of every text, and of what is read with it: the name of a task for
+        an encoder that knows some, as T5 ("sst2 sentence: ").
       frozen: compute the encoder's features once, for systems that take any.
-      raw: tokenize the raw text although the data has word pieces; so does a context.
+      raw: tokenize the raw text although the data has word pieces; so do a prefix and a
+        context.
       words: whether audio and vision have a row per word, which is then repeated for
         the word's pieces.
       vocabulary: read the raw text as words of a vocabulary made of the training split,
@@ -38,6 +41,7 @@ class TextOptions(typed.Checked):
     where: dataclasses.InitVar[str] = "config.text"
     encoder: str = ""
     max_length: Size = 50
+    prefix: str = ""
     frozen: bool = False
     raw: bool = False
     words: bool = False
@@ -57,7 +61,7 @@ class TextOptions(typed.Checked):
                 "pretrained encoder"
             )
         contexts = ("context", "context_behind", "context_speaker")
-        for key in ("frozen", "raw", "words", "reinit_layers", *contexts):
+        for key in ("prefix", "frozen", "raw", "words", "reinit_layers", *contexts):
             if getattr(self, key) and not self.encoder:
                 raise ValueError(
                     f"config.text.{key} is set, but config.text.encoder names no encoder; "

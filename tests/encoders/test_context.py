@@ -116,6 +116,19 @@ def test_segments_tell_neighbours_apart(bert):
     assert notes == ("context: 4 texts of 2 videos or dialogues",)
 
 
+def test_a_prefix_is_in_front_of_the_neighbours(bert):
+    """The utterance's own pieces are those that it has without them, the prefix too."""
+    given = corpus(VIDEO)
+    arrays = joined(given, bert, context(1, 1), prefix="not ").splits["train"].arrays
+    row, mask, own = (arrays[f"text_{k}"][0] for k in ("ids", "mask", "own"))
+    wanted = [CLS, NOT, A, LOT, SEP, FUN, SEP, NOT, SEP]
+    assert row[mask].tolist() == wanted
+    assert arrays["text_type"][0][mask].tolist() == [0, 0, 1, 1, 1, 0, 0, 1, 0]
+    alone = joined(given, bert, None, prefix="not ").splits["train"].arrays
+    assert row[own].tolist() == alone["text_ids"][0][alone["text_mask"][0]].tolist()
+    assert row[own].tolist() == [CLS, NOT, FUN, SEP]
+
+
 def test_a_mark_tells_them_apart_without_segments(roberta):
     given = corpus(VIDEO)
     first = [S, R["a"], R["lot"], END, END, S, R["fun"], END]
@@ -371,7 +384,7 @@ def test_the_time_to_join_grows_with_the_texts(bert, tmp_path):
     """A row of 4096 pieces takes 4 ms."""
     shutil.copytree(bert, tmp_path / "tokenizer")
     around = {"rows": [[-1]] * 100, "before": 1, "behind": 0}
-    task = {"texts": ["a"] * 100, "max_length": 4096}
+    task = {"texts": ["a"] * 100, "max_length": 4096, "prefix": ""}
     task["context"] = {**around, "mark": "never", "segments": True}
     (tmp_path / "job.json").write_text(json.dumps(task), "utf-8")
     seconds = {}

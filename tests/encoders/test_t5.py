@@ -181,7 +181,9 @@ def test_the_end_of_a_text_is_followed_by_padding():
 
 
 def test_what_is_injected_is_written_too():
-    places, changes = (1, 2), (jnp.sin, lambda x: x[..., ::-1])
+    """The second place takes what the last feed-forward block has read, too."""
+    places = (1, 2)
+    changes = (lambda x, _: jnp.sin(x), lambda x, read: (x - 2 * read)[..., ::-1])
 
     def step(writer, *state):
         injected = dict(inject_after=places, inject=changes)
@@ -195,6 +197,32 @@ def test_what_is_injected_is_written_too():
     real = written > 1
     np.testing.assert_array_equal(written[real], best[real])
     assert (np.asarray(decode(written).logits.argmax(-1))[real] != best[real]).any()
+
+
+def test_an_injection_is_given_what_the_feed_forward_layers_have_read():
+    """In the encoder, its layers compiled as one or not, and in the decoder."""
+
+    @jax.jit
+    def read(variables):
+        injected = dict(inject_after=1, inject=lambda _, read: read, mask=MASK)
+        found = []
+        for scan in (False, True):
+            apply = functools.partial(T5Writer(SMALL, scan=scan).apply, variables)
+            hidden = apply(IDS, train=False, method="encode", **injected)
+            found.append(("encoder", hidden[1], encode().hidden[1]))
+        given = dict(source=SOURCE, train=False, method="decode", **injected)
+        found.append(
+            ("decoder", apply(LABELS, **given).hidden[1], decode(LABELS).hidden[1])
+        )
+        made = []
+        for stack, x, output in found:
+            params = variables["params"][stack]["layer"]["0"]["feed_forward"]
+            block = FeedForward(SMALL, jnp.float32)
+            made.append((block.apply({"params": params}, x, train=False), output))
+        return made
+
+    for found, output in read(VARIABLES):
+        np.testing.assert_allclose(found, output, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_of_the_gated_block():
@@ -367,7 +395,7 @@ def test_a_place_that_the_decoder_does_not_have():
 
     def decode(key):
         given = dict(source=source, mask=source[..., 0] == 0, train=False)
-        inject = dict(inject_after=9, inject=lambda x: x)
+        inject = dict(inject_after=9, inject=lambda x, _: x)
         return writer.init(key, LABELS, **given, **inject, method="decode")
 
     with pytest.raises(

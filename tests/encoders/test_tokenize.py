@@ -148,6 +148,24 @@ def test_long_texts_are_cut_and_counted(tmp_path):
         pieces(["a"], folder, max_length=2)
 
 
+def test_a_prefix_is_in_front_of_every_text(tmp_path):
+    """Also where pieces are of words: its own are of none."""
+    folder = tokenizer(tmp_path / "t")
+    audio = np.array([[[1.0], [2.0]]], np.float32)
+    given = corpus(["a fun"], audio=audio, audio_mask=np.ones((1, 2), bool))
+    given.splits["train"].arrays["text_ids"] = np.full((1, 3), 9, np.int32)
+    found = word_pieces(given, folder, max_length=8, prefix="not of: ", words=True)
+    arrays = found.splits["train"].arrays
+    wanted = words("not", "of", "[UNK]", "a", "fun")
+    assert arrays["text_ids"][arrays["text_mask"]].tolist() == wanted
+    assert arrays["audio"][0, :, 0].tolist() == [0, 0, 0, 0, 1, 2, 0, 0]
+    # What the cache has is of the same prefix.
+    assert pieces(["a fun"], folder)[0] == [words("a", "fun")]
+    assert pieces(["a fun"], folder, prefix="not ")[0] == [words("not", "a", "fun")]
+    with pytest.raises(ValueError, match="5 of them are special tokens and of config"):
+        pieces(["a"], folder, max_length=5, prefix="not of a")
+
+
 def test_made_once_per_text_and_tokenizer(tmp_path, root, monkeypatch, caplog):
     loads = []
     original = transformers.AutoTokenizer.from_pretrained

@@ -18,17 +18,17 @@ def parameters(model):
 
 
 @contextlib.contextmanager
-def computed_once(model, batch):
-    """Yields a bound system's outputs in training; inside of it a call of the system gives these.
+def computed_once(model, batch, method="__call__", **options):
+    """Yields what a method of a bound system gives in training; inside of it a call of the method gives the same.
 
     Each loss calls the network anew. XLA finds the forward passes of several to be one, but
     not the backward ones, and those are most of what a test compiles.
     """
-    out = model(batch, train=True)
+    out = getattr(model, method)(batch, train=True, **options)
 
-    def again(self, other, *, train):
-        assert self is model and other is batch and train
+    def again(self, other, **_):
+        assert self is model and other is batch
         return out
 
-    with mock.patch.object(type(model), "__call__", again):
+    with mock.patch.object(type(model), method, again):
         yield out

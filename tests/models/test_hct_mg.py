@@ -20,15 +20,18 @@ BATCH = SPEC.example(6, seed=1)
 
 @functools.cache
 def ready():
-    """Parameters, and jitted outputs with the gradients of the sum of the predictions."""
+    """Parameters, and jitted outputs, what is inside, and gradients of the sum of the predictions."""
     model = HCTMG(SPEC, **SIZES)
     params = jax.device_get(step.init(model, random_bits.key(0)).params)
 
     def run(params, batch, seen):
         """`seen` is added to the vectors of the orders."""
         variables = step.variables(step.State(params, {}, {}))
-        out = model.apply(variables, batch, train=False)
-        return jnp.sum(out["pred"]) + jnp.sum(seen * out["orders"]), out
+        out, state = model.apply(
+            variables, batch, train=False, mutable=["intermediates"]
+        )
+        total = jnp.sum(out["pred"]) + jnp.sum(seen * out["orders"])
+        return total, {**out, "inside": state["intermediates"]}
 
     return params, jax.jit(jax.value_and_grad(run, has_aux=True))
 
@@ -69,6 +72,17 @@ def test_only_a_modality_that_a_row_has_is_primary():
     )
     assert not np.any(out["weights"]) and not np.any(out["fusion"])
     assert all(np.isfinite(x).all() for x in grads.values())
+
+
+def test_attention_is_given_out_with_a_row_for_each_utterance():
+    out, _ = run([3.0, 1.0, 2.0])
+    (weights,) = out["inside"]["memory"]["layers"]["attention"]["attention"]
+    # Each row attends to its own steps, which differ from row to row.
+    masks = np.stack([BATCH[f"{m}_mask"] for m in ("text", "audio", "vision")])
+    assert len({row.tobytes() for row in masks.swapaxes(0, 1)}) > 1
+    # Orders, layers, rows, heads, queries, keys.
+    seen = np.broadcast_to(masks[:, None, :, None, None], (3, 1, 6, 2, 4, 4))
+    np.testing.assert_array_equal(weights > 0, seen)
 
 
 def test_of_two_modalities_each_reads_the_other_and_a_row_may_mix_them():

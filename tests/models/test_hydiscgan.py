@@ -1,17 +1,21 @@
 """HyDiscGAN: what is generated and from what, the three losses, and what each phase trains."""
 
+import dataclasses
 import functools
 import re
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from msajax.data.spec import Spec
 from msajax.models.hydiscgan import HyDiscGAN
+from msajax.nn.dropout import Dropout
 from msajax.run import recipe
 from msajax.train import step
-from tests import random_bits
+from tests import random_bits, toys
 from tests.models import quick
 
 SPEC = Spec((5, 3, 4), (4, 6, 7), 6)
@@ -26,9 +30,8 @@ def ready():
 
     def apply(params, batch, key, *, noise=0.0, **options):
         variables = step.variables(step.State(params, {}, {}))
-        return model.clone(noise=noise).apply(
-            variables, batch, rngs={"params": key}, **options
-        )
+        rngs = None if key is None else {"params": key}
+        return model.clone(noise=noise).apply(variables, batch, rngs=rngs, **options)
 
     return quick.parameters(model), apply
 
@@ -38,7 +41,8 @@ def traced(params, batch, key, noise):
     """What is generated, predictions, and all three losses with their terms."""
 
     def run(self, batch):
-        with quick.computed_once(self, batch) as out:
+        made = quick.computed_once(self, batch, "_generate", read=True, noisy=True)
+        with made, quick.computed_once(self, batch) as out:
             losses = {
                 name: getattr(self, name)(batch, train=True, progress={})
                 for name in ("discriminator_loss", "generator_loss", "loss")
@@ -119,6 +123,53 @@ def test_the_phases_divide_the_parameters():
     }
     assert trained["main"] == params.keys() - trained["discriminators"]
     assert not trained["generators"] & trained["discriminators"]
+
+
+def test_what_a_phase_leaves_as_it_is_runs_without_dropout():
+    bert = dataclasses.replace(
+        toys.BERT,
+        num_hidden_layers=1,
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+    )
+    spec = dataclasses.replace(SPEC, fields=(*SPEC.fields, "text_ids", "text_type"))
+    model = HyDiscGAN(spec, encoder=bert, **{**SIZES, "dropout": 0.1})
+    variables, batch = step.variables(step.shapes(model)), spec.example(6)
+    seen = set()
+
+    def note(method, args, options, context):
+        if isinstance(context.module, Dropout) and context.method_name == "words":
+            seen.add(context.module.path[0])
+        return method(*args, **options)
+
+    for phase in recipe.load("hydiscgan:demo").plan:
+        given = dict(train=True, progress={}, method=phase.loss)
+        seen.clear()
+        with nn.intercept_methods(note):
+            jax.eval_shape(
+                lambda v, given=given: model.apply(
+                    v, batch, rngs={"params": random_bits.key(0)}, **given
+                ),
+                variables,
+            )
+        parts = {"encoder", "generator", "discriminator", "attend", "out"}
+        assert seen == {k for k in parts if re.fullmatch(phase.train, f"{k}/x")}, phase
+
+
+def test_attention_is_given_out_with_a_row_for_each_utterance():
+    _, apply = ready()
+    options = dict(train=False, mutable=["intermediates"])
+    run = functools.partial(apply, batch=BATCH, key=None, **options)
+    _, state = jax.eval_shape(run, ready()[0])
+    found = traverse_util.flatten_dict(state["intermediates"], sep="/")
+    # Modalities, rows, heads, queries, keys: of 3 steps and 4 words.
+    sizes = {"/".join(k.split("/")[:-1]): x.shape for k, (x,) in found.items()}
+    assert sizes == {
+        "generator/decoder/read_0": (2, 6, 2, 3, 4),
+        "generator/decoder/layer_0/attention": (2, 6, 2, 3, 3),
+        "attend/read_0": (2, 6, 2, 4, 3),
+        "attend/layer_0/attention": (2, 6, 2, 4, 4),
+    }
 
 
 @pytest.mark.slow

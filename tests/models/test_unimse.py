@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from msajax import losses
-from msajax.data.spec import IGNORED, Corpus, Split, Written
+from msajax.data.spec import IGNORED, MODALITIES, Corpus, Split, Written
 from msajax.encoders.read_back import read_back
-from msajax.models import unimse
+from msajax.encoders.t5 import T5Config
+from msajax.encoders.t5_writer import shift
+from msajax.models.unimse import adapters, system
 from msajax.run import recipe, universal
 from msajax.train import step
 from tests import random_bits
@@ -104,30 +107,27 @@ def test_the_loss_is_over_the_pieces_of_all_texts_and_ignores_padding():
         states = {m: x[1] for m, x in model._read(batch, False).items()}
         return *model.loss(batch, train=True, progress={}), states
 
-    compute = jax.jit(lambda batch: model.apply(variables, batch, method=both))
-    total, terms, states = compute(batch)
+    compute = jax.jit(functools.partial(model.apply, method=both))
+    total, terms, states = compute(variables, batch)
     np.testing.assert_allclose(
         total, terms["text"] + 0.5 * terms["contrast"], rtol=1e-5
     )
-    longer = {
-        k: np.pad(
-            x,
-            [
-                (0, 0),
-                *[(0, 2 * (k != "label_ids"))] * (x.ndim > 1),
-                *[(0, 0)] * (x.ndim - 2),
-            ],
-        )
+    # The registry's tests compile the loss of longer texts and signals.
+    extra = {
+        k: [(0, b - a) for a, b in zip(x.shape, view.batch[k].shape, strict=True)]
         for k, x in batch.items()
     }
-    found, _, _ = compute(longer)
-    np.testing.assert_allclose(found, total, rtol=1e-5)
+    assert all(extra[f"{m}_mask"] == [(0, 0), (0, 3)] for m in MODALITIES)
+    longer = {k: np.pad(x, extra[k]) for k, x in batch.items()}
+    _, found = test_registry.training(name)(params, {}, longer, np.int32(1))
+    np.testing.assert_allclose(found["loss"][0], total, rtol=1e-5)
     for m, x in states.items():
         assert not np.asarray(x)[~batch[f"{m}_mask"]].any()
     # Of rows that only fill up nothing counts.
     other = {k: x.copy() for k, x in batch.items()}
     other["label_ids"][7:] = 1
-    np.testing.assert_allclose(compute(other)[0], total, rtol=1e-6)
+    found = compute(variables, other)[0]
+    np.testing.assert_allclose(found, total, rtol=1e-6)
 
 
 def test_the_temperature_divides_the_cosines():
@@ -142,17 +142,97 @@ def test_the_temperature_divides_the_cosines():
 
 
 def test_an_adapter_passes_the_text_at_first():
-    h = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 6)), jnp.float32)
-    vectors = [jnp.ones((2, 2)), -jnp.ones((2, 3))]
+    """One that attends reads the same in whole texts as in single pieces, of real steps alone."""
+    rng = np.random.default_rng(0)
+    h, read = rng.normal(size=(2, 2, 3, 6)).astype(np.float32)
+    vectors = [np.ones((2, 2), np.float32), -np.ones((2, 3), np.float32)]
+    x, y = rng.normal(size=(2, 2, 5, 4)).astype(np.float32)
+    real = np.arange(5) < np.array([5, 2])[:, None]
+    steps = [(x, real), (y, ~real | real)]
+    noisy = np.pad(np.where(real[..., None], x, 7), [(0, 0), (0, 2), (0, 0)])
+    padded = [(noisy, np.pad(real, [(0, 0), (0, 2)])), steps[1]]
 
     @jax.jit
     def draw(key):
-        made = (unimse.Adapter(4, identity) for identity in (True, False))
-        return [x.init_with_output(key, h, vectors=vectors)[0] for x in made]
+        made = {}
+        for identity in (True, False):
+            adapter = adapters.Adapter(4, identity)
+            made["ffn", identity], _ = adapter.init_with_output(
+                key, h, read, vectors=vectors
+            )
+            adapter = adapters.CrossAdapter(4, 2, 1, identity)
+            made["cross", identity], variables = adapter.init_with_output(
+                key, h, read, steps=steps, length=3
+            )
+        piece = adapter.apply(
+            variables, h[:, 2:], read, steps=padded, length=7, place=2
+        )
+        return made, piece
 
-    passed, mixed = draw(random_bits.key(0))
-    np.testing.assert_allclose(passed, h, atol=0.02)
-    assert np.abs(mixed - h).max() > 0.3
+    made, piece = draw(random_bits.key(0))
+    for (_, identity), found in made.items():
+        if identity:
+            np.testing.assert_allclose(found, h, atol=0.02)
+        else:
+            assert np.abs(found - h).max() > 0.3
+    np.testing.assert_allclose(piece, made["cross", False][:, 2:], atol=1e-5)
+
+
+FORMS = {
+    "parallel": dict(adapter_name="parallel"),
+    "cross_attention": dict(adapter_name="cross_attention", cross_layers=1),
+}
+
+
+def test_the_form_is_that_of_the_recipe():
+    fields = recipe.load("unimse:demo/cross_attention").model
+    fields = {"adapter_name": fields["adapter_name"], "cross_layers": 1}
+    shapes = step.shapes(test_registry.build("unimse", **fields)).params
+    own = {k.split("/")[1] for k in shapes if k.startswith("adapter_")}
+    reads = {"signal_0", "signal_1", "reader_0_0", "reader_1_0"}
+    assert own == {"text", "out"} | reads
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_writes_as_it_reads(form):
+    """Piece by piece the decoder gives what it gives of the whole text; every parameter has a gradient."""
+    view = test_registry.UTTERANCES
+    fields = {**test_registry.without_dropout("unimse"), **FORMS[form]}
+    model = test_registry.build("unimse", **fields)
+    rng = np.random.default_rng(0)
+    params = {
+        k: rng.normal(k.endswith("scale"), 0.5, x.shape).astype(np.float32)
+        for k, x in step.shapes(model).params.items()
+    }
+    ids = rng.integers(0, 3, (test_registry.ROWS, 4)).astype(np.int32)
+
+    def along(module, step, caches, *, config):
+        """In place of `greedy`: the logits of known pieces."""
+        found = []
+        for i, token in enumerate(shift(ids, config).T):
+            logits, caches = step(module, token, jnp.int32(i), caches)
+            found.append(logits)
+        return jnp.stack(found, axis=1)
+
+    def logits(model, batch):
+        read = model._read(batch, False)
+        source = model._encode(batch, read, False)[-1]
+        with mock.patch.object(system, "greedy", along):
+            written = model._write(source, read, batch)
+        return written, model._decode(ids, source, read, batch, False).logits
+
+    def loss(params, batch):
+        variables = step.variables(step.State(params, {}, {}))
+        total, _ = model.apply(variables, batch, train=True, progress={}, method="loss")
+        return total, model.apply(variables, batch, method=logits)
+
+    compute = jax.jit(jax.grad(loss, has_aux=True))
+    grads, (written, whole) = jax.device_get(compute(params, view.filled))
+    np.testing.assert_allclose(written, whole, rtol=1e-4, atol=1e-4)
+    assert np.ptp(whole, axis=1).max() > 0.1
+    for path, x in grads.items():
+        assert np.any(x), path
 
 
 def test_a_spec_without_texts_of_labels_is_refused():
@@ -251,7 +331,7 @@ def test_pieces_that_cannot_be_told_apart_are_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tokenize, "word_pieces", word_pieces)
     monkeypatch.setattr(universal.text, "find", lambda *_: tmp_path)
-    monkeypatch.setattr(universal.text, "encoder_of", lambda *_: unimse.T5Config())
+    monkeypatch.setattr(universal.text, "encoder_of", lambda *_: T5Config())
     monkeypatch.setattr(universal.encoders, "tokenizer_facts", lambda _: {})
     options = recipe.load("unimse:mosi")
     with pytest.raises(ValueError, match="no word pieces of its own for ',' and 'neg"):

@@ -16,6 +16,7 @@ pytest.importorskip("matplotlib", reason="the report needs matplotlib: msajax[re
 from msajax.main import main as train
 from msajax.report import card, charts, finished, papers, runs, significance
 from msajax.report.__main__ import main as report
+from msajax.run.options import DataOptions
 
 SHORT = ("--config.train.seeds=1,2", "--config.train.epochs=2")
 
@@ -37,9 +38,12 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def better(trained):
-    """The same run with its test errors halved."""
+    """The same run with its test errors halved, as of a system that writes labels."""
     folder = trained.with_name("better")
     shutil.copytree(trained, folder)
+    results = json.loads((folder / "results.json").read_text())
+    results["unread"] = {"test": [7, 0]}
+    (folder / "results.json").write_text(json.dumps(results))
     path = folder / "predictions_test.csv"
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -95,6 +99,17 @@ def test_the_better_run_is_marked(written):
     assert float(cells[3]) < 0 and cells[5].endswith("†")
 
 
+def test_labels_that_are_none_are_counted(written):
+    page = (written / "report.html").read_text("utf-8")
+    said = (
+        "test: rows whose text is no label, so that 0 (or neutral) is their prediction"
+    )
+    assert page.count(f"better, {said}, by seed: 7, 0") == 1
+    card = (written / "card_better.md").read_text("utf-8")
+    assert f"- labels that it writes: {said}, by seed: 7, 0" in card
+    assert "no label" not in (written / "card_wide.md").read_text("utf-8")
+
+
 def test_worst_errors_come_first_with_their_texts(written, trained):
     page = (written / "report.html").read_text("utf-8")
     table = re.findall("<table>.*?</table>", page)[2]
@@ -104,6 +119,12 @@ def test_worst_errors_come_first_with_their_texts(written, trained):
     run = finished.read(trained)
     worst = np.abs(run.test.mean - run.test.labels).max()
     assert errors[0] == pytest.approx(worst, abs=0.006)
+
+
+def test_texts_of_a_run_that_learns_from_other_data_too():
+    options = DataOptions(dataset="demo", also=("meld=FOLDER",))
+    texts, reason = runs._texts(options)
+    assert len(texts) > 500 and not reason
 
 
 def test_the_same_report_has_the_same_bytes(written, trained, better, tmp_path):

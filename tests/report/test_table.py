@@ -169,6 +169,20 @@ def test_markdown_marks_the_best():
     assert [row[joy] for row in rows[3:]] == ["**55.00** ± 5.00", "nan (1 of 2)"]
 
 
+def test_texts_that_are_no_label_are_told():
+    written = run("unimse") | {"unread": {"valid": [3, 4], "test": [1, 0]}}
+    for shown in (
+        printed(written, width=200),
+        printed([run("tfn"), written], width=200),
+    ):
+        assert "no label" in shown and "by seed: 1, 0" in shown
+    for text in (table.markdown(written), table.markdown([run("tfn"), written])):
+        (line,) = (line for line in text.splitlines() if line.startswith("- "))
+        assert line.startswith("- unimse, test: rows whose text is no label")
+        assert line.endswith("by seed: 1, 0")
+    assert "label" not in table.markdown([run("tfn"), run("lmf")])
+
+
 def test_the_lowest_mae_is_the_best():
     runs = [run("tfn"), run("lmf", offset=0.1)]
     rows = [line.strip("| ").split(" | ") for line in table.markdown(runs).splitlines()]

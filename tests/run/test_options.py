@@ -57,6 +57,7 @@ DEMO = "lf_dnn:demo"
         ("phases", "({'optimizer': {'layer_decay': 0.9}},)", "config.phases[0].optimizer.layer_decay is 0.9, but no encoder is trained; name one"),
         ("optimizer.layer_decay", "0.0", "config.optimizer.layer_decay is 0.0, but must be above 0"),
         ("train.ema", "1.0", "config.train.ema is 1.0, but must be below 1"),
+        ("text.prefix", "x", "config.text.prefix is set, but config.text.encoder names no encoder"),
         ("text.context", "1", "config.text.context is set, but config.text.encoder names no encoder"),
         ("text.context", "-1", "config.text.context is -1, but must be at least 0"),
         ("text.context_behind", "-1", "config.text.context_behind is -1, but must be at least 0"),

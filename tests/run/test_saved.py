@@ -41,6 +41,7 @@ LATER = {
     "text.context_behind": 0,
     "text.context_mark": "auto",
     "text.context_speaker": False,
+    "text.prefix": "",
     "text.reinit_layers": 0,
     "data.also": (),
     "optimizer.layer_decay": 1.0,

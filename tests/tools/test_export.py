@@ -97,11 +97,33 @@ def test_the_loader_of_a_folder_as_a_command(tmp_path, monkeypatch, capsys):
     assert loader.main([str(tmp_path), "batch.npz"]) == 1
     assert "cannot be run (FileNotFoundError" in capsys.readouterr().err
     np.savez(tmp_path / "batch.npz", text=np.zeros(2))
-    values = np.arange(12.0).reshape(2, 3, 2)
-    monkeypatch.setattr(loader, "System", lambda folder: lambda batch: values)
+    found = {"pred": np.arange(12.0).reshape(2, 3, 2)}
+    system = types.SimpleNamespace(outputs=lambda batch: found)
+    monkeypatch.setattr(loader, "System", lambda folder: system)
     assert loader.main(["out", str(tmp_path / "batch.npz")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["0 1", "2 3", "4 5", "6 7", "8 9", "10 11"]  # a line for each turn
+
+
+def test_a_text_that_is_no_label_is_told(tmp_path, monkeypatch, capsys):
+    from tools.exported import loader
+
+    class Written(loader.System):
+        def __init__(self, folder):
+            self.facts = {"fields": {"text": ((), "float32")}, "rows": 0}
+            self._variables = {}
+            found = {"pred": np.array([0.0, 1.5, 0.0]), "unread": np.array([1, 0, 0])}
+            self._call = lambda variables, batch: found
+
+    batch = {"text": np.zeros(3)}
+    with pytest.warns(UserWarning, match="1 of 3 rows: the text that .* is no label"):
+        assert Written("out")(batch).tolist() == [0, 1.5, 0]
+    np.savez(tmp_path / "batch.npz", **batch)
+    monkeypatch.setattr(loader, "System", Written)
+    assert loader.main(["out", str(tmp_path / "batch.npz")]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == ["0 1", "1.5 0", "0 0"]
+    assert "1 of 3 rows" in said.err
 
 
 def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
@@ -136,4 +158,6 @@ def test_every_system_is_exported_for_any_number_of_rows(name):
         with pytest.raises(jax.errors.InconclusiveDimensionOperation):
             export.exported(*args, 0)
     made = export.exported(*args, 4 * (name in FIXED_ROWS))
-    assert len(made.out_avals) == 1 and made.platforms == export.PLATFORMS
+    # The predictions, and where these are only substitutes.
+    assert len(made.out_avals) == 1 + bool(model.unread)
+    assert made.platforms == export.PLATFORMS

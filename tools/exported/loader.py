@@ -6,12 +6,15 @@
     system(batch)               # predictions [B], or logits [B, C]; of dialogues [B, U, C]
 
 or, for a batch in a file: python load.py FOLDER batch.npz > predictions.txt, a line for each
-row or, of dialogues, for each turn, padding too
+row or, of dialogues, for each turn, padding too. Of a system that writes labels as text, a
+text may be none: the prediction is then a substitute, 0 or neutral, and the last number of the
+line is 1, else 0
 """
 
 import json
 import pathlib
 import sys
+import warnings
 
 import jax
 import numpy as np
@@ -48,6 +51,18 @@ class System:
     def __call__(self, batch):
         """Predictions [B] (sentiment), logits [B, C], or of dialogues [B, U, C], in NumPy.
 
+        It warns of rows whose prediction is a substitute; arguments and errors as of `outputs`.
+        """
+        found = self.outputs(batch)
+        if count := int(found.get("unread", np.zeros(1)).sum()):
+            warnings.warn(said(count, len(found["pred"])), stacklevel=2)
+        return found["pred"]
+
+    def outputs(self, batch):
+        """{'pred': predictions}; of a system that writes labels as text also 'unread'.
+
+        'unread' is [B], 1 on rows whose text is no label, so that 'pred' is a substitute.
+
         Args:
           batch: the fields of `facts`, each [B, ...].
 
@@ -70,7 +85,15 @@ class System:
         fixed = self.facts["rows"]
         if fixed and rows != fixed:
             raise ValueError(f"the batch has {rows} rows, but must have {fixed}")
-        return np.asarray(self._call(self._variables, given))
+        return {k: np.asarray(x) for k, x in self._call(self._variables, given).items()}
+
+
+def said(count, rows):
+    """What there is to say of texts that are no label."""
+    return (
+        f"{count} of {rows} rows: the text that the system writes is no label, so that "
+        "the prediction is a substitute, 0 or neutral"
+    )
 
 
 def _safetensors(path):
@@ -95,7 +118,7 @@ def main(argv):
     try:
         system = System(argv[0])
         with np.load(argv[1]) as arrays:
-            found = system(dict(arrays))
+            found = system.outputs(dict(arrays))
     except Exception as error:  # jax and zip files raise errors of many kinds
         why = f"{type(error).__name__}: {error}"
         print(
@@ -104,7 +127,11 @@ def main(argv):
             file=sys.stderr,
         )
         return 1
-    lines = found.reshape(-1, found.shape[-1]) if found.ndim > 1 else found
+    pred = found["pred"]
+    lines = pred.reshape(-1, pred.shape[-1]) if pred.ndim > 1 else pred[:, None]
+    if "unread" in found:
+        lines = np.concatenate([lines, found["unread"][:, None]], axis=1)
+        print(said(int(found["unread"].sum()), len(pred)), file=sys.stderr)
     np.savetxt(sys.stdout, lines, fmt="%.9g")
     return 0
 

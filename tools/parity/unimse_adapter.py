@@ -8,24 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msajax.models.unimse import Adapter, Contrast, Signal, joined
+from msajax.models.unimse.adapters import Adapter
+from msajax.models.unimse.system import Contrast, Signal
 from msajax.weights import template
 from msajax.weights.unimse_adapter import table
 from tools.parity.case import Case
 from tools.parity.replay import COMPILER
-
-
-class _Parallel(nn.Module):
-    """Their parallel adapter, which the system does not have: the bottleneck reads the feed-forward layers' input."""
-
-    dim: int
-
-    @nn.compact
-    def __call__(self, h, read, vectors):
-        x = joined(h, vectors)
-        y = nn.sigmoid(nn.Dense(self.dim, name="down")(joined(read, vectors)))
-        x = x + nn.Dense(x.shape[-1], name="up")(y)
-        return nn.Dense(h.shape[-1], name="out")(x)
 
 
 class _Parts(nn.Module):
@@ -52,11 +40,10 @@ class _Parts(nn.Module):
             out[f"{theirs}_seq_ordered"] = steps[theirs]
             out[f"{theirs}_seq"] = steps[theirs][orders[theirs]]
         h = given["hidden"]
-        own = (self.bottleneck, False)
-        out["adapter_output"] = Adapter(*own, name="adapter")(h, vectors=vectors)
-        out["parallel_output"] = _Parallel(self.bottleneck, name="parallel")(
-            h, given["ffn_input"], vectors
-        )
+        for name in ("adapter", "parallel"):
+            own = self.bottleneck, False, name == "parallel"
+            adapter = Adapter(*own, name=name)
+            out[f"{name}_output"] = adapter(h, given["ffn_input"], vectors=vectors)
         contrast = Contrast(self.compared, self.temperature, name="contrast")
         rows = jnp.ones(len(h), bool)
         losses = {}

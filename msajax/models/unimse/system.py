@@ -13,9 +13,10 @@ The authors' code does not report it; here such rows are counted (`unread`), and
 What differs from their code: The contrast pairs a text with its own audio and vision; theirs
 puts the steps of the LSTMs back in order twice, and so takes those of other rows. Its means
 are over real steps (`padded` restores theirs), and its projections are trained. The adapters
-start as the identity on the text (`start`). Scores are written to a tenth. No task's name
-stands in front of the text. Their two other adapters (parallel to the feed-forward layers,
-whose input it reads, and by cross-attention) are left out.
+start as the identity on the text (`start`). Scores are written to a tenth. The adapters that
+read by cross-attention see all real steps of a signal, in training as in writing: theirs hide
+the later ones by numbers of steps, and count a written piece as the first. Their dropout
+(1e-4) is left out.
 """
 
 import functools
@@ -25,16 +26,15 @@ from typing import Annotated, Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from annotated_types import Gt
 
 from msajax import losses, parallel
 from msajax.data.spec import Written
-from msajax.encoders.layers import Inject
 from msajax.encoders.read_back import read_back
 from msajax.encoders.t5 import T5Config
-from msajax.encoders.t5_writer import Decoded, T5Writer, greedy
+from msajax.encoders.t5_writer import Change, Decoded, T5Writer, greedy
 from msajax.models.base import Batch, Model, Outputs
+from msajax.models.unimse.adapters import Adapter, CrossAdapter
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.pooling import mean_pool
@@ -44,7 +44,10 @@ Width = Annotated[int, Gt(0)]
 # In the order in which the adapters have them behind the text.
 _SIGNALS = ("vision", "audio")
 _STACKS = ("encoder", "decoder")
-_CHOICES = {"start": ("identity", "random")}
+_CHOICES = {
+    "adapter_name": ("ffn", "parallel", "cross_attention"),
+    "start": ("identity", "random"),
+}
 # Of vision and audio: a vector [B, E], and the states of the steps [B, L, H].
 Signals = dict[str, tuple[jax.Array, jax.Array]]
 
@@ -56,7 +59,11 @@ class UniMSE(Model):
       encoder: the whole T5, from config.text.
       adapter_layers: how many of the last blocks have an adapter each, in the encoder and in the
         decoder; all where there are fewer.
-      adapter_dim: width of the adapters' bottleneck.
+      adapter_name: 'ffn', behind the feed-forward layers, 'parallel', beside them, both with
+        the vectors of vision and audio; or 'cross_attention', in which the text reads the
+        steps of the LSTMs.
+      adapter_dim: width of the adapters' bottleneck, or of the space of the attention.
+      cross_heads, cross_layers: heads and layers of the attention.
       start: what an adapter does at first: 'identity' passes the text on, 'random' is a
         random map of text, vision and audio, as in the authors' code.
       hidden: width of the LSTMs over vision and audio.
@@ -75,7 +82,10 @@ class UniMSE(Model):
 
     encoder: T5Config = T5Config()
     adapter_layers: int = 3
+    adapter_name: str = "ffn"
     adapter_dim: Width = 64
+    cross_heads: Width = 2
+    cross_layers: Width = 2
     start: str = "identity"
     hidden: Width = 32
     dim: Width = 32
@@ -107,15 +117,21 @@ class UniMSE(Model):
         self.check_choices(_CHOICES)
         settings: dict[str, Any] = dict(remat=self.remat, scan=self.scan)
         self.writer = T5Writer(self.encoder, dtype=None, **settings, name="encoder")
-        own = self.adapter_dim, self.start == "identity"
         self.adapter = {
-            f"{stack}_{place}": Adapter(*own)
+            f"{stack}_{place}": self._make_adapter()
             for stack in _STACKS
             for place in self._places(stack)
         }
-        self.listen = {m: Signal(self.hidden, self.dim, self.dropout) for m in _SIGNALS}
+        dim = 0 if self.adapter_name == "cross_attention" else self.dim
+        self.listen = {m: Signal(self.hidden, dim, self.dropout) for m in _SIGNALS}
         own = self.contrast_dim, self.temperature
         self.compare = {stack: Contrast(*own) for stack in _STACKS}
+
+    def _make_adapter(self) -> Adapter | CrossAdapter:
+        dim, identity = self.adapter_dim, self.start == "identity"
+        if self.adapter_name == "cross_attention":
+            return CrossAdapter(dim, self.cross_heads, self.cross_layers, identity)
+        return Adapter(dim, identity, self.adapter_name == "parallel")
 
     def _places(self, stack: str) -> range:
         """The blocks of a stack with an adapter behind them, counted from 1."""
@@ -179,23 +195,26 @@ class UniMSE(Model):
             for m in _SIGNALS
         }
 
-    def _injected(self, stack: str, read: Signals) -> dict[str, Any]:
-        """The adapters of a stack, as T5 takes them."""
-        vectors = [read[m][0] for m in _SIGNALS]
-        changes: list[Inject] = [
-            functools.partial(self.adapter[f"{stack}_{place}"], vectors=vectors)
+    def _injected(
+        self, stack: str, read: Signals, batch: Batch, **where: Any
+    ) -> dict[str, Any]:
+        """The adapters of a stack, as T5 takes them; where: length and place of `CrossAdapter`."""
+        given: dict[str, Any] = dict(vectors=[read[m][0] for m in _SIGNALS])
+        if self.adapter_name == "cross_attention":
+            steps = [(read[m][1], batch[f"{m}_mask"]) for m in _SIGNALS]
+            given = dict(steps=steps, **where)
+        changes: list[Change] = [
+            functools.partial(self.adapter[f"{stack}_{place}"], **given)
             for place in self._places(stack)
         ]
-        if not changes:
-            return {}
         return dict(inject_after=tuple(self._places(stack)), inject=tuple(changes))
 
     def _encode(
         self, batch: Batch, read: Signals, train: bool
     ) -> tuple[jax.Array, ...]:
         """The hidden states of the text."""
-        injected = self._injected("encoder", read)
         ids, mask = batch["text_ids"], batch["text_mask"]
+        injected = self._injected("encoder", read, batch, length=ids.shape[1])
         return self.writer.encode(ids, mask=mask, train=train, **injected)
 
     def _decode(
@@ -207,17 +226,20 @@ class UniMSE(Model):
         train: bool,
     ) -> Decoded:
         """The decoder on known texts."""
+        injected = self._injected("decoder", read, batch, length=ids.shape[1])
         given = dict(source=source, mask=batch["text_mask"], train=train)
-        return self.writer.decode(ids, **given, **self._injected("decoder", read))
+        return self.writer.decode(ids, **given, **injected)
 
     def _write(self, source: jax.Array, read: Signals, batch: Batch) -> jax.Array:
         """The texts that it writes: [B, L] int32."""
-
-        def step(system: UniMSE, *state: Any) -> Any:
-            injected = system._injected("decoder", read)
-            return system.writer.step(*state, mask=batch["text_mask"], **injected)
-
         length = max(self.longest, self.written.length)
+
+        def step(system: UniMSE, token: jax.Array, place: jax.Array, kept: Any) -> Any:
+            where = dict(length=length, place=place)
+            injected = system._injected("decoder", read, batch, **where)
+            mask = batch["text_mask"]
+            return system.writer.step(token, place, kept, mask=mask, **injected)
+
         caches = self.writer.start(source, length)
         return greedy(self, step, caches, config=self.encoder)
 
@@ -253,46 +275,8 @@ class UniMSE(Model):
         return jax.nn.one_hot(values.astype(jnp.int32), len(self.spec.classes))
 
 
-def joined(h: jax.Array, vectors: Sequence[jax.Array]) -> jax.Array:
-    """Hidden states [B, L, D] with vectors [B, E] behind each step: [B, L, D + E + ...]."""
-    shape = h.shape[:2]
-    wide = [jnp.broadcast_to(v[:, None], (*shape, v.shape[1])) for v in vectors]
-    return jnp.concatenate([h, *(v.astype(h.dtype) for v in wide)], axis=-1)
-
-
-class Adapter(nn.Module):
-    """Text with a vector of each signal behind it, through a bottleneck, and back to the text's width.
-
-    Attributes:
-      dim: width of the bottleneck.
-      identity: whether the text passes through at first.
-    """
-
-    dim: int
-    identity: bool = True
-
-    @nn.compact
-    def __call__(self, h: jax.Array, *, vectors: Sequence[jax.Array]) -> jax.Array:
-        """Adapts the hidden states.
-
-        Args:
-          h: [B, L, D], the output of a block.
-          vectors: [B, E] each.
-
-        Returns:
-          [B, L, D].
-        """
-        x, small = joined(h, vectors), nn.initializers.normal(1e-3)
-        y = nn.sigmoid(nn.Dense(self.dim, kernel_init=small, name="down")(x))
-        x = x + nn.Dense(x.shape[-1], kernel_init=small, name="up")(y)
-        if not self.identity:
-            return Linear(h.shape[-1], name="out")(x)
-        init = nn.initializers.constant(np.eye(x.shape[-1], h.shape[-1]))
-        return nn.Dense(h.shape[-1], kernel_init=init, name="out")(x)
-
-
 class Signal(nn.Module):
-    """An LSTM over audio or vision, and a vector of its last state."""
+    """An LSTM over audio or vision, and a vector of its last state, or with a width of 0 that state."""
 
     hidden: int
     dim: int
@@ -302,10 +286,10 @@ class Signal(nn.Module):
     def __call__(
         self, x: jax.Array, mask: jax.Array, *, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """[B, L, D], mask [B, L] -> a vector [B, dim], and the states [B, L, hidden], zeros on padding."""
+        """[B, L, D], mask [B, L] -> the vector [B, dim], and the states [B, L, hidden], zeros on padding."""
         states, last = LSTM(self.hidden, name="lstm")(x, mask, train=train)
         last = Dropout(self.dropout)(last, deterministic=not train)
-        vector = Linear(self.dim, name="out")(last)
+        vector = Linear(self.dim, name="out")(last) if self.dim else last
         return vector, jnp.where(mask[..., None], states, 0)
 
 

@@ -12,11 +12,11 @@ judged beside the text's vector), the losses (binary cross-entropy, and supervis
 of the generated and real vectors by row and by sentiment), the fusion (a decoder each in which the text reads
 what is generated), the sizes and weights. Nothing is distributed here: the
 regexes of the phases alone keep apart what clients and server train. The phases are
-`discriminator_loss`, `generator_loss` (stage 1) and `loss` (stage 2). No figure of the paper is claimed.
+`discriminator_loss`, `generator_loss` (stage 1) and `loss` (stage 2); in each, the parts that
+its recipe leaves as they are run without dropout. No figure of the paper is claimed.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Annotated
 
 import flax.linen as nn
@@ -29,13 +29,15 @@ from msajax.encoders import Encoder
 from msajax.encoders.steps import make_encoder, text_steps
 from msajax.encoders.summary import summary_steps
 from msajax.models.base import Batch, Model, Outputs
-from msajax.nn.attention import MultiHeadAttention
-from msajax.nn.dropout import Dropout
+from msajax.models.hydiscgan.networks import (
+    Decoder,
+    Discriminator,
+    Generator,
+    Real,
+    each,
+)
 from msajax.nn.linear import FeedForward, Linear
-from msajax.nn.masks import visible
-from msajax.nn.norm import LayerNorm
 from msajax.nn.pooling import mean_pool
-from msajax.nn.post_norm import PostNormLayer
 
 Width = Annotated[int, Gt(0)]
 _CHOICES = {"pooling": ("cls", "mean")}
@@ -94,10 +96,10 @@ class HyDiscGAN(Model):
         sizes = self.layers, self.heads, self.hidden, self.dropout
         self.bert = make_encoder(self.encoder, remat=self.remat, scan=self.scan)
         self.project = Linear(self.dim)
-        self.real = {m: _Real(self.dim) for m in self.made}
-        self.generator = _Generator(self.steps, *sizes)
-        self.discriminator = _Discriminator(self.out_dim, *sizes)
-        self.attend = _Decoder(*sizes)
+        self.real = {m: Real(self.dim) for m in self.made}
+        self.generator = Generator(self.steps, *sizes)
+        self.discriminator = Discriminator(self.out_dim, *sizes)
+        self.attend = Decoder(*sizes)
         self.out = FeedForward(self.out_dim, self.spec.num_outputs, self.dropout)
 
     def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -107,37 +109,55 @@ class HyDiscGAN(Model):
           'pred'; 'text' [B, D], its vector; 'fake' [M, B, steps, dim], the M modalities that
           are generated of audio and vision; 'fusion' [B, (1 + M) dim].
         """
-        read = text_steps(self.bert, batch, train=train)
-        mask, cls = read["text_mask"], self.pooling == "cls"
-        own = summary_steps(self.encoder, mask) if cls else mask
-        text, x = mean_pool(read["text"], own), self.project(read["text"])
-        fake = _each(
-            lambda generator, noise: generator(x, mask, noise, train=train),
-            self.generator,
-            self._noise(x.shape[0], train).astype(x.dtype),
-        )
-        read = _each(
+        x, mask, made = self._generate(batch, read=train, train=train, noisy=train)
+        read = each(
             lambda attend, h: attend(
                 x, h, masks=(mask, jnp.ones(h.shape[:2], bool)), train=train
             ),
-            *(self.attend, fake),
+            *(self.attend, made["fake"]),
         )
         fused = [mean_pool(h, mask) for h in (x, *read)]
         fusion = jnp.concatenate(fused, axis=-1)
         pred = self.squeeze_single(self.out(fusion, train=train))
-        out = dict(pred=pred, text=text, fake=fake, fusion=fusion)
         if self.is_initializing():  # what the losses alone read
-            self._judge(*self._real(batch), out, train)
-        return out
+            self._judge(*self._real(batch), made, train)
+        return {"pred": pred, **made, "fusion": fusion}
 
-    def _noise(self, rows: int, train: bool) -> jax.Array:
-        """What is added to the queries: [M, B, steps, dim], zeros in evaluation."""
-        shape = len(self.made), self.steps, self.dim
-        if not train:
-            return jnp.zeros((shape[0], rows, *shape[1:]))
-        key = self.make_rng("noise")
-        drawn = parallel.draw(lambda n: jax.random.normal(key, (n, *shape)), rows)
-        return self.noise * jnp.moveaxis(drawn, 1, 0)
+    def _generate(
+        self, batch: Batch, *, read: bool, train: bool, noisy: bool
+    ) -> tuple[jax.Array, jax.Array, Outputs]:
+        """The text [B, L, dim], its mask [B, L], and 'text' and 'fake' of the outputs.
+
+        Args:
+          batch: has the text.
+          read: dropout in the network that reads it.
+          train: dropout in the generators.
+          noisy: add noise to the queries.
+        """
+        found = text_steps(self.bert, batch, train=read)
+        mask, cls = found["text_mask"], self.pooling == "cls"
+        own = summary_steps(self.encoder, mask) if cls else mask
+        text, x = mean_pool(found["text"], own), self.project(found["text"])
+        fake = each(
+            lambda generator, noise: generator(x, mask, noise, train=train),
+            self.generator,
+            self._noise(x.shape[0], noisy).astype(x.dtype),
+        )
+        return x, mask, dict(text=text, fake=fake)
+
+    def _noise(self, rows: int, noisy: bool) -> jax.Array:
+        """What is added to the queries: [M, B, steps, dim], or zeros."""
+        count, shape = len(self.made), (self.steps, self.dim)
+        if not noisy:
+            return jnp.zeros((count, rows, *shape))
+
+        def draw(key: jax.Array) -> jax.Array:
+            return parallel.draw(lambda n: jax.random.normal(key, (n, *shape)), rows)
+
+        # In a loop, so that it is drawn once: else XLA puts the drawing, which is long, into
+        # every operation that reads the queries.
+        keys = jax.random.split(self.make_rng("noise"), count)
+        return self.noise * jax.lax.map(draw, keys)
 
     def _real(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Real sequences [M, B, L, dim] at the width of generated ones, and their masks [M, B, L]."""
@@ -151,18 +171,18 @@ class HyDiscGAN(Model):
         return x, masks
 
     def _judge(
-        self, x: jax.Array, masks: jax.Array, out: Outputs, train: bool
+        self, x: jax.Array, masks: jax.Array, made: Outputs, train: bool
     ) -> jax.Array:
         """The discriminators' logits of sequences of each modality: [M, B, L, dim], [M, B, L] bool -> [M, B]."""
-        return _each(
-            lambda judge, *args: judge(*args, out["text"], train=train),
+        return each(
+            lambda judge, *args: judge(*args, made["text"], train=train),
             self.discriminator,
             *(x, masks),
         )
 
-    def _judge_fake(self, out: Outputs, train: bool) -> jax.Array:
-        every = jnp.ones(out["fake"].shape[:3], bool)
-        return self._judge(out["fake"], every, out, train)
+    def _judge_fake(self, made: Outputs, train: bool) -> jax.Array:
+        every = jnp.ones(made["fake"].shape[:3], bool)
+        return self._judge(made["fake"], every, made, train)
 
     def discriminator_loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
@@ -172,21 +192,20 @@ class HyDiscGAN(Model):
         It has a gradient of the discriminators alone.
         """
         del progress
-        out, has = self(batch, train=train), self._compared(batch)
-        pred = out["pred"].astype(jnp.float32)
-        out, (x, masks) = jax.lax.stop_gradient((out, self._real(batch)))
-        real = _total(nn.softplus(-self._judge(x, masks, out, train)), has)
-        fake = _total(nn.softplus(self._judge_fake(out, train)), has)
-        return real + fake, {"pred": pred, "real": real, "fake": fake}
+        has = self._compared(batch)
+        _, _, made = self._generate(batch, read=False, train=False, noisy=train)
+        made, (x, masks) = jax.lax.stop_gradient((made, self._real(batch)))
+        real = _total(nn.softplus(-self._judge(x, masks, made, train)), has)
+        fake = _total(nn.softplus(self._judge_fake(made, train)), has)
+        return real + fake, {"real": real, "fake": fake}
 
     def generator_loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The sum over modalities of what the generators are to reach."""
         del progress
-        out = self(batch, train=train)
-        total, terms = self._alignment(out, batch, train)
-        return total, {"pred": out["pred"].astype(jnp.float32), **terms}
+        _, _, made = self._generate(batch, read=False, train=train, noisy=train)
+        return self._alignment(made, batch)
 
     def loss(
         self, batch: Batch, *, train: bool, progress: dict[str, jax.Array]
@@ -198,11 +217,11 @@ class HyDiscGAN(Model):
         task = self.task_loss(pred, batch)
         if not (train and self.alignment):
             return task, {"pred": pred}
-        total, terms = self._alignment(out, batch, train)
+        total, terms = self._alignment(out, batch)
         return task + self.alignment * total, {"task": task, **terms}
 
     def _alignment(
-        self, out: Outputs, batch: Batch, train: bool
+        self, made: Outputs, batch: Batch
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Deceived discriminators, and contrasts of generated and real vectors over the global batch.
 
@@ -210,9 +229,9 @@ class HyDiscGAN(Model):
         those of the same sign of the label, or class ('sentiment').
         """
         label, has = batch["label"], self._compared(batch)
-        deceit = _total(nn.softplus(-self._judge_fake(out, train)), has)
+        deceit = _total(nn.softplus(-self._judge_fake(made, False)), has)
         real = jax.vmap(mean_pool)(*self._real(batch))
-        vectors = jnp.stack([jnp.mean(out["fake"], axis=2), real])  # [2, M, B, dim]
+        vectors = jnp.stack([jnp.mean(made["fake"], axis=2), real])  # [2, M, B, dim]
         sign = label if self.spec.classes else jnp.sign(label).astype(jnp.int32)
         vectors, has = parallel.gather(vectors, dim=2), parallel.gather(has, dim=1)
         sign, labelled = map(parallel.gather, (sign, self.counted(batch)))
@@ -240,108 +259,9 @@ class HyDiscGAN(Model):
         return jnp.stack([self.present(batch, m) & text for m in self.made])
 
 
-def _each(apply: Callable, module: nn.Module, *arrays: jax.Array) -> jax.Array:
-    """A module with parameters of its own for each modality: arrays [M, ...] -> [M, ...].
-
-    Compiled once, not once a modality: parameters have a leading axis [M].
-    """
-    mapped = nn.vmap(
-        apply,
-        variable_axes={"params": 0},
-        split_rngs={"params": True, "dropout": True},
-    )
-    return mapped(module, *arrays)
-
-
 def _total(values: jax.Array, where: jax.Array) -> jax.Array:
     """The sum over modalities of the means over rows that count: [M, B], [M, B] bool -> a scalar."""
     means = [
         parallel.batch_mean(v, where=w) for v, w in zip(values, where, strict=True)
     ]
     return jnp.sum(jnp.stack(means))
-
-
-class _Decoder(nn.Module):
-    """Layers in which a sequence reads another, then itself."""
-
-    layers: int
-    heads: int
-    hidden: int
-    dropout: float
-
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        source: jax.Array,
-        *,
-        masks: tuple[jax.Array, jax.Array],
-        train: bool,
-    ) -> jax.Array:
-        """[B, Q, D], [B, K, D], masks of both, [B, Q] and [B, K] bool -> [B, Q, D]."""
-        own, keys = (visible(masks[0], mask, causal=False) for mask in masks)
-        drop = Dropout(self.dropout, deterministic=not train)
-        sizes = self.heads, self.hidden, self.dropout
-        for i in range(self.layers):
-            read = MultiHeadAttention(self.heads, self.dropout, name=f"read_{i}")
-            x += drop(read(x, source, source, mask=keys, train=train))
-            x = LayerNorm(name=f"norm_{i}")(x)
-            x = PostNormLayer(*sizes, name=f"layer_{i}")(x, mask=own, train=train)
-        return x
-
-
-class _Generator(nn.Module):
-    """Learned queries, beside noise, that read a sequence in a Transformer decoder."""
-
-    steps: int
-    layers: int
-    heads: int
-    hidden: int
-    dropout: float
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, mask: jax.Array, noise: jax.Array, *, train: bool
-    ) -> jax.Array:
-        """[B, L, D], [B, L] bool, [B, steps, D] -> [B, steps, D]."""
-        shape = self.steps, x.shape[-1]
-        queries = self.param("queries", nn.initializers.normal(1.0), shape)
-        h = queries[None] + noise
-        sizes = self.layers, self.heads, self.hidden, self.dropout
-        masks = jnp.ones(h.shape[:2], bool), mask
-        return _Decoder(*sizes, name="decoder")(h, x, masks=masks, train=train)
-
-
-class _Real(nn.Module):
-    """Real features at the width of generated ones: [B, L, D] -> [B, L, dim]."""
-
-    dim: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return LayerNorm(name="norm")(Linear(self.dim, name="project")(x))
-
-
-class _Discriminator(nn.Module):
-    """A Transformer, and a logit of its mean beside the vector of the text."""
-
-    out_dim: int
-    layers: int
-    heads: int
-    hidden: int
-    dropout: float
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, mask: jax.Array, text: jax.Array, *, train: bool
-    ) -> jax.Array:
-        """[B, L, dim], [B, L] bool, [B, D] -> [B] float32, large for what looks real."""
-        keys = visible(mask, mask, causal=False)
-        for i in range(self.layers):
-            layer = PostNormLayer(
-                self.heads, self.hidden, self.dropout, name=f"layer_{i}"
-            )
-            x = layer(x, mask=keys, train=train)
-        both = jnp.concatenate([mean_pool(x, mask), text], axis=-1)
-        head = FeedForward(self.out_dim, 1, self.dropout, name="out")
-        return head(both, train=train)[..., 0].astype(jnp.float32)
