@@ -52,8 +52,11 @@ class Recognizer:
           DataError: the clip cannot be read, or has no sound.
         """
         wave = audio.read(path, rate=RATE, longest=longest)
-        # Without the filter of speech Whisper writes words where nobody speaks.
+        if audio.is_silent(wave):  # Whisper hears a word in it
+            return ""
         segments, _ = self._model.transcribe(
-            wave, temperature=0.0, condition_on_previous_text=False, vad_filter=True
+            wave, temperature=0.0, condition_on_previous_text=False
         )
-        return " ".join(" ".join(x.text for x in segments).split())
+        words = " ".join(x.text for x in segments).split()
+        # Of a tone it writes full stops.
+        return " ".join(words) if any(map(str.isalnum, "".join(words))) else ""

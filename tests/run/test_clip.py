@@ -68,6 +68,8 @@ def corpus_folder(tmp_path_factory):
     make_demo_clips.write(home / "mute.mp4", pictures=shown, fps=5)
     silence = np.zeros(RATE, np.float32)
     make_demo_clips.write(home / "quiet.wav", sound=silence, rate=RATE)
+    faint = (0.01 * rng.normal(size=RATE)).astype(np.float32)
+    make_demo_clips.write(home / "faint.mkv", sound=faint, rate=RATE)
     modes = ("train", "valid", "test")
     lines = [
         f"v,{i},{text},0,{mode}"
@@ -210,7 +212,8 @@ def whisper(tmp_path, monkeypatch):
 
         def transcribe(self, wave, **options):
             assert options["temperature"] == 0
-            said = [" good", " bad "] * round(len(wave) / 16_000)
+            said = [" good", " bad ", "."] * round(len(wave) / 16_000)
+            said = said if np.abs(wave).max() > 0.05 else [" . ."]
             return [types.SimpleNamespace(text=x) for x in said], None
 
     made = types.ModuleType("faster_whisper")
@@ -226,14 +229,15 @@ def whisper(tmp_path, monkeypatch):
 def test_a_missing_transcript_is_recognized(run, corpus_folder, whisper, capsys):
     home = corpus_folder / "Raw" / "v"
     made = run.predict_clip(home / f"{LONG}.mp4", speech_model=whisper)
-    assert made.transcript == "good bad good bad"
+    assert made.transcript == "good bad . good bad ."
     assert "the transcript is recognized" in made.notes
     said = run.predict_clip(home / f"{LONG}.mp4", made.transcript)
     assert said.score == made.score
     own = run.predict_clip(home / f"{LONG}.mp4", "film", speech_model=whisper)
     assert own.transcript == "film"  # what is given counts
-    made = run.predict_clip(home / "mute.mp4", speech_model=whisper)
-    assert "no speech is recognized: the text is missing" in made.notes
+    for name in ("mute.mp4", "quiet.wav", "faint.mkv"):
+        made = run.clips.read(home / name, speech_model=whisper)
+        assert "no speech is recognized: the text is missing" in made.notes
     for folder, message in (
         ("none", "there is no file none/model.bin; expected the folder of a Whisper"),
         (whisper / "broken", "holds no Whisper model: unsupported model binary"),
