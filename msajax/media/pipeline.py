@@ -34,7 +34,7 @@ def run(job: corpus.Job, names: Iterable[str], *, options: str) -> dict[str, str
     results = pathlib.Path(tempfile.mkdtemp(prefix="beam-", dir=job.done))
     try:
         with beam.Pipeline(options=_options(options)) as pipeline:
-            (
+            _ = (
                 pipeline
                 | beam.Create(list(names))
                 | beam.Reshuffle()
