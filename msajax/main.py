@@ -48,10 +48,11 @@ _ONLY = {
     "arrays": ("evaluate",),
     "weights": ("import", "predict", "serve"),
     **dict.fromkeys(("media", "transcript", "vision_file", "word_times"), ("predict",)),
+    "speech_model": ("predict", "serve"),
     **dict.fromkeys(_OF_SERVER, ("serve",)),
 }
 # Those that go with --media.
-_OF_CLIPS = ("transcript", "vision_file", "word_times", "weights")
+_OF_CLIPS = ("transcript", "vision_file", "word_times", "weights", "speech_model")
 _OTHERS = {
     (mode, "data"): "to name the data file, set --config.data.path=FILE"
     for mode in ("train", "import")
@@ -86,6 +87,10 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
         "--vision-file", metavar="FILE", help="predict: OpenFace's or your own features"
     )
     add("--word-times", metavar="CSV", help="predict: word,start,end of the clip")
+    heard = (
+        "predict, serve: a Whisper model that writes transcripts where none is given"
+    )
+    add("--speech-model", metavar="DIR", help=heard)
     _add_server(add)
     add("--help-config", action="store_true", help="print every value of the recipe")
     add("--traceback", action="store_true", help="show where an error came from")

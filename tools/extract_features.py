@@ -28,7 +28,7 @@ from msajax.data.errors import DataError
 from msajax.data.formats import label_csv
 from msajax.data.formats.decode import Decoder
 from msajax.data.spec import DATASETS, Corpus, suggest
-from msajax.media import audio, corpus, openface, packed, settings, words
+from msajax.media import audio, corpus, openface, packed, pipeline, settings, words
 
 _EXAMPLES = """examples:
   python tools/make_demo_clips.py --out clips
@@ -83,6 +83,12 @@ def main(argv: list[str] | None = None) -> int:
         "--workers", type=int, default=os.cpu_count() or 1, help="default: cores"
     )
     parser.add_argument(
+        "--beam",
+        metavar="OPTIONS",
+        help="extract by an Apache Beam pipeline with these options, instead of --workers: "
+        "'runner=FlinkRunner flink_master=host:8081'",
+    )
+    parser.add_argument(
         "--standardize",
         action="store_true",
         help="each feature to mean 0 and deviation 1 over the training split",
@@ -106,7 +112,10 @@ def _run(args: argparse.Namespace) -> None:
     if job.settings.audio:  # the first call of librosa compiles for seconds
         audio.check(job.settings.audio)
     names = [str(name) for split in rows.splits.values() for name in split.ids]
-    failed = _extract(job, names, args.workers)
+    if args.beam:
+        failed = pipeline.run(job, names, options=args.beam)
+    else:
+        failed = _extract(job, names, args.workers)
     print(f"{len(names) - len(failed)} of {len(names)} clips are extracted")
     try:
         result = packed.pack(

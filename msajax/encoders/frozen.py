@@ -14,7 +14,7 @@ from msajax.encoders import files
 from msajax.encoders.kinds import Encoder
 from msajax.encoders.load import load
 
-# Rows that the encoder reads at once.
+# Rows that the encoder reads at once, at most.
 _ROWS = 64
 # Raise it when the encoders' results change: older entries of the cache are then left.
 _VERSION = 1
@@ -60,12 +60,14 @@ def _encode(
         return apply({"params": params}, ids, **options).last * mask[..., None]
 
     def encode(fields: list[np.ndarray]) -> np.ndarray:
-        made = []
-        for start in range(0, len(fields[0]), _ROWS):
-            rows = [x[start : start + _ROWS] for x in fields]
-            filler = _ROWS - len(rows[0])  # one shape compiles once
+        made, total = [], len(fields[0])
+        # Few shapes, which compile once each; a clip is one row and computes no others.
+        size = min(_ROWS, 1 << (total - 1).bit_length())
+        for start in range(0, total, size):
+            rows = [x[start : start + size] for x in fields]
+            filler = size - len(rows[0])
             rows = [np.pad(x, ((0, filler), (0, 0))) for x in rows]
-            made.append(jax.device_get(forward(params, *rows))[: _ROWS - filler])
+            made.append(jax.device_get(forward(params, *rows))[: size - filler])
         return np.concatenate(made)
 
     return encode

@@ -25,8 +25,12 @@ SUFFIXES = (
 _SLACK, _SHARE = 0.5, 0.05
 
 
-def library(name: str) -> ModuleType:
-    """An optional package that reads media.
+def library(name: str, *, extra: str = "media") -> ModuleType:
+    """An optional package.
+
+    Args:
+      name: of the module.
+      extra: of msajax that brings it.
 
     Raises:
       ValueError: it is not installed.
@@ -37,8 +41,8 @@ def library(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(
-            f"reading media needs the package {name}, which cannot be imported "
-            f"({error}); install it: pip install 'msajax[media]'"
+            f"this needs the package {name.split('.')[0]}, which cannot be imported "
+            f"({error}); install it: pip install 'msajax[{extra}]'"
         ) from error
 
 

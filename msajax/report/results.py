@@ -64,8 +64,8 @@ class ClipPrediction:
       without: the score with a modality removed, of each one that the clip has; {} where
         it has only one.
       figures: what the system reports beside the score, such as correlation coefficients.
-      seconds: by stage: 'audio' and 'vision' (reading and features), 'text', 'load' (the
-        checkpoints, at the first clip), 'score'.
+      seconds: by stage: 'audio' and 'vision' (reading and features), 'text' (with the
+        recognition of speech), 'load' (the checkpoints, at the first clip), 'score'.
       transcript: as it was read; '' where there is none.
       notes: what the reader should know.
       audio, vision: the features [L, D] that were read; [0, 0] where there are none.

@@ -1,52 +1,27 @@
 """A clip to its score: the features of a run's training, its transcript as the run reads text, its checkpoints."""
 
-import dataclasses
 import functools
 import math
-import os
-import pathlib
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from msajax import metrics
 from msajax.data import clean, loader
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
-from msajax.media import audio, clips, files, openface, settings, transcript, words
-from msajax.media.settings import MediaFeatures
+from msajax.media import clips
 from msajax.report.results import ClipPrediction
-from msajax.run import corpora, features, inference, unread
+from msajax.run import corpora, inference, text, unread
+from msajax.run.clip_reader import SENSES, Reader, Sample
 from msajax.train import feed
 
 if TYPE_CHECKING:
-    from msajax.media.network import PictureNetwork
     from msajax.run.run import Run
 
-Path = str | os.PathLike[str]
-_SENSES = ("audio", "vision")
 
-
-class Sample(NamedTuple):
-    """What is read of a clip.
-
-    Attributes:
-      id: of the clip.
-      features: of its audio and vision.
-      text: its transcript; '' where there is none.
-      notes: beside those of the features.
-      seconds: that the transcript took.
-    """
-
-    id: str
-    features: clips.Clip
-    text: str = ""
-    notes: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-
-class Predictor:
+class Predictor(Reader):
     """Reads clips as the data of a run was read, and scores them by its checkpoints.
 
     Args:
@@ -57,68 +32,12 @@ class Predictor:
     """
 
     def __init__(self, run: "Run"):
-        self._run, self._reads = run, run.spec.modalities
-        self.settings = _settings(run)
-        self._network = functools.cache(self._make_network)
+        super().__init__(run)
+        self._encoder = functools.cache(
+            lambda: text.frozen_encoder(run.options, run.folder)
+        )
         self._blank = functools.cache(self._make_blank)
         self._infer = inference.Inference(run, keep=True)
-
-    def read(
-        self,
-        path: Path,
-        said: Path | None = None,
-        *,
-        weights: Path | None = None,
-        vision_file: Path | None = None,
-        word_times: Path | None = None,
-        name: str = "",
-        longest: float = audio.LONGEST,
-    ) -> Sample:
-        """The features and the words of a clip.
-
-        Args:
-          path: video or audio file.
-          said: the transcript, or a .txt, .srt or .vtt file; None where it is not known.
-          weights: of the network of pictures, for such features.
-          vision_file: OpenFace's rows or your own features, for such features.
-          word_times: a csv of words and their times, for features per word.
-          name: of the clip; its path, where it is not given.
-          longest: seconds that the clip may take.
-
-        Raises:
-          ValueError: the clip cannot be read, lacks what the features need, or has
-            nothing that the run reads.
-        """
-        path, vision = files.check(path), self.settings.vision
-        kind = vision.kind if vision else "none"
-        _need("weights", weights, kind == "resnet50", f"the vision features {kind}")
-        known = kind in openface.SUFFIXES
-        _need("vision_file", vision_file, known, f"the vision features {kind}")
-        per_word = self.settings.per_word
-        _need("word_times", word_times, per_word, "the features of this run")
-        start, notes, text = time.perf_counter(), [], ""
-        if said is not None:
-            text = transcript.read(said)
-            if "text" not in self._reads:
-                notes.append("the run reads no text: the transcript is not used")
-        elif "text" in self._reads:
-            notes.append("no transcript: the text is missing")
-        seconds = time.perf_counter() - start
-        found = clips.extract(
-            *(path, self.settings),
-            network=self._network(pathlib.Path(weights)) if weights else None,
-            vision_file=vision_file,
-            word_times=words.read(word_times) if word_times else (),
-            longest=longest,
-        )
-        found, cut = self._fitted(found, path)
-        sample = Sample(name or str(path), found, text, (*notes, *cut), seconds)
-        if not self._present(sample):
-            raise ValueError(
-                f"{path}: there is nothing to score: the run reads "
-                f"{', '.join(self._reads)}, and the clip has none of them; give a transcript"
-            )
-        return sample
 
     def score(self, samples: Sequence[Sample]) -> list[ClipPrediction]:
         """The predictions of clips, whose text is tokenized and scored together."""
@@ -145,42 +64,10 @@ class Predictor:
             for i, sample in enumerate(samples)
         ]
 
-    def _fitted(
-        self, found: clips.Clip, path: pathlib.Path
-    ) -> tuple[clips.Clip, list[str]]:
-        """Features of the training's width, cut and standardized as the training data was."""
-        notes, spec = [], self._run.spec
-        for m in _SENSES:
-            values, place = getattr(found, m), MODALITIES.index(m)
-            if not values.size:
-                continue
-            width, length = spec.dims[place], spec.lengths[place]
-            if values.shape[1] != width:
-                what = settings.describe(getattr(self.settings, m))
-                raise ValueError(
-                    f"{path}: the {m} has {values.shape[1]} features per step, but the run "
-                    f"was trained on {width}: {what}; extract them as those of the training"
-                )
-            if len(values) > length:
-                notes.append(
-                    f"the {m} is cut from {len(values)} to the {length} steps of the training"
-                )
-            values = values[:length]
-            if m in self.settings.standard:
-                values = self.settings.standard[m](values)
-            found = found._replace(**{m: values})
-        return found, notes
-
-    def _present(self, sample: Sample) -> list[str]:
-        """The modalities that the run reads and the clip has."""
-        has = {"text": bool(sample.text)}
-        has |= {m: bool(getattr(sample.features, m).any()) for m in _SENSES}
-        return [m for m in self._reads if has[m]]
-
     def _corpus(self, samples: Sequence[Sample]) -> Corpus:
         """Clips as the reader of a file returns its rows, then cleaned and tokenized."""
         spec, arrays = self._run.spec, {}
-        for m in _SENSES:
+        for m in SENSES:
             found = [getattr(sample.features, m) for sample in samples]
             if m not in self._reads or not any(x.size for x in found):
                 continue
@@ -195,9 +82,11 @@ class Predictor:
         rows = Corpus(
             self._run.options.data.dataset, {"all": Split(ids, texts, arrays)}
         )
-        run = self._run
+        run, encoder = self._run, None
+        if run.options.text.encoder and run.options.text.frozen:
+            encoder = self._encoder()
         return corpora.read_corpus(
-            run.options, run.folder, clean.clean(rows), labels=False
+            run.options, run.folder, clean.clean(rows), labels=False, encoder=encoder
         )
 
     def _make_blank(self) -> dict[str, np.ndarray]:
@@ -206,17 +95,6 @@ class Predictor:
         corpus = self._corpus([Sample("", clips.Clip(sound, pictures))])
         arrays = self._run.pad(corpus.splits["all"])
         return {k: x for k, x in arrays.items() if k.split("_")[0] == "text"}
-
-    def _make_network(self, path: pathlib.Path) -> "PictureNetwork":
-        from msajax.media.network import PictureNetwork
-
-        network, vision = PictureNetwork(path), self.settings.vision
-        assert vision is not None
-        given = dataclasses.replace(vision, weights=network.fingerprint)
-        settings.check_same(
-            self.settings, dataclasses.replace(self.settings, vision=given)
-        )
-        return network
 
     def _compute(
         self, arrays: dict[str, np.ndarray]
@@ -264,7 +142,7 @@ class Predictor:
         else:
             family = DATASETS[self._run.options.data.dataset].metrics
             label = metrics.polarity(family, float(mean[0]))
-        present = self._present(sample)
+        present = self.present(sample)
         without = zip(self._reads, mean[1:].tolist(), strict=True)
         if lost := figures.get("unread"):
             why = f"what the system wrote is no label, for {lost:.0%} of the seeds"
@@ -286,44 +164,6 @@ class Predictor:
             audio=sample.features.audio,
             vision=sample.features.vision,
         )
-
-
-def _settings(run: "Run") -> MediaFeatures:
-    """The settings of the features that a run reads.
-
-    Raises:
-      ValueError: they are not known, or the run reads what no clip has.
-    """
-    spec, text = run.spec, run.options.text
-    if spec.turns:
-        raise ValueError(
-            f"{run.options.system} scores the utterances of a dialogue together; give a "
-            "file of dialogues: predict, --data FILE"
-        )
-    if "text" in spec.modalities and not (text.vocabulary or text.encoder):
-        raise ValueError(
-            "the run reads text features of its data file, which no transcript has; train "
-            "with config.text.vocabulary=True, or name an encoder (config.text.encoder)"
-        )
-    found = features.read(run.folder) or MediaFeatures()
-    for m in _SENSES:
-        if m not in spec.modalities:
-            found = dataclasses.replace(found, **{m: None})
-        elif getattr(found, m) is None:
-            raise ValueError(
-                f"{run.folder} does not record how the {m} features of its data were extracted "
-                f"({features.FILE}); extract features by tools/extract_features.py and train "
-                "on those, or extract the clip's as the data's were and give a file: "
-                "predict, --data FILE"
-            )
-    return found
-
-
-def _need(name: str, given: object, wanted: bool, what: str) -> None:
-    if (given is not None) != wanted:
-        needs = "need" if wanted else "do not read"
-        end = f"; give its path: {name}=" if wanted else "; leave it out"
-        raise ValueError(f"{what} {needs} {name}{end}")
 
 
 def _with_removed(

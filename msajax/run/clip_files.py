@@ -12,10 +12,13 @@ from msajax.media import corpus
 from msajax.media.files import check
 from msajax.report.results import ClipPrediction
 from msajax.run import workdir
-from msajax.run.clip import Predictor, Sample
+from msajax.run.clip import Predictor
+from msajax.run.clip_reader import Sample
 
 # Columns of a csv whose cells are paths, relative to its folder.
 _PATHS = ("vision_file", "word_times")
+# Arguments that hold for all clips.
+_SHARED = ("weights", "speech_model")
 _SUBTITLES = (".txt", ".srt", ".vtt")
 
 
@@ -45,7 +48,7 @@ def of_arguments(args: argparse.Namespace) -> list[Clip]:
         a csv.
     """
     path = check(args.media)
-    shared = {"weights": args.weights} if args.weights else {}
+    shared = {k: v for k in _SHARED if (v := getattr(args, k))}
     own = {name: getattr(args, name) for name in ("transcript", *_PATHS)}
     given = {name: value for name, value in own.items() if value}
     if path.suffix.lower() != ".csv":

@@ -17,6 +17,7 @@ from msajax.data import clean, demo, demo_dialogues, loader, splits, store, unla
 from msajax.data.errors import DataError
 from msajax.data.formats import columns
 from msajax.data.spec import Corpus, Spec, Split, suggest
+from msajax.encoders.frozen import Features
 from msajax.run import features, text, universal
 from msajax.run.options import DataOptions, Options
 
@@ -45,6 +46,7 @@ def read_corpus(
     with_unlabelled: bool = False,
     advise: bool = False,
     words: tuple[str, ...] = (),
+    encoder: Features | None = None,
 ) -> Corpus:
     """The corpus of a recipe, or another one of its data set, with the text as the system reads it.
 
@@ -57,6 +59,7 @@ def read_corpus(
       with_unlabelled: keep rows without labels where labels are wanted.
       advise: where they are left out, say how to train on them too.
       words: the run's vocabulary, where its folder does not hold it yet.
+      encoder: the run's frozen encoder, where it is loaded already.
 
     Raises:
       ValueError: `other` is neither a file nor a corpus, or cannot be read.
@@ -90,7 +93,7 @@ def read_corpus(
         return text.number_words(options, folder, corpus, words)
     if not options.text.encoder:
         return corpus
-    return text.prepare(options, folder, corpus)
+    return text.prepare(options, folder, corpus, encoder)
 
 
 def content(corpus: Corpus) -> str:

@@ -77,6 +77,7 @@ def _predict_clips(args: argparse.Namespace, pairs: Pairs) -> int:
     many = args.media.lower().endswith(".csv")
     wanted = args.output or (run.folder / "scores.csv" if many else "")
     path = output.check(wanted) if wanted else None
+    run.clips.load(weights=args.weights, speech_model=args.speech_model)
     made, failed = clip_files.predict(run.clips, found)
     for clip in () if many else made:
         for line in clip_files.describe(clip):

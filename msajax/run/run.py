@@ -205,7 +205,7 @@ class Run:
         Args:
           path: of the clip.
           transcript: what is said, or a .txt, .srt or .vtt file; None where it is not known.
-          **files: what the features need beside the clip, see `clip.Predictor.read`.
+          **files: what the features need beside the clip, see `clip_reader.Reader.read`.
 
         Raises:
           ValueError: the clip cannot be read, or the run says not how its features were made.

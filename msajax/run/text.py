@@ -96,8 +96,31 @@ def encoder_of(options: Options, workdir: pathlib.Path | None) -> Encoder | None
     return encoder
 
 
-def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
+def frozen_encoder(options: Options, workdir: pathlib.Path) -> frozen.Features:
+    """The encoder whose features the system takes (config.text.frozen).
+
+    Raises:
+      ValueError: there is none, or its weights are not those that the run was trained on.
+    """
+    config = encoders.read_config(find(options, workdir))
+    found = frozen.Features(encoders.locate(options.text.encoder), config)
+    _check_weights(found, workdir)
+    return found
+
+
+def prepare(
+    options: Options,
+    workdir: pathlib.Path,
+    corpus: Corpus,
+    features: frozen.Features | None = None,
+) -> Corpus:
     """A corpus with the word pieces of the recipe's encoder, or its features where it is frozen.
+
+    Args:
+      options: of the run.
+      workdir: its folder.
+      corpus: to read.
+      features: the frozen encoder, where it is loaded already.
 
     Raises:
       ValueError: there is no such encoder, or the corpus has no text for it.
@@ -123,8 +146,7 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
             raise ValueError(f'in the split "{name}", {error}') from error
     if not reading.frozen:
         return corpus
-    features = frozen.Features(encoders.locate(reading.encoder), encoder)
-    _check_weights(features, workdir)
+    features = features or frozen_encoder(options, workdir)
     splits = {}
     for name, split in corpus.splits.items():
         kept = {k: v for k, v in split.arrays.items() if k not in _PIECES}

@@ -15,7 +15,8 @@ from msajax.report.results import ClipPrediction
 from msajax.serve import pictures
 
 if TYPE_CHECKING:  # it imports jax
-    from msajax.run.clip import Predictor, Sample
+    from msajax.run.clip import Predictor
+    from msajax.run.clip_reader import Sample
 
 _POINTS = 12  # of the curve
 _FRAMES = 8
@@ -31,10 +32,13 @@ class Scorer:
     Args:
       predictor: of the run.
       weights: of the network of pictures, for such features.
+      speech_model: folder of a model that writes down what is said, where a visitor types
+        nothing.
       longest: seconds that a clip may take.
 
     Raises:
-      ValueError: the features of the run need files that a visitor of the page has not.
+      ValueError: the features of the run need files that a visitor of the page has not,
+        or weights are of another network.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Scorer:
         predictor: "Predictor",
         *,
         weights: pathlib.Path | None = None,
+        speech_model: pathlib.Path | None = None,
         longest: float,
     ):
         vision = predictor.settings.vision
@@ -59,7 +64,8 @@ class Scorer:
             )
             raise ValueError(missing if weights is None else beside)
         self._predictor, self._longest = predictor, longest
-        self._files = {"weights": weights} if weights else {}
+        predictor.load(weights=weights, speech_model=speech_model)
+        self._files = {"weights": weights, "speech_model": speech_model}
 
     def __call__(
         self, path: pathlib.Path, said: pathlib.Path | None, check: Callable[[], None]

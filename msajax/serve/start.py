@@ -50,7 +50,8 @@ def serve(args: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> int:
         files.library(name)  # not at the first visitor
     run = opened.open_run(pathlib.Path(args.workdir), args.config or "", pairs)
     weights = files.check(args.weights) if args.weights else None
-    scorer = scoring.Scorer(run.clips, weights=weights, longest=limits.max_seconds)
+    networks = {"weights": weights, "speech_model": args.speech_model}
+    scorer = scoring.Scorer(run.clips, longest=limits.max_seconds, **networks)
     host = args.host or "127.0.0.1"
     with (
         _listen(host, args.port) as listening,

@@ -116,6 +116,8 @@ def test_bad_clips_are_listed_and_the_others_written(tmp_path, media, capsys):
     assert train.ids.tolist() == ["v$_$1", "v$_$blind"]
     assert valid.raw_text.tolist() == ["text of 二 2", "text of quiet"]
     assert train.arrays["vision_mask"].sum(axis=1).tolist() == [5, 0]
+    # The second is a video of one picture.
+    assert valid.arrays["vision_mask"].sum(axis=1).tolist() == [5, 1]
     assert not found.splits["test"].arrays["audio_mask"].any()
     expected = clips.extract(media / "v" / "1.mp4", FEATURES)
     length = len(expected.audio)

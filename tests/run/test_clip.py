@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import re
+import sys
+import types
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ from msajax.data.errors import DataError
 from msajax.media import settings
 from msajax.models.base import Model
 from msajax.nn.pooling import mean_pool
-from msajax.run import corpora, features, opened, pretrained, recipe, workdir
+from msajax.run import corpora, features, opened, pretrained, recipe, text, workdir
 from msajax.run.run import Run
 from msajax.train.step import State
 from tools import extract_features, make_demo_clips
@@ -66,6 +68,8 @@ def corpus_folder(tmp_path_factory):
     make_demo_clips.write(home / "mute.mp4", pictures=shown, fps=5)
     silence = np.zeros(RATE, np.float32)
     make_demo_clips.write(home / "quiet.wav", sound=silence, rate=RATE)
+    faint = (0.01 * rng.normal(size=RATE)).astype(np.float32)
+    make_demo_clips.write(home / "faint.mkv", sound=faint, rate=RATE)
     modes = ("train", "valid", "test")
     lines = [
         f"v,{i},{text},0,{mode}"
@@ -114,12 +118,12 @@ def run(tmp_path, corpus_folder, monkeypatch):
 
 def test_a_clip_is_scored_as_its_row_in_the_data(run, corpus_folder):
     rows = run.predict(corpus_folder / "f.npz")
-    for i, text in enumerate(TEXTS):
-        made = run.predict_clip(corpus_folder / "Raw" / "v" / f"{i}.mp4", text)
+    for i, said in enumerate(TEXTS):
+        made = run.predict_clip(corpus_folder / "Raw" / "v" / f"{i}.mp4", said)
         np.testing.assert_allclose(made.score, rows.mean[i], rtol=1e-4, atol=1e-4)
         assert made.seeds.keys() == {1, 2}
         np.testing.assert_allclose(made.seeds[2], 2 * made.seeds[1], rtol=1e-5)
-        words = len(text.split())
+        words = len(said.split())
         assert made.figures == {"cor_a": words, "cor_b": 2 * words}
         # Toy is a sum, and so the parts are.
         assert list(made.without) == ["text", "audio", "vision"]
@@ -127,7 +131,7 @@ def test_a_clip_is_scored_as_its_row_in_the_data(run, corpus_folder):
             sum(made.contributions.values()), made.score, rtol=1e-4, atol=1e-4
         )
         assert made.label == metrics.polarity("mosi", made.score)
-        assert made.scale == (-3, 3) and made.transcript == text
+        assert made.scale == (-3, 3) and made.transcript == said
         assert {*made.seconds} == {"audio", "vision", "text", "load", "score"}
         assert made.audio.shape == (run.spec.lengths[1], 1)
         assert made.vision.shape == (5, 4)
@@ -178,6 +182,96 @@ def test_wrong_clips_are_refused(run, corpus_folder, options, message):
     given = {"path": corpus_folder / "Raw" / "v" / "0.mp4"} | options
     with pytest.raises(ValueError, match=message):
         run.predict_clip(**given)
+
+
+def test_a_wrong_network_is_told_before_the_first_clip(
+    run, corpus_folder, tmp_path, monkeypatch, capsys
+):
+    wanted = settings.MediaFeatures(None, settings.vision("resnet50"))
+    monkeypatch.setattr(features, "of_run", lambda _: wanted)
+    np.savez(tmp_path / "other.npz", kernel=np.ones(3))
+    table = corpus_folder / "label.csv"
+    for options, message in (
+        (["--weights", tmp_path / "other.npz"], "is no ResNet with bottlenecks"),
+        ([], "resnet50 need weights"),
+    ):
+        assert call(run, table, *options) == 1
+        error = capsys.readouterr().err
+        assert message in error and "left out" not in error and "v$_$" not in error
+
+
+@pytest.fixture
+def whisper(tmp_path, monkeypatch):
+    """The folder of a model that hears two words for each second of sound."""
+
+    class WhisperModel:
+        def __init__(self, folder, **options):
+            assert options.pop("local_files_only")
+            if "broken" in folder:
+                raise RuntimeError("unsupported model binary version")
+
+        def transcribe(self, wave, **options):
+            assert options["temperature"] == 0
+            said = [" good", " bad ", "."] * round(len(wave) / 16_000)
+            said = said if np.abs(wave).max() > 0.05 else [" . ."]
+            return [types.SimpleNamespace(text=x) for x in said], None
+
+    made = types.ModuleType("faster_whisper")
+    made.WhisperModel = WhisperModel
+    monkeypatch.setitem(sys.modules, "faster_whisper", made)
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        (tmp_path / "broken").mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        (tmp_path / "broken" / name).touch()
+    return tmp_path
+
+
+def test_a_missing_transcript_is_recognized(run, corpus_folder, whisper, capsys):
+    home = corpus_folder / "Raw" / "v"
+    made = run.predict_clip(home / f"{LONG}.mp4", speech_model=whisper)
+    assert made.transcript == "good bad . good bad ."
+    assert "the transcript is recognized" in made.notes
+    said = run.predict_clip(home / f"{LONG}.mp4", made.transcript)
+    assert said.score == made.score
+    own = run.predict_clip(home / f"{LONG}.mp4", "film", speech_model=whisper)
+    assert own.transcript == "film"  # what is given counts
+    for name in ("mute.mp4", "quiet.wav", "faint.mkv"):
+        made = run.clips.read(home / name, speech_model=whisper)
+        assert "no speech is recognized: the text is missing" in made.notes
+    for folder, message in (
+        ("none", "there is no file none/model.bin; expected the folder of a Whisper"),
+        (whisper / "broken", "holds no Whisper model: unsupported model binary"),
+    ):
+        assert call(run, home / "0.mp4", "--speech-model", folder) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_recognition_is_optional(run, corpus_folder, whisper, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(ValueError, match=r"pip install 'msajax\[asr\]'"):
+        run.predict_clip(corpus_folder / "Raw" / "v" / "0.mp4", speech_model=whisper)
+    monkeypatch.setattr(run.clips, "_reads", ("audio", "vision"))
+    with pytest.raises(ValueError, match="reads no text; leave speech_model out"):
+        run.predict_clip(corpus_folder / "Raw" / "v" / "0.mp4", speech_model=whisper)
+
+
+def test_a_frozen_encoder_is_loaded_once(run, corpus_folder, monkeypatch):
+    """Reading a clip's text does not read the encoder's weights again."""
+    loaded, given, plain, real = [], [], run.options, corpora.read_corpus
+
+    def read(options, *args, encoder, **keys):
+        given.append(encoder)
+        return real(plain, *args, **keys)
+
+    frozen = dataclasses.replace(plain.text, encoder="x", frozen=True, vocabulary=False)
+    changed = dataclasses.replace(
+        run, options=dataclasses.replace(plain, text=frozen), model=run.model
+    )
+    monkeypatch.setattr(corpora, "read_corpus", read)
+    monkeypatch.setattr(text, "frozen_encoder", lambda *_: loaded.append(1) or "once")
+    for i in range(2):
+        changed.predict_clip(corpus_folder / "Raw" / "v" / f"{i}.mp4", TEXTS[i])
+    assert loaded == [1] and {*given} == {"once"}
 
 
 def test_other_features_are_refused_with_both_descriptions(

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from msajax import encoders, main
 from msajax.data import read
-from msajax.run import corpora, init_from, opened, pretrained, recipe
+from msajax.run import corpora, init_from, opened, pretrained, recipe, text
 from msajax.run.run import make
 from msajax.train import step
 from tests import small_encoders
@@ -232,7 +232,7 @@ def test_what_starts_from_random_values_is_trained(
     assert re.search(f"{left} would stay random", capsys.readouterr().err)
 
 
-def test_frozen_features_are_the_encoders_last_states(place, tmp_path):
+def test_frozen_features_are_the_encoders_last_states(place, tmp_path, monkeypatch):
     config = chosen(place, frozen=True)
     corpus = corpora.read_corpus(config, tmp_path)
     pieces = corpora.read_corpus(chosen(place), tmp_path)
@@ -250,6 +250,10 @@ def test_frozen_features_are_the_encoders_last_states(place, tmp_path):
         np.testing.assert_allclose(
             split.arrays["text"][mask], last[jnp.asarray(mask)], atol=1e-5
         )
+    loaded = text.frozen_encoder(config, tmp_path)
+    monkeypatch.setattr(text.frozen, "Features", None)  # it is not loaded again
+    again = corpora.read_corpus(config, tmp_path, encoder=loaded).splits["test"]
+    np.testing.assert_array_equal(again.arrays["text"], split.arrays["text"])
 
 
 def test_frozen_features_of_the_utterance_itself_in_its_context(place, tmp_path):

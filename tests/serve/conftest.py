@@ -16,9 +16,13 @@ class Predictor:
             settings.vision(vision) if vision else None,
         )
 
-    def read(self, path, said=None, *, name="", longest=audio.LONGEST):
-        from msajax.run.clip import Sample
+    def load(self, **networks):
+        self.loaded = networks
 
+    def read(self, path, said=None, *, name="", longest=audio.LONGEST, **networks):
+        from msajax.run.clip_reader import Sample
+
+        assert networks in ({}, self.loaded)
         text = transcript.read(said) if said is not None else ""
         if self.settings.vision is None:
             return Sample(name, clips.Clip(*[np.zeros((0, 0), np.float32)] * 2), text)

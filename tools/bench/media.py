@@ -5,7 +5,7 @@
 FOLDER has clips, audio or video, in any folders below it. Prints for each kind of audio
 features how many seconds of sound take a second, for videos the pictures decoded a second,
 and for ResNet-50 with random weights the pictures a second alone, and with decoding before
-it and beside it. "Of a core" is by the time of the processor, which other programs on the
+it and beside it, and how many pictures are decoded while the network computes. "Of a core" is by the time of the processor, which other programs on the
 machine do not change.
 """
 
@@ -14,7 +14,7 @@ import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,25 @@ def _video(clips: list[pathlib.Path], most: int) -> None:
     measure(
         "decoding beside ResNet-50", number, "pictures", lambda: compute(shown(longest))
     )
+    share = overlap(shown(longest), lambda batch: compute(iter(batch)))
+    print(f"{100 * share:.0f}% of {number} pictures are decoded while it computes")
+
+
+def overlap(pictures: Iterator[np.ndarray], work: Callable[[np.ndarray], Any]) -> float:
+    """The share of pictures that are decoded while work computes on a batch of others."""
+    decoded, busy = [], []
+
+    def told() -> Iterator[np.ndarray]:
+        for picture in pictures:
+            decoded.append(time.perf_counter())
+            yield picture
+
+    for batch in video.ahead(video.batches(told(), size=16)):
+        start = time.perf_counter()
+        work(batch)
+        busy.append((start, time.perf_counter()))
+    inside = [any(a < t < b for a, b in busy) for t in decoded]
+    return sum(inside) / max(len(inside), 1)
 
 
 def _random(tree: Any) -> Any:
