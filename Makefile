@@ -7,6 +7,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 # Arguments of pytest, for example `make test PYTEST="-x tests/test_metrics.py"`.
 PYTEST ?= -n 2 --dist loadfile
 
+# Set on some machines: each of the many programs that the tests start would compile all that it
+# imports, for two to five seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALLED := .venv/installed

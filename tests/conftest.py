@@ -67,11 +67,18 @@ def _param(self, name, init_fn, *args, **options):
 _flax_param = flax.core.scope.Scope.param
 flax.core.scope.Scope.param = _param
 
+# `jnp.asarray` of an array of NumPy runs a program that returns it, one for each shape.
+jax._src.lax.lax.stage_p.def_impl(jax.device_put)
+
 TESTS = itertools.count()
 
 
 def pytest_collection_finish():
     gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.freeze()  # pytest collects garbage five times more before the process ends
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ import numpy as np
 from msajax.train import step
 
 
-def parameters(model):
-    """Parameters by path, drawn in NumPy: no program is compiled for them."""
+def parameters(model, *, scale=0.3):
+    """Parameters by path, drawn in NumPy with this deviation: no program is compiled for them."""
     rng = np.random.default_rng(0)
     return {
-        path: rng.normal(path.endswith("scale"), 0.3, like.shape).astype(like.dtype)
+        path: rng.normal(path.endswith("scale"), scale, like.shape).astype(like.dtype)
         for path, like in step.shapes(model).params.items()
     }
 

@@ -25,6 +25,7 @@ from msajax.train import feed, fit, optim, step
 from msajax.train.optim import Optimizer
 from msajax.train.plan import Phase
 from tests import random_bits, toys
+from tests.models import quick
 
 # All dims and lengths differ, so that a swapped axis shows.
 FIELDS = (
@@ -261,21 +262,28 @@ def _zeros(value):
 
 @functools.cache
 def initial(name):
-    """In NumPy: operations on jax's arrays outside of a program are a program for each shape."""
-    return jax.device_get(step.init(build(name), random_bits.key(0)))
+    """In NumPy: operations on jax's arrays outside of a program are a program for each shape.
+
+    Parameters are drawn there, which takes no program; collections, and the bounds of MSG/MBA,
+    start as the system says.
+    """
+    model = build(name)
+    if name == "msg_mba" or step.shapes(model).collections:
+        return jax.device_get(step.init(model, random_bits.key(0)))
+    return step.State(quick.parameters(model, scale=0.2), {}, {})
 
 
 @functools.cache
 def initial_of_classes(name):
     """As `initial`; only parameters of other shapes are drawn anew."""
-    rng = np.random.default_rng(0)
-    shapes, base = step.shapes(build(name, view(name).classes)), initial(name)
+    model, base = build(name, view(name).classes), initial(name)
     params = {
         path: base.params[path]
-        if path in base.params and base.params[path].shape == like.shape
-        else rng.normal(path.endswith("scale"), 0.1, like.shape).astype(like.dtype)
-        for path, like in shapes.params.items()
+        if path in base.params and base.params[path].shape == drawn.shape
+        else drawn
+        for path, drawn in quick.parameters(model, scale=0.1).items()
     }
+    shapes = step.shapes(model)
     collections = {k: base.collections[k] for k in shapes.collections}
     chex.assert_trees_all_equal_shapes(collections, shapes.collections)
     return step.State(params, collections, {})
