@@ -39,8 +39,7 @@ from msajax.weights.t5 import table
 from msajax.weights.table import Table
 
 Keys = tuple[jax.Array, jax.Array]
-# By the number of blocks before it, what changes their output [B, L, D]; it is given the
-# input of the last block's feed-forward layers too, [B, L, D].
+# {blocks before it: (their output, what the last feed-forward layers read) -> a new output}
 Changes = Mapping[int, Callable[[jax.Array, jax.Array], jax.Array]]
 # Feed-forward blocks by the name in config.json, with the activation of each; half of a
 # gated block's first layer is not activated and multiplies the other half.
@@ -234,20 +233,12 @@ class Encoder(nn.Module):
         table = bias_table(config, "relative_attention_bias")
         bias = by_head(table(jnp.asarray(rows(config, x.shape[1], causal=False))))
         dropout = Dropout(config.dropout_rate, deterministic=not train)
-
-        def make_layer(**named):
-            return _Layer(config, self.dtype, **named)
-
-        def joined(change):
-            return lambda pair: (change(*pair), pair[1])
-
-        length = config.num_layers
-        stack = LayerStack(make_layer, length, self.remat, self.scan, name="layer")
-        x = dropout(x)
-        pair: Any = (x, x)  # see _Layer; before the first layer none has read anything
-        injected: dict[str, Any] = dict(
-            inject_after=[*changes], inject=[joined(v) for v in changes.values()]
-        )
+        make_layer = functools.partial(_Layer, config, self.dtype)
+        sizes = config.num_layers, self.remat, self.scan
+        stack = LayerStack(make_layer, *sizes, name="layer")
+        pair: Any = (dropout(x),) * 2  # see _Layer; before the first, the embeddings
+        inject: Any = [lambda p, f=f: (f(*p), p[1]) for f in changes.values()]
+        injected: Any = dict(inject_after=[*changes], inject=inject)
         pairs: Any = stack(pair, mask, bias, train=train, **injected)
         *hidden, last = (x for x, _ in pairs)
         last = rms_norm(config, self.dtype, "final_layer_norm")(last)

@@ -98,21 +98,10 @@ class T5Writer(nn.Module):
         inject_after: Places | None = None,
         inject: Change | Sequence[Change] | None = None,
     ) -> tuple[jax.Array, ...]:
-        """The hidden states of `T5`.
+        """The hidden states of `T5`, from the same arguments.
 
-        Args:
-          ids: [B, S] int32, the text.
-          mask: [B, S] bool, its real tokens.
-          train: apply dropout.
-          inject_after: see `LayerStack`.
-          inject: as there, but it is given the input of the last block's feed-forward
-            layers too, [B, S, D], before the first block the embeddings.
-
-        Returns:
-          num_layers + 1 hidden states [B, S, D].
-
-        Raises:
-          ValueError: there is no layer `inject_after`.
+        What is injected is given the input of the last block's feed-forward layers too, [B, S, D];
+        before the first block that is the embeddings.
         """
         changes = injections(self.config.num_layers, inject_after, inject)
         x = self.word_embedding(ids)
