@@ -64,22 +64,16 @@ def make_step(
         params = {k: v for k, v in state.params.items() if k in trained}
         rngs = parallel.rngs(key, progress["step"])
 
-        def loss_of(params):
-            returned, updated = evaluate.apply(
-                system,
-                variables(state._replace(params=frozen | params)),
-                batch,
-                precision,
-                train=True,
-                progress=progress,
-                method=phase.loss,
-                mutable=sorted({path.split("/")[0] for path in state.collections}),
-                rngs=rngs,
-            )
-            loss, terms = evaluate.loss_and_terms(system, phase.loss, returned)
-            terms = {k: v for k, v in terms.items() if k != "pred"}
-            return loss, (terms, traverse_util.flatten_dict(updated, sep="/"))
-
+        loss_of = functools.partial(
+            phase_loss,
+            system,
+            phase,
+            precision,
+            state._replace(params=frozen),
+            batch,
+            rngs,
+            progress,
+        )
         (loss, (terms, updated)), grads = jax.value_and_grad(loss_of, has_aux=True)(
             params
         )
@@ -109,6 +103,33 @@ def make_step(
         return state, {"loss": loss, **dict(zip(NORMS, norms, strict=True)), **terms}
 
     return step
+
+
+def phase_loss(
+    system: Model,
+    phase: Phase,
+    precision: str,
+    state: State,
+    batch: Any,
+    rngs: Any,
+    progress: Any,
+    params: dict[str, jax.Array],
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
+    """Loss of a phase, its terms and the new collections; the state holds the other parameters."""
+    returned, updated = evaluate.apply(
+        system,
+        variables(state._replace(params=state.params | params)),
+        batch,
+        precision,
+        train=True,
+        progress=progress,
+        method=phase.loss,
+        mutable=sorted({path.split("/")[0] for path in state.collections}),
+        rngs=rngs,
+    )
+    loss, terms = evaluate.loss_and_terms(system, phase.loss, returned)
+    terms = {k: v for k, v in terms.items() if k != "pred"}
+    return loss, (terms, traverse_util.flatten_dict(updated, sep="/"))
 
 
 def make_loop(
@@ -197,7 +218,7 @@ class Program:
         paths = shapes(model).params
         if model.lora:
             model.lora.check(paths)
-        groups = _groups(model, phase, paths)
+        groups = groups_of(model, phase, paths)
         order = (0, 0, 0, 0)
         steps = len(
             loader.epoch_batches(source.sizes, phase.batch_size, order=order).part
@@ -276,7 +297,7 @@ def variables(state: State) -> dict[str, Any]:
     return {"params": traverse_util.unflatten_dict(state.params, sep="/"), **nested}
 
 
-def _groups(model: Model, phase: Phase, paths: Collection[str]) -> dict[str, int]:
+def groups_of(model: Model, phase: Phase, paths: Collection[str]) -> dict[str, int]:
     """The optimizer group of each parameter that a phase trains."""
     assigned = optim.assign(
         phase.optimizer,
