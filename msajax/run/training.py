@@ -27,7 +27,7 @@ from msajax.run import (
 )
 from msajax.run.options import Options
 from msajax.run.run import Run, make
-from msajax.train import fit, log, step
+from msajax.train import fit, log, memory, step
 from msajax.train.plan import Book
 
 
@@ -252,20 +252,13 @@ def seeds_at_once(run: Run) -> int:
         return at_once
     if parallel.on_cpu(run.devices):
         return 1
-    fitting = parallel.memory(run.devices) // 2 // _memory(run)
+    options, devices = run.options, len(run.devices)
+    need = memory.of_seed(
+        run.model, options.plan, devices=devices, precision=options.precision
+    )
+    fitting = parallel.memory(run.devices) // 2 // need
     # Machines with less memory than others decide for all.
     return processes.least(max(1, min(len(seeds), fitting)))
-
-
-def _memory(run: Run) -> int:
-    """Bytes that training keeps for a seed: parameters, gradients, Adam's moments, averages."""
-    lora, shapes = run.model.lora, step.shapes(run.model)
-    copies = 4 + any(phase.ema for phase in run.options.plan)
-    size = 4 * sum(leaf.size for leaf in shapes.collections.values())
-    for path, leaf in shapes.params.items():
-        trained = lora is None or lora.trains(path)
-        size += 4 * leaf.size * (copies if trained else 1)
-    return size
 
 
 def _log(run: Run, seeds: Sequence[int]) -> log.Log | log.Silent:

@@ -23,7 +23,8 @@ from msajax.train import evaluate, feed
 from msajax.train.checkpoint import Checkpoints
 from msajax.train.log import Log, Silent
 from msajax.train.plan import Book, Phase, Place
-from msajax.train.step import Program, State, init, select, variables
+from msajax.train.step import Program, State, init, variables
+from msajax.train.update import select
 
 
 @dataclasses.dataclass(frozen=True)

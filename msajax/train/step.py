@@ -20,11 +20,9 @@ from msajax.data import loader
 from msajax.data.spec import Dataset
 from msajax.models.base import Model
 from msajax.train import check, evaluate, feed, optim, varied
-from msajax.train.plan import NORMS, UNMEASURED, Phase
+from msajax.train.plan import NORMS, Phase
+from msajax.train.update import select, update
 from msajax.train.varied import Values
-
-# Of so many updates one measures its gradient and itself, which takes a pass over all of them.
-_MEASURED = 16
 
 
 class State(NamedTuple):
@@ -46,70 +44,57 @@ def make_step(
     *,
     precision: str = "float32",
 ) -> Callable:
-    """The one training step: (state, batch, key, progress, values, place) -> (state, metrics).
+    """The one training step: (state, batch, key, progress, values, place, active) -> (state, metrics).
 
     The values are those of `varied.py`; without any, the phase and the system hold all. The
-    place is the step's number in its epoch.
+    place is the step's number in its epoch. A seed that is not active stays as it is.
     """
 
-    def step(state: State, batch, key, progress, values: Values = varied.NONE, place=0):
+    def step(
+        state: State,
+        batch,
+        key,
+        progress,
+        values: Values = varied.NONE,
+        place=0,
+        active=None,
+    ):
         system, transform = varied.model(model, values), transform_of(values)
         frozen = {k: v for k, v in state.params.items() if k not in trained}
         params = {k: v for k, v in state.params.items() if k in trained}
         rngs = parallel.rngs(key, progress["step"])
 
-        def loss_of(params):
-            returned, updated = evaluate.apply(
-                system,
-                variables(state._replace(params=frozen | params)),
-                batch,
-                precision,
-                train=True,
-                progress=progress,
-                method=phase.loss,
-                mutable=sorted({path.split("/")[0] for path in state.collections}),
-                rngs=rngs,
-            )
-            loss, terms = evaluate.loss_and_terms(system, phase.loss, returned)
-            terms = {k: v for k, v in terms.items() if k != "pred"}
-            return loss, (terms, traverse_util.flatten_dict(updated, sep="/"))
-
+        loss_of = functools.partial(
+            phase_loss,
+            system,
+            phase,
+            precision,
+            state._replace(params=frozen),
+            batch,
+            rngs,
+            progress,
+        )
         (loss, (terms, updated)), grads = jax.value_and_grad(loss_of, has_aux=True)(
             params
         )
         grads = parallel.mean(grads)
-        opt_state, mean = state.opt_state[phase.name], None
-        if phase.ema:
-            opt_state, mean = opt_state
-
-        def measure() -> tuple[jax.Array, jax.Array]:
-            # Computed again, because the update itself is never written to memory.
-            again = transform.update(grads, opt_state, params)[0]
-            norm = optax.tree.norm(again) * progress["lr_scale"]
-            return optax.tree.norm(grads), norm
-
-        # Under accumulation the step that ends an update is measured, not those before.
-        ends = (progress["step"] + 1) % phase.accumulate == 0
-        norms = jax.lax.cond(
-            ends & (place // phase.accumulate % _MEASURED == 0),
-            measure,
-            lambda: (jnp.float32(UNMEASURED), jnp.float32(UNMEASURED)),
+        params, opt_state, norms = update(
+            phase,
+            transform,
+            grads,
+            state.opt_state[phase.name],
+            params,
+            progress=progress,
+            place=place,
+            active=active,
         )
-        # Never true: it makes the update wait for the measurement. Otherwise XLA copies
-        # parameters and moments in every step, to have them for both.
-        never = norms[1] < 2 * UNMEASURED
-        grads = jax.tree.map(lambda g: jnp.where(never, 0, g), grads)
-        updates, opt_state = transform.update(grads, opt_state, params)
-        updates = jax.tree.map(lambda u: u * progress["lr_scale"], updates)
-        params = optax.apply_updates(params, updates)
-        if phase.ema:
-            opt_state = opt_state, _average(mean, params, phase, progress["step"])
         collections = {
             path: updated[path].astype(old.dtype)
             if _moves(phase, path, state.params, trained)
             else old
             for path, old in state.collections.items()
         }
+        collections = select(active, collections, state.collections)
         state = State(
             params=frozen | params,  # pyright: ignore
             collections=collections,
@@ -120,15 +105,31 @@ def make_step(
     return step
 
 
-def _average(mean: Any, params: Any, phase: Phase, step: jax.Array) -> Any:
-    """The running average after a step, which moves where the step ends an update.
-
-    Source: tf.train.ExponentialMovingAverage with num_updates.
-    """
-    before = step // phase.accumulate  # updates
-    decay = jnp.minimum(phase.ema, (1 + before) / (10 + before))
-    share = jnp.where((step + 1) % phase.accumulate == 0, 1 - decay, 0.0)
-    return jax.tree.map(lambda m, p: m + share * (p - m), mean, params)
+def phase_loss(
+    system: Model,
+    phase: Phase,
+    precision: str,
+    state: State,
+    batch: Any,
+    rngs: Any,
+    progress: Any,
+    params: dict[str, jax.Array],
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, Any]]]:
+    """Loss of a phase, its terms and the new collections; the state holds the other parameters."""
+    returned, updated = evaluate.apply(
+        system,
+        variables(state._replace(params=state.params | params)),
+        batch,
+        precision,
+        train=True,
+        progress=progress,
+        method=phase.loss,
+        mutable=sorted({path.split("/")[0] for path in state.collections}),
+        rngs=rngs,
+    )
+    loss, terms = evaluate.loss_and_terms(system, phase.loss, returned)
+    terms = {k: v for k, v in terms.items() if k != "pred"}
+    return loss, (terms, traverse_util.flatten_dict(updated, sep="/"))
 
 
 def make_loop(
@@ -159,14 +160,16 @@ def make_loop(
 
     def loop(state, data, rows, part, ends, epoch, key, values, active):
         (first, count), key = ends, jax.random.wrap_key_data(key)
+        moving = active if seeds > 1 else None
 
         def one(state, i):
             done = epoch * steps + first + i
             progress = {"epoch": epoch, "step": done, "fraction": done / total}
             progress["lr_scale"] = values["lr_scale"]
+            given = key, progress, values
             choices = [
                 lambda d=d: step(
-                    state, feed.take(d, rows[i]), key, progress, values, first + i
+                    state, feed.take(d, rows[i]), *given, first + i, moving
                 )
                 for d in data
             ]
@@ -177,8 +180,6 @@ def make_loop(
         def body(i, carry):
             state, metrics = carry
             new_state, new = one(state, i)
-            if seeds > 1:
-                new_state = select(active, new_state, state)
             return new_state, {k: metrics[k].at[i].set(v) for k, v in new.items()}
 
         _, shapes = jax.eval_shape(one, state, jnp.int32(0))
@@ -190,17 +191,6 @@ def make_loop(
     by_device = (None, data, 0, None, None, None, None, None, None)
     loop = parallel.over_seeds(loop, seeds, in_axes=by_seed)
     return parallel.compile(loop, devices, in_axes=by_device, donate=(0,))
-
-
-def select(active: jax.Array, new: Any, old: Any) -> Any:
-    """The new tree where `active` (a bool, or [S] with an axis of seeds in front), else the old."""
-
-    def leaf(new, old):
-        return jnp.where(
-            active.reshape(active.shape + (1,) * (new.ndim - active.ndim)), new, old
-        )
-
-    return jax.tree.map(leaf, new, old)
 
 
 class Program:
@@ -228,7 +218,7 @@ class Program:
         paths = shapes(model).params
         if model.lora:
             model.lora.check(paths)
-        groups = _groups(model, phase, paths)
+        groups = groups_of(model, phase, paths)
         order = (0, 0, 0, 0)
         steps = len(
             loader.epoch_batches(source.sizes, phase.batch_size, order=order).part
@@ -307,7 +297,7 @@ def variables(state: State) -> dict[str, Any]:
     return {"params": traverse_util.unflatten_dict(state.params, sep="/"), **nested}
 
 
-def _groups(model: Model, phase: Phase, paths: Collection[str]) -> dict[str, int]:
+def groups_of(model: Model, phase: Phase, paths: Collection[str]) -> dict[str, int]:
     """The optimizer group of each parameter that a phase trains."""
     assigned = optim.assign(
         phase.optimizer,

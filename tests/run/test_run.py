@@ -17,7 +17,7 @@ from msajax.models.text_only import TextOnly
 from msajax.run import corpora, recipe, training, workdir
 from msajax.run.options import Options, ParallelOptions, TrainOptions
 from msajax.run.run import Run
-from msajax.train import step
+from msajax.train import memory, step
 from tests import toys
 
 SHORT = ("--config.train.epochs=1", "--config.parallel.devices=1")
@@ -69,12 +69,15 @@ def test_as_many_seeds_at_once_as_what_training_keeps_lets(monkeypatch, tmp_path
     fields = (*Spec.fields, "text_ids", "text_type")
     spec = Spec((6, 1, 1), (5, 1, 1), 8, fields=fields)
     monkeypatch.setattr(parallel, "on_cpu", lambda devices: False)
-    # Parameters, gradients and two moments of three seeds, in half of the memory.
-    params = step.shapes(TextOnly(spec, encoder=toys.BERT)).params.values()
-    memory = 2 * 3 * 4 * 4 * sum(x.size for x in params)
-    monkeypatch.setattr(parallel, "memory", lambda devices: memory)
+    # Parameters, gradients, two moments and activations of three seeds, in half of the memory.
+    model = TextOnly(spec, encoder=toys.BERT)
+    (phase,) = recipe.load("text_only:mosi").plan
+    kept = memory.activations(model, phase, rows=1)
+    size = 4 * 4 * sum(x.size for x in step.shapes(model).params.values()) + kept
+    monkeypatch.setattr(parallel, "memory", lambda devices: 2 * 3 * size)
 
     def at_once(**changes):
+        changes |= {"train.batch_size": "1"}
         options = recipe.load("text_only:mosi", [*changes.items()])
         model = TextOnly(spec, encoder=toys.BERT, lora=options.lora)
         devices = parallel.find_devices(1)
