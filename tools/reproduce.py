@@ -1,6 +1,7 @@
 """Runs the rows of a published table, and writes our figures beside the published ones."""
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 import shlex
@@ -19,9 +20,9 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 from msajax import encoders, models
 from msajax.data import store
 from msajax.data.spec import DATASETS, suggest
-from msajax.report import comparison, published
+from msajax.report import comparison, finished, losses, published
 from msajax.report.published import Figure
-from msajax.run import model_options, recipe, saved, text, workdir
+from msajax.run import corpora, model_options, recipe, saved, text, workdir
 from msajax.run.options import Options
 from tools import table
 from tools.table import Entry
@@ -152,9 +153,15 @@ def jobs(
         rows.setdefault((f.dataset, f.system, f.setting), []).append(f)
     found = []
     for (dataset, system, setting), figures in rows.items():
-        entry, missing = _entry(system, corpus or dataset, setting, data, common)
+        place = _generated(dataset) if corpus else dataset
+        entry, missing = _entry(system, place, setting, data, common)
         found.append(Job(figures, entry, missing))
     return found
+
+
+def _generated(dataset: str) -> str:
+    """The generated corpus with labels like those of a data set: utterances with a score, or dialogues with classes."""
+    return "dialogue_demo" if DATASETS[dataset].classes else "demo"
 
 
 def _entry(
@@ -213,6 +220,10 @@ def _run_of(base: str, row: str, values: Sequence[str]) -> Entry:
 
 def _full(options: Options) -> dict[str, Any]:
     """The options as values, with the system's defaults where a recipe is silent."""
+    if options.data.dataset in corpora.GENERATED and not options.data.path:
+        # It has one form of its features.
+        data = dataclasses.replace(options.data, variant="")
+        options = dataclasses.replace(options, data=data)
     defaults = {k: v for k, (_, v) in model_options.fields(options.system).items()}
     return saved.to_dict(options) | {"model": defaults | dict(options.model)}
 
@@ -229,7 +240,7 @@ def _store(options: Options) -> str:
 def _lacking(options: Options) -> str:
     """Which files a run would need that are not here; '' if none."""
     data, needs = options.data, []
-    if data.path or data.dataset != "demo":
+    if data.path or data.dataset not in corpora.GENERATED:
         try:
             store.find(data.path or _store(options))
         except ValueError:
@@ -317,7 +328,7 @@ def write(
         shown = [_row(job, home, failed) for job in rows]
         name, demo = _name(rows[0].figures[0].paper, number, corpus), corpus == "demo"
         workdir.write(home / f"{name}.md", comparison.markdown(shown, demo=demo))
-        workdir.write(home / f"{name}.csv", comparison.sheet(shown, corpus=corpus))
+        workdir.write(home / f"{name}.csv", comparison.sheet(shown))
         workdir.write(home / f"{name}.html", comparison.page(shown, demo=demo))
 
 
@@ -335,8 +346,12 @@ def _row(job: Job, home: pathlib.Path, failed: Mapping[str, int]) -> comparison.
         state = "not run yet"
     elif lacking := sorted(set(wanted) - set(ours.seeds)):
         state = f"seeds {', '.join(map(str, lacking))} are not run yet"
+    found = {}
+    if ours:
+        history = finished.read_history(job.entry.folder(home), ours.seeds)
+        found = losses.columns(ours, history)
     run = shlex.join([job.entry.recipe, *job.entry.values])
-    return comparison.Row(job.figures, ours, state, recipe=run)
+    return comparison.Row(job.figures, ours, state, run, found)
 
 
 if __name__ == "__main__":

@@ -91,9 +91,8 @@ class Predictor(Reader):
 
     def _make_blank(self) -> dict[str, np.ndarray]:
         """The text fields of a row without a transcript, as the training had them."""
-        sound, pictures = (np.ones((1, d), np.float32) for d in self._run.spec.dims[1:])
-        corpus = self._corpus([Sample("", clips.Clip(sound, pictures))])
-        arrays = self._run.pad(corpus.splits["all"])
+        row = corpora.wordless(self._run.options, self._run.folder)
+        arrays = self._run.pad(row)
         return {k: x for k, x in arrays.items() if k.split("_")[0] == "text"}
 
     def _compute(

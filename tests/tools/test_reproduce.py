@@ -1,4 +1,5 @@
 import csv
+import json
 import signal
 
 import pytest
@@ -83,11 +84,42 @@ def test_the_same_run_of_tables_and_papers_is_run_once(tmp_path, trained):
     strategies = ["strategy_a", "strategy_b", "strategy_c", ""]
     assert rows == [*strategies, "euclidean", "manhattan", "chebyshev", "mahalanobis"]
     names.clear()
+    # The demo corpus has one form of the features.
+    assert run(tmp_path, "--paper", "cormult", "--table", "5") == 0 and names == []
     assert run(tmp_path, "--paper", "alr", "--table", "3") == 0
     assert run(tmp_path, "--paper", "cormult", "--table", "4") == 0
     assert names.count("mult:demo") == 1 and "cormult:demo" not in names
     text = (tmp_path / "cormult_table2_demo.md").read_text("utf-8")
     assert "cormult/average (mosei): a mean of other rows, not a run" in text
+
+
+def test_losses_and_seconds_of_a_run_are_in_the_table(tmp_path, trained):
+    assert run(tmp_path, "--paper", "iml_cmm", "--table", "5") == 0
+    (folder,) = {
+        job.entry.folder(tmp_path)
+        for job in reproduce.jobs("iml_cmm", 5, "demo", {}, ())
+        if job.entry and job.figures[0].setting == "mt"
+    }
+    for seed, loss in ((1, 0.25), (2, 0.5), (3, 0.75)):
+        row = {"phase": "main", "train_loss": 9.0, "valid_loss": loss, "best": True}
+        (folder / f"seed_{seed}").mkdir()
+        (folder / f"seed_{seed}/log.jsonl").write_text(json.dumps(row) + "\n")
+    run(tmp_path, "--paper", "iml_cmm", "--table", "5", "--dry-run")
+    rows = sheet(tmp_path, "iml_cmm_table5_demo")
+    (cell,) = (r for r in rows if (r["setting"], r["metric"]) == ("mt", "loss"))
+    assert float(cell["mean"]) == 0.5 and cell["corpus"] == "demo"
+    assert float(cell["difference"]) == pytest.approx(0.5 - 0.332)
+
+
+def test_conversations_stand_on_the_generated_dialogues(tmp_path, trained):
+    names, _ = trained
+    assert run(tmp_path, "--paper", "alr", "--table", "4") == 0
+    systems = ["tfn", "lmf", "mm_dfn", "mfm", "dialoguegcn", "cosmic", "alr"]
+    assert sorted(names) == sorted(f"{name}:dialogue_demo" for name in systems)
+    rows = sheet(tmp_path, "alr_table4_demo")
+    assert {r["state"] for r in rows if r["system"] == "unimse"} == {
+        "needs a recipe of dialogue_demo in configs/unimse.py"
+    }
 
 
 def test_a_stopped_command_resumes_and_a_failed_run_ends_nothing(
