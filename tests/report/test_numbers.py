@@ -12,6 +12,7 @@ from msajax.data.prepared import StoredSequences
 from msajax.data.spec import Split
 from msajax.main import main as train
 from msajax.report import finished, papers, robust
+from tests import small_encoders
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +162,39 @@ def test_sequences_in_a_store_are_changed_like_those_in_memory():
         assert (expected["audio"] != values).any()
         order = np.array([3, 0])
         np.testing.assert_array_equal(found["audio"][order], expected["audio"][order])
+
+
+def test_figures_of_a_run_whose_text_an_encoder_reads(tmp_path):
+    texts = demo.generate(0, num=(50, 1, 1)).splits["train"].raw_text.tolist()
+    small_encoders.bert(tmp_path / "bert", texts)
+    folder = tmp_path / "text"
+    encoder = (
+        f"--config.text.encoder={tmp_path / 'bert'}",
+        "--config.text.max_length=20",
+    )
+    short = ("--config.train.seeds=1", "--config.train.epochs=1")
+    short += ("--config.data.modalities=text",)
+    args = ("--config", "text_only:demo", "--workdir", str(folder), *encoder, *short)
+    assert train([*args, "--config.parallel.devices=1"]) == 0
+    read = [finished.read(folder)]
+    made = drawn("msg_mba_6", read)
+    layers = read[0].open().model.encoder.num_hidden_layers  # pyright: ignore
+    wanted = dict.fromkeys(min(i, layers) for i in (2, 3, layers))
+    assert list(made) == [f"layer{i}_case{case}" for i in wanted for case in (1, 2)]
+    for figure, caption in made.values():
+        weights = figure.axes[0].images[0].get_array()
+        n = len(weights)
+        assert weights.shape == (n, n) and 6 <= n <= 20
+        # Each piece attends to all of its text, with its ends.
+        np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
+        assert "MSG/MBA, Fig. 6" in caption
+    made = drawn("missing", read) | drawn("noise", read)
+    assert list(made) == ["text", "text_text"]
+    for figure, _ in made.values():
+        (line,) = figure.axes[0].lines
+        first, *later = line.get_ydata()
+        assert first == pytest.approx(read[0].results["mae"], abs=1e-5)
+        assert all(np.isfinite(later)) and first not in later
 
 
 def test_attention_of_layers_needs_an_encoder(run):
