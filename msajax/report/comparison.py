@@ -28,6 +28,7 @@ class Row:
       state: why there are none, or not of all seeds; '' where all is done.
       recipe: of our run, with its values; '' where there is none.
       more: columns of our run that are no metrics, as `losses.columns` has them.
+      differs: what our run did otherwise than its recipe.
     """
 
     figures: Sequence[Figure]
@@ -35,6 +36,7 @@ class Row:
     state: str
     recipe: str
     more: losses.Columns = dataclasses.field(default_factory=dict)
+    differs: str = ""
 
     @property
     def name(self) -> str:
@@ -163,6 +165,14 @@ def _lists(rows: Sequence[Row]) -> Iterator[tuple[str, list[str]]]:
             missing.setdefault(row.state, []).append(name)
     if missing:
         yield "Missing", [f"{', '.join(n)}: {why}" for why, n in missing.items()]
+    differences: dict[str, list[str]] = {}
+    for row in rows:
+        if row.differs:
+            name = f"{row.name} ({row.figures[0].dataset})"
+            differences.setdefault(row.differs, []).append(name)
+    if differences:
+        items = [f"{', '.join(n)}: {what}" for what, n in differences.items()]
+        yield "Differences from the recipes", items
     runs: dict[str, list[str]] = {}
     for row in rows:
         if row.ours:

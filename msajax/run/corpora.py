@@ -96,7 +96,9 @@ def read_corpus(
     return text.prepare(options, folder, corpus, encoder)
 
 
-def wordless(options: Options, folder: pathlib.Path) -> Split:
+def wordless(
+    options: Options, folder: pathlib.Path, *, encoder: Features | None = None
+) -> Split:
     """A row without a transcript, with the text fields alone as `read_corpus` gives those of a file's.
 
     An encoder reads its special tokens there; text features have no field at all, which
@@ -104,7 +106,8 @@ def wordless(options: Options, folder: pathlib.Path) -> Split:
     """
     row = Split(np.array(["0"]), np.array([""]), {})
     corpus = Corpus(options.data.dataset, {"all": row})
-    return read_corpus(options, folder, corpus, labels=False).splits["all"]
+    corpus = read_corpus(options, folder, corpus, labels=False, encoder=encoder)
+    return corpus.splits["all"]
 
 
 def content(corpus: Corpus) -> str:
