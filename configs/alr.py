@@ -31,6 +31,7 @@ BASE = dict(
         groups=((r"encoder/.*", dict(learning_rate=1e-5)), (r".*", {})),
     ),
 )
+_DEMO = dict(dim=32, heads=4, tokens=4, layers=3, hidden=64, dropout=0.1)
 DATASETS = {
     "mosei": dict(data=dict(variant="unaligned")),
     # Table IV. The pickles of conversations have the sentences, which the encoder reads, and a
@@ -47,9 +48,8 @@ DATASETS = {
     "iemocap": dict(
         data=dict(variant="features", buckets=4), train=dict(select="weighted_f1")
     ),
-    "demo": recipe.demo(
-        model=dict(dim=32, heads=4, tokens=4, layers=3, hidden=64, dropout=0.1)
-    ),
+    "demo": recipe.demo(model=_DEMO),
+    "dialogue_demo": recipe.dialogue_demo(model=_DEMO),
     "poria": recipe.poria(
         model=dict(dim=64, heads=4, tokens=4, layers=3, hidden=128, dropout=0.3)
     ),

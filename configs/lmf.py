@@ -19,6 +19,7 @@ _MOSI = dict(
 # ALR's Table IV has it on MELD and IEMOCAP, without settings: the values are those of CMU-MOSI,
 # on the vectors of the pickles of conversations, each utterance by itself.
 _UTTERANCES = dict(data=dict(variant="features"), train=dict(select="weighted_f1"))
+_DEMO = dict(hidden_dims=(32, 16, 16))
 DATASETS = {
     "mosi": _MOSI,
     "mosei": dict(
@@ -44,7 +45,8 @@ DATASETS = {
     ),
     "meld": recipe.merge(_MOSI, _UTTERANCES),
     "iemocap": recipe.merge(_MOSI, _UTTERANCES),
-    "demo": recipe.demo(model=dict(hidden_dims=(32, 16, 16))),
+    "demo": recipe.demo(model=_DEMO),
+    "dialogue_demo": recipe.dialogue_demo(model=_DEMO),
     "poria": recipe.poria(model=dict(rank=4), optimizer=dict(weight_decay=1e-2)),
 }
 

@@ -28,6 +28,17 @@ _MOSI = dict(
 # ALR's Table IV has it on MELD and IEMOCAP, without settings: the values are those of CMU-MOSI,
 # on the vectors of the pickles of conversations, each utterance by itself.
 _UTTERANCES = dict(data=dict(variant="features"), train=dict(select="weighted_f1"))
+_DEMO = dict(
+    hidden_dims=(32, 16, 16),
+    latent_dims=(32, 16, 16, 16),
+    factor_dims=(32, 16, 16, 16),
+    factor_dropouts=(0.2, 0.2, 0.2, 0.2),
+    mmd=1.0,
+    memory=32,
+    attention_dropout=0.2,
+    gate_dims=(32, 32, 32),
+    gate_dropouts=(0.0, 0.2, 0.2),
+)
 DATASETS = {
     "mosi": _MOSI,
     "mosei": dict(
@@ -69,19 +80,8 @@ DATASETS = {
     ),
     "meld": recipe.merge(_MOSI, _UTTERANCES),
     "iemocap": recipe.merge(_MOSI, _UTTERANCES),
-    "demo": recipe.demo(
-        model=dict(
-            hidden_dims=(32, 16, 16),
-            latent_dims=(32, 16, 16, 16),
-            factor_dims=(32, 16, 16, 16),
-            factor_dropouts=(0.2, 0.2, 0.2, 0.2),
-            mmd=1.0,
-            memory=32,
-            attention_dropout=0.2,
-            gate_dims=(32, 32, 32),
-            gate_dropouts=(0.0, 0.2, 0.2),
-        )
-    ),
+    "demo": recipe.demo(model=_DEMO),
+    "dialogue_demo": recipe.dialogue_demo(model=_DEMO),
     "poria": recipe.poria(
         model=dict(
             hidden_dims=(64, 16, 16),

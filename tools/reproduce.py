@@ -1,6 +1,7 @@
 """Runs the rows of a published table, and writes our figures beside the published ones."""
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 import shlex
@@ -17,11 +18,11 @@ if __name__ == "__main__":  # before the imports below, which take seconds
     program.start()
 
 from msajax import encoders, models
-from msajax.data import store
-from msajax.data.spec import DATASETS, suggest
-from msajax.report import comparison, published
+from msajax.data import prepared, store
+from msajax.data.spec import DATASETS, MODALITIES, suggest
+from msajax.report import comparison, finished, losses, published
 from msajax.report.published import Figure
-from msajax.run import model_options, recipe, saved, text, workdir
+from msajax.run import corpora, model_options, recipe, saved, text, workdir
 from msajax.run.options import Options
 from tools import table
 from tools.table import Entry
@@ -52,6 +53,11 @@ _NEVER = {
     "glove": "needs a file of GloVe vectors of the words, which no recipe reads",
     "average": "a mean of other rows, not a run",
 }
+_SENSES = frozenset(("audio", "vision"))
+# Values of a run on a file that lacks a modality: no size is known of such files.
+_PART = ("--config.data.variant=", "--config.data.dims=()", "--config.data.lengths=()")
+# Files of more bytes are not read to see what they have.
+_SMALL = 2**25
 # The files of a variant; other names are prepared stores alone.
 _FILES = {
     "unaligned": "MMSA's unaligned_50.pkl (CH-SIMS: unaligned_39.pkl)",
@@ -69,11 +75,13 @@ class Job(NamedTuple):
       figures: its published cells.
       entry: the run; its name, and its folder's, begins like the hash of its options.
       missing: why there is no run, '' where there is.
+      differs: what it does otherwise than its recipe, for want of data or as the command says.
     """
 
     figures: list[Figure]
     entry: Entry | None
     missing: str = ""
+    differs: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,9 +160,14 @@ def jobs(
         rows.setdefault((f.dataset, f.system, f.setting), []).append(f)
     found = []
     for (dataset, system, setting), figures in rows.items():
-        entry, missing = _entry(system, corpus or dataset, setting, data, common)
-        found.append(Job(figures, entry, missing))
+        place = _generated(dataset) if corpus else dataset
+        found.append(Job(figures, *_entry(system, place, setting, data, common)))
     return found
+
+
+def _generated(dataset: str) -> str:
+    """The generated corpus with labels like those of a data set: utterances with a score, or dialogues with classes."""
+    return "dialogue_demo" if DATASETS[dataset].classes else "demo"
 
 
 def _entry(
@@ -163,29 +176,118 @@ def _entry(
     setting: str,
     data: Mapping[str, str],
     common: Sequence[str],
-) -> tuple[Entry | None, str]:
-    """The run of a row, or None and the reason."""
+) -> tuple[Entry | None, str, str]:
+    """`Job`'s entry, missing and differs."""
+    try:
+        made, differs = _find(system, dataset, setting, data, common)
+    except ValueError as error:  # such as a value of all recipes that this one lacks
+        return None, str(error), ""
+    digest = saved.sha256(made.options)[:12]
+    return made._replace(name=f"{system}-{digest}"), "", differs
+
+
+def _find(
+    system: str,
+    dataset: str,
+    setting: str,
+    data: Mapping[str, str],
+    common: Sequence[str],
+) -> tuple[Entry, str]:
+    """The run of a row, and what it does otherwise than its recipe.
+
+    Raises:
+      ValueError: there is none; says why.
+    """
     if setting in _NEVER:
-        return None, _NEVER[setting]
+        raise ValueError(_NEVER[setting])
     if system not in models.names():
-        return None, f"msajax has no system {system}"
+        raise ValueError(f"msajax has no system {system}")
     if f"{system}:{dataset}" not in _recipes():
-        return None, f"needs a recipe of {dataset} in configs/{system}.py"
+        raise ValueError(f"needs a recipe of {dataset} in configs/{system}.py")
     known, parts = _OPTIONS.get(system, {}), setting.split("+")
     row = "+".join(part for part in parts if part and part not in known)
     base = f"{system}:{dataset}"
-    try:
-        values = _read_by(f"{base}/{row}".rstrip("/"), common)
-        values += [known[part] for part in parts if part in known]
-        made = _run_of(base, row, values)
-    except ValueError as error:  # such as a value of all recipes that this one lacks
-        return None, str(error)
+    options = [known[part] for part in parts if part in known]
+    values = _read_by(f"{base}/{row}".rstrip("/"), common) + options
+    own, made = _run_of(base, row, options), _run_of(base, row, values)
+    _check_row(own.options, made.options, recipe.load(base))
+    have = frozenset(MODALITIES)
     if path := data.get(_store(made.options)) or data.get(dataset):
-        made = _run_of(base, row, [f"--config.data.path={path}", *values])
+        have = _fields(path, made.options.data.dataset)
+        # Widths and lengths are those of the published files, which have all of them.
+        part = () if have > _SENSES else _PART
+        values = [f"--config.data.path={path}", *part, *values]
+        made = _run_of(base, row, values)
+        _check_fields(have, made.options)
     if missing := _lacking(made.options):
-        return None, missing
-    digest = saved.sha256(made.options)[:12]
-    return made._replace(name=f"{system}-{digest}"), ""
+        raise ValueError(missing)
+    return made, _differences(own.options, made.options, have)
+
+
+def _check_row(own: Options, made: Options, base: Options) -> None:
+    """Refuses values of all recipes that take a row's modalities from it."""
+    wanted, found = own.data.modalities, made.data.modalities
+    if wanted not in (found, base.data.modalities):
+        raise ValueError(
+            f"is a row of {' and '.join(wanted)}, but config.data.modalities says "
+            f"{' and '.join(found)}"
+        )
+
+
+@functools.cache
+def _fields(path: str, dataset: str) -> frozenset[str]:
+    """The fields of a small file's rows, 'raw_text' among them where it has texts; the modalities of a large file or a store, which is not read for that."""
+    place = store.find(path)
+    files = [place] if place.is_file() else [*place.glob("*")]
+    if prepared.is_store(place) or sum(x.stat().st_size for x in files) > _SMALL:
+        return frozenset((*MODALITIES, "raw_text"))
+    splits = store.open_corpus(path, dataset=dataset).splits.values()
+    found = {name for split in splits for name in split.arrays}
+    spoken = any(any(split.raw_text.tolist()) for split in splits)
+    return frozenset(found | {"raw_text"} if spoken else found)
+
+
+def _check_fields(have: frozenset[str], options: Options) -> None:
+    """Refuses a run on modalities that its file lacks."""
+    path, wanted = options.data.path, options.data.modalities
+    if lacks := [m for m in wanted if m in _SENSES - have]:
+        raise ValueError(f"needs {' and '.join(lacks)}, which {path} lacks")
+    words = options.text.encoder or options.text.vocabulary
+    if "text" in wanted and not words and "text" not in have:
+        raise ValueError(
+            f"needs features of the text, but {path} has words alone; to take them from an "
+            "encoder: --config.text.frozen=True --config.text.encoder=NAME"
+        )
+
+
+def _differences(own: Options, made: Options, have: frozenset[str]) -> str:
+    """What a run does otherwise than its recipe: 'text.encoder=mine instead of bert-base-uncased; ...'."""
+    wanted, found = map(_flat, (own, made))
+    skipped, said = {"data.path"}, []
+    if lacks := sorted(_SENSES - have):
+        skipped |= {value.removeprefix("--config.").split("=")[0] for value in _PART}
+        said.append(f"the data lack {' and '.join(lacks)}")
+    for key, value in found.items():
+        if key not in skipped and value != wanted.get(key):
+            said.append(f"{key}={_shown(value)} instead of {_shown(wanted.get(key))}")
+    return "; ".join(said)
+
+
+def _flat(options: Options) -> dict[str, Any]:
+    """{'text.encoder': value, ...}."""
+    found = {}
+    for section, values in saved.to_dict(options).items():
+        if isinstance(values, dict):
+            found |= {f"{section}.{key}": value for key, value in values.items()}
+        else:
+            found[section] = values
+    return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "()"
+    return str(value) if value != "" else "none"
 
 
 def _read_by(name: str, common: Sequence[str]) -> list[str]:
@@ -194,7 +296,7 @@ def _read_by(name: str, common: Sequence[str]) -> list[str]:
     kinds = model_options.encoder_kinds(own.system)
     frozen = "--config.text.frozen=True" in common
     unread = []
-    if not (own.text.encoder or kinds or frozen):
+    if not (own.text.encoder or kinds or frozen) or "text" not in own.data.modalities:
         unread.append("--config.text.encoder=")
     if "voice" not in models.get(own.system).__dataclass_fields__:
         unread.append("--config.audio.encoder=")
@@ -213,6 +315,10 @@ def _run_of(base: str, row: str, values: Sequence[str]) -> Entry:
 
 def _full(options: Options) -> dict[str, Any]:
     """The options as values, with the system's defaults where a recipe is silent."""
+    if options.data.dataset in corpora.GENERATED and not options.data.path:
+        # It has one form of its features.
+        data = dataclasses.replace(options.data, variant="")
+        options = dataclasses.replace(options, data=data)
     defaults = {k: v for k, (_, v) in model_options.fields(options.system).items()}
     return saved.to_dict(options) | {"model": defaults | dict(options.model)}
 
@@ -229,7 +335,7 @@ def _store(options: Options) -> str:
 def _lacking(options: Options) -> str:
     """Which files a run would need that are not here; '' if none."""
     data, needs = options.data, []
-    if data.path or data.dataset != "demo":
+    if data.path or data.dataset not in corpora.GENERATED:
         try:
             store.find(data.path or _store(options))
         except ValueError:
@@ -317,7 +423,7 @@ def write(
         shown = [_row(job, home, failed) for job in rows]
         name, demo = _name(rows[0].figures[0].paper, number, corpus), corpus == "demo"
         workdir.write(home / f"{name}.md", comparison.markdown(shown, demo=demo))
-        workdir.write(home / f"{name}.csv", comparison.sheet(shown, corpus=corpus))
+        workdir.write(home / f"{name}.csv", comparison.sheet(shown))
         workdir.write(home / f"{name}.html", comparison.page(shown, demo=demo))
 
 
@@ -335,8 +441,13 @@ def _row(job: Job, home: pathlib.Path, failed: Mapping[str, int]) -> comparison.
         state = "not run yet"
     elif lacking := sorted(set(wanted) - set(ours.seeds)):
         state = f"seeds {', '.join(map(str, lacking))} are not run yet"
+    found = {}
+    if ours:
+        history = finished.read_history(job.entry.folder(home), ours.seeds)
+        found = losses.columns(ours, history)
     run = shlex.join([job.entry.recipe, *job.entry.values])
-    return comparison.Row(job.figures, ours, state, recipe=run)
+    differs = job.differs if ours else ""
+    return comparison.Row(job.figures, ours, state, run, found, differs)
 
 
 if __name__ == "__main__":

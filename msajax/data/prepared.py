@@ -133,6 +133,10 @@ def load(folder: str | os.PathLike, *, limit: float = math.inf) -> Corpus:
         )
 
 
+# The number of a row and its values [L, D] to new ones.
+Change = Callable[[int, np.ndarray], np.ndarray]
+
+
 class StoredSequences:
     """Sequences in a store, as much of an array [N, L, D] as the loader needs.
 
@@ -170,6 +174,26 @@ class StoredSequences:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
+
+
+class _Changed:
+    """Rows of stored sequences, each changed when it is read."""
+
+    def __init__(self, array: StoredSequences, field: str, change: Change):
+        self._array, self._field, self._change = array, field, change
+
+    def __getitems__(self, index: Sequence[int]) -> list[dict[str, np.ndarray]]:
+        values = self._array[np.asarray(index, int)]
+        pairs = zip(index, values, strict=True)
+        return [{self._field: self._change(row, value)} for row, value in pairs]
+
+
+def changed(array: Any, change: Change) -> Any:
+    """[N, L, D], in memory or stored, with each row changed; of stored ones nothing is read before they are."""
+    if isinstance(array, StoredSequences):
+        rows = _Changed(array, array._field, change)
+        return StoredSequences(rows, array._field, array.shape, array.dtype)
+    return np.stack([change(row, value) for row, value in enumerate(array)])
 
 
 class _Chosen:

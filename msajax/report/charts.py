@@ -78,7 +78,7 @@ def lines(series: Series, *, x: str, y: str, markers: bool = False) -> Figure:
     if x == "epoch":
         axis.xaxis.get_major_locator().set_params(integer=True)
     if len(series) > 1:
-        _legend(made, axis, len(series))
+        legend(made, axis)
     return made
 
 
@@ -212,7 +212,8 @@ def bars(values: Mapping[str, tuple[float, float]], *, x: str) -> Figure:
     return made
 
 
-def _legend(made: Figure, axis, count: int) -> None:
-    """Beside few lines, and below many, never on them."""
-    handles = axis.get_legend_handles_labels()
-    made.legend(*handles, loc="outside lower center", ncols=min(count, 3))
+def legend(made: Figure, axis: Any) -> None:
+    """The names of what an axis of a figure shows, below the figure and never on the lines."""
+    handles, names = axis.get_legend_handles_labels()
+    ncols = min(len(names), 3)
+    made.legend(handles, names, loc="outside lower center", ncols=ncols)

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from msajax.data.spec import DATASETS
-from msajax.report import published, table
+from msajax.report import losses, published, table
 from msajax.report.page import Page
 from msajax.report.published import Figure
 from msajax.report.results import Results
@@ -27,12 +27,16 @@ class Row:
       ours: what our run reached; None where it has no results.
       state: why there are none, or not of all seeds; '' where all is done.
       recipe: of our run, with its values; '' where there is none.
+      more: columns of our run that are no metrics, as `losses.columns` has them.
+      differs: what our run did otherwise than its recipe.
     """
 
     figures: Sequence[Figure]
     ours: Results | None
     state: str
     recipe: str
+    more: losses.Columns = dataclasses.field(default_factory=dict)
+    differs: str = ""
 
     @property
     def name(self) -> str:
@@ -41,9 +45,9 @@ class Row:
         return "/".join(filter(None, (first.system, first.setting)))
 
     def mean_std(self, metric: str) -> tuple[float, float] | None:
-        """Ours on test, or the seconds of an epoch; None where the run does not have the metric."""
-        if metric == "epoch_seconds" and self.ours:
-            return self.ours.epoch_seconds()
+        """Ours on test, or a loss or time; None where the run does not have the metric."""
+        if metric in self.more:
+            return self.more[metric]
         test = self.ours.splits.get("test", {}) if self.ours else {}
         return (test[metric]["mean"], test[metric]["std"]) if metric in test else None
 
@@ -59,6 +63,8 @@ def markdown(rows: Sequence[Row], *, demo: bool) -> str:
       A table for each data set, then what is missing and the notes of the cells.
     """
     lines = [f"# {_heading(rows)}", "", _CAPTION, *(["", _DEMO] if demo else [])]
+    for note in _remarks(rows):
+        lines += ["", note]
     for title, header, cells in _grids(rows):
         rule = [":--", *["--:"] * (len(header) - 1)]
         lines += ["", f"## {title}", ""]
@@ -74,6 +80,8 @@ def page(rows: Sequence[Row], *, demo: bool) -> str:
     made.text(_CAPTION)
     if demo:
         made.text(_DEMO, strong=True)
+    for note in _remarks(rows):
+        made.text(note)
     for title, header, cells in _grids(rows):
         made.heading(title)
         made.table(header, cells)
@@ -83,12 +91,13 @@ def page(rows: Sequence[Row], *, demo: bool) -> str:
     return str(made)
 
 
-def sheet(rows: Sequence[Row], *, corpus: str) -> str:
+def sheet(rows: Sequence[Row]) -> str:
     """The table as csv: a line for each published cell, values as `msajax.metrics` has them.
+
+    The column `corpus` is the data set that ours were measured on.
 
     Args:
       rows: of one paper and table.
-      corpus: what ours were measured on; '' is the data set of the row.
     """
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
@@ -98,12 +107,12 @@ def sheet(rows: Sequence[Row], *, corpus: str) -> str:
     )
     for row in rows:
         for f in row.figures:
-            seeds, ours = "", ("", "", "")
+            corpus, seeds, ours = "", "", ("", "", "")
             if row.ours and (found := row.mean_std(f.metric)):
-                seeds = " ".join(map(str, row.ours.seeds))
+                corpus, seeds = row.ours.dataset, " ".join(map(str, row.ours.seeds))
                 ours = (*found, found[0] - f.value)
             names = [f.paper, f.table, f.dataset, f.system, f.setting, f.metric]
-            measured = [f.value, corpus or f.dataset, seeds, *ours]
+            measured = [f.value, corpus, seeds, *ours]
             lines.writerow([*names, *measured, row.state, row.recipe, f.note])
     return text.getvalue()
 
@@ -112,6 +121,11 @@ def _heading(rows: Sequence[Row]) -> str:
     first = rows[0].figures[0]
     what = published.TABLES[first.paper][first.table]
     return f"{published.PAPERS[first.paper]}, Table {first.table}: {what}"
+
+
+def _remarks(rows: Sequence[Row]) -> list[str]:
+    """What a reader must know of columns that are no metrics."""
+    return losses.notes({f.metric for row in rows for f in row.figures})
 
 
 def _grids(
@@ -151,6 +165,14 @@ def _lists(rows: Sequence[Row]) -> Iterator[tuple[str, list[str]]]:
             missing.setdefault(row.state, []).append(name)
     if missing:
         yield "Missing", [f"{', '.join(n)}: {why}" for why, n in missing.items()]
+    differences: dict[str, list[str]] = {}
+    for row in rows:
+        if row.differs:
+            name = f"{row.name} ({row.figures[0].dataset})"
+            differences.setdefault(row.differs, []).append(name)
+    if differences:
+        items = [f"{', '.join(n)}: {what}" for what, n in differences.items()]
+        yield "Differences from the recipes", items
     runs: dict[str, list[str]] = {}
     for row in rows:
         if row.ours:

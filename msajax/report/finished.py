@@ -69,20 +69,27 @@ def read(folder: pathlib.Path) -> Finished:
         name: _predictions(folder / f"predictions_{name}.csv", results)
         for name in results.splits
     }
-    history = {seed: _history(folder / f"seed_{seed}") for seed in results.seeds}
+    history = read_history(folder, results.seeds)
     results = dataclasses.replace(results, predictions=predictions)
     return Finished(folder, options, spec, results, history)
 
 
-def _history(folder: pathlib.Path) -> list[dict]:
-    """The epochs of a seed; [] where weights were imported."""
-    path = folder / "log.jsonl"
-    if not path.exists():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}; {_AGAIN}") from error
+def read_history(folder: pathlib.Path, seeds: Sequence[int]) -> dict[int, list[dict]]:
+    """The epochs of a run's seeds, as in log.jsonl; [] where weights were imported.
+
+    Raises:
+      ValueError: a damaged file.
+    """
+    found = {}
+    for seed in seeds:
+        path, found[seed] = folder / f"seed_{seed}" / "log.jsonl", []
+        try:
+            if path.exists():
+                lines = path.read_text("utf-8").splitlines()
+                found[seed] = [json.loads(line) for line in lines]
+        except (ValueError, OSError) as error:
+            raise DataError(f"{path} cannot be read: {error}; {_AGAIN}") from error
+    return found
 
 
 def _predictions(path: pathlib.Path, results: Results) -> Predictions:

@@ -5,9 +5,29 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from msajax.report import charts, robust, table
+from msajax.data.spec import MODALITIES
+from msajax.report import charts, losses, robust, table
 from msajax.report.finished import Finished
 
+# Of `losses_and_times`: {column: (title, whose it is)}.
+_COLUMNS = {
+    "train_loss": ("training loss of the chosen epoch", ""),
+    "valid_loss": (
+        "validation loss of the chosen epoch",
+        " (Loss of IML-CMM's Tables 4 and 5)",
+    ),
+    **{
+        f"loss_{m}": (
+            f"the evaluator's loss of {m}",
+            f" (L_{m[0].upper()} of CorMulT's Table 5)",
+        )
+        for m in MODALITIES
+    },
+    "epoch_seconds": (
+        "seconds per epoch",
+        " (Epoch_time of CorMulT's Table 5, there of the evaluator)",
+    ),
+}
 # {part: (figure, caption)}.
 Drawn = Mapping[str, tuple[Figure, str]]
 
@@ -50,8 +70,8 @@ def iml_cmm_6(read: Sequence[Finished]) -> Drawn:
     names = list(read[0].results.splits["test"])
     weights = np.array([run.options.model["weights"] for run in read])
     metrics = [[run.results.splits["test"][k]["mean"] for k in names] for run in read]
-    losses = [[facts["valid_loss"]] for facts in map(_chosen, read)]
-    drawn, reached = weights.T, np.hstack([metrics, losses]).T
+    valid = [[found["valid_loss"][0]] for found in map(_chosen, read)]
+    drawn, reached = weights.T, np.hstack([metrics, valid]).T
     if len(read) < 3 or not drawn.std(axis=1).all():
         raise ValueError(
             f"--figure iml_cmm_6 needs at least 3 runs whose weights of M, T, A and V all "
@@ -75,62 +95,71 @@ def iml_cmm_6(read: Sequence[Finished]) -> Drawn:
     return {"correlation": (made, caption)}
 
 
-def _chosen(run: Finished) -> dict[str, float]:
-    """The losses at the epoch that validation chose, and the time of an epoch: means over the seeds."""
-    best = [[row for row in rows if row["best"]][-1:] for rows in run.history.values()]
-    rows = [row for found in best for row in found]
-    if not rows:
+def _chosen(run: Finished) -> losses.Columns:
+    """The losses at the epoch that validation chose."""
+    if not (found := losses.chosen(run.history)):
         raise ValueError(f"{run.folder} has no epochs: its weights were imported")
-    losses = {
-        key: float(np.mean([row[key] for row in rows]))
-        for key in ("train_loss", "valid_loss")
-    }
-    seconds = run.results.epoch_seconds()
-    return {**losses, "epoch_seconds": seconds[0] if seconds else np.nan}
+    return found
 
 
-def losses(read: Sequence[Finished]) -> Drawn:
+def losses_and_times(read: Sequence[Finished]) -> Drawn:
     """The columns of losses and times of IML-CMM's Tables 4 and 5 and CorMulT's Table 5."""
-    found = {run.name: _chosen(run) for run in read}
-    titles = {
-        "train_loss": "training loss of the chosen epoch",
-        "valid_loss": "validation loss of the chosen epoch",
-        "epoch_seconds": "seconds per epoch",
+    found = {
+        run.name: losses.columns(run.results, run.history) | _chosen(run)
+        for run in read
     }
-    return {
-        key: (
-            charts.bars(
-                {name: (facts[key], 0.0) for name, facts in found.items()}, x=title
-            ),
-            f"{title}, mean over the seeds (the columns of IML-CMM's Tables 4 and 5 and of "
-            "CorMulT's Table 5)",
-        )
-        for key, title in titles.items()
-    }
+    drawn = {}
+    for key, (title, source) in _COLUMNS.items():
+        values = {name: made[key] for name, made in found.items() if key in made}
+        if values:
+            caption = f"{title}, mean and standard deviation over the seeds{source}"
+            drawn[key] = charts.bars(values, x=title), caption
+    return drawn
 
 
 def _robustness(
-    read: Sequence[Finished], change: robust.Change, levels: Sequence[float], x: str
-) -> Drawn:
-    test = read[0].results.splits["test"]
+    run: Finished,
+    change: robust.Change,
+    levels: Sequence[float],
+    fields: Mapping[str, str],
+    x: str,
+) -> tuple[Figure, str] | None:
+    """Curves of the modalities with their caption; None where the rows have none of the fields."""
+    test = run.results.splits["test"]
     metric = next(k for k in ("mae", "weighted_f1") if k in test)
-    found = {}
-    for run in read:
-        made = robust.curves(run.open(), change, levels, metric=metric)
-        series = {m: (levels, values) for m, values in made.items()}
-        picture = charts.lines(series, x=x, y=table.title(metric), markers=True)
-        caption = f"{run.name}: {table.title(metric)} on test over the {x}, mean over the seeds"
-        found[run.name] = picture, caption
-    return found
+    made = robust.curves(run.open(), change, levels, metric=metric, fields=fields)
+    if not made:
+        return None
+    series = {m: (levels, values) for m, values in made.items()}
+    picture = charts.lines(series, x=x, y=table.title(metric), markers=True)
+    what = f"{table.title(metric)} on test over the {x}"
+    return picture, f"{run.name}, {' and '.join(made)}: {what}, mean over the seeds"
 
 
 def missing(read: Sequence[Finished]) -> Drawn:
     """A metric over the share of rows that lack a modality."""
+    fields = {modality: f"{modality}_mask" for modality in MODALITIES}
     x = "share of rows without the modality"
-    return _robustness(read, robust.missing, robust.SHARES, x)
+    drawn = {}
+    for run in read:
+        change = robust.without(run.open())
+        drawn[run.name] = _robustness(run, change, robust.SHARES, fields, x)
+    return _made(drawn)
 
 
 def noise(read: Sequence[Finished]) -> Drawn:
-    """A metric over the noise on a modality's features."""
-    x = "noise, in standard deviations of a feature"
-    return _robustness(read, robust.noisy, robust.LEVELS, x)
+    """A metric over the noise on a modality's features, and over the share of word pieces that are others."""
+    features = {modality: modality for modality in MODALITIES}
+    drawn = {}
+    for run in read:
+        x = "noise, in standard deviations of a feature"
+        drawn[run.name] = _robustness(run, robust.noisy, robust.LEVELS, features, x)
+        x = "share of word pieces replaced by pieces of other texts"
+        drawn[f"{run.name}_text"] = _robustness(
+            run, robust.replaced, robust.SHARES, {"text": "text_ids"}, x
+        )
+    return _made(drawn)
+
+
+def _made(drawn: Mapping[str, tuple[Figure, str] | None]) -> Drawn:
+    return {name: made for name, made in drawn.items() if made}

@@ -197,7 +197,7 @@ _FIGURES = {
         PaperFigure("msg_mba_7", "MSG/MBA, Fig. 7", ("msg_mba",), _msg_mba_7),
         PaperFigure("msg_mba_8", "MSG/MBA, Fig. 8", ("msg_mba",), _msg_mba_8),
         PaperFigure("msg_mba_9", "MSG/MBA, Fig. 9", (), _msg_mba_9),
-        PaperFigure("losses", "Losses and time", (), numbers.losses),
+        PaperFigure("losses", "Losses and time", (), numbers.losses_and_times),
         PaperFigure("missing", "Missing modalities", (), numbers.missing),
         PaperFigure("noise", "Noise", (), numbers.noise),
     )

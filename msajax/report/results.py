@@ -107,7 +107,7 @@ class Results:
       seeds: those that the figures are over.
       splits: {split: {metric: {'mean', 'std', 'values'}}}, values in the order of the seeds.
       facts: how the figures came about: epochs, seconds and (as the median) seconds per
-        epoch of each seed, peak_memory in bytes, parameters {'trained', 'frozen'}, version,
+        epoch of each seed, also by phase (phase_seconds), peak_memory in bytes, parameters {'trained', 'frozen'}, version,
         config_sha256, data_sha256, checkpoint, stopped; {} of an evaluation. Of a system
         that writes labels also unread, {split: rows of each seed whose text is none}.
       classes: names of a classification's classes.
@@ -126,9 +126,11 @@ class Results:
         default_factory=dict, repr=False
     )
 
-    def epoch_seconds(self) -> tuple[float, float] | None:
-        """Seconds of an epoch, mean and deviation over the seeds; None of a run that did not record them."""
+    def epoch_seconds(self, phase: str = "") -> tuple[float, float] | None:
+        """Seconds of an epoch of a phase or of all, mean and deviation over the seeds; None of a run that did not record them."""
         seconds: list[float] = self.facts.get("seconds_per_epoch") or []
+        if phase:
+            seconds = (self.facts.get("phase_seconds") or {}).get(phase) or []
         if not seconds or None in seconds:
             return None
         return float(np.mean(seconds)), float(np.std(seconds))

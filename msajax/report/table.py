@@ -45,6 +45,11 @@ _TITLES = {
     "r2": ("R²", ""),
     "accuracy": ("Acc", ""),
     "weighted_f1": ("F1", "weighted"),
+    "loss": ("Loss", ""),
+    "loss_text": ("Loss", "text"),
+    "loss_audio": ("Loss", "audio"),
+    "loss_vision": ("Loss", "vision"),
+    "epoch_seconds": ("Seconds", "per epoch"),
 }
 
 
@@ -295,8 +300,6 @@ def title(metric: str) -> str:
 
 
 def _title(metric: str) -> tuple[str, str]:
-    if metric in _RAW and metric not in _TITLES:
-        return metric, ""
     if metric in _TITLES:
         return _TITLES[metric]
     kind, _, name = metric.rpartition("_")  # of a class

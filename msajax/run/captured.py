@@ -71,6 +71,27 @@ def one(
     return {seed: made[name] for seed, made in found.items()}
 
 
+def chosen(run: "Run", names: Sequence[str]) -> dict[str, _Array]:
+    """The arrays of rows whose names fit patterns, before anything is computed.
+
+    Raises:
+      ValueError: none fits one of the patterns; names the nearest.
+    """
+    turns, arrays = run.spec.turns, known(run.model, run.options.precision)
+    arrays = {k: x for k, x in arrays.items() if not turns or x.shape[1:2] == (turns,)}
+    for name in names:
+        if not fnmatch.filter(arrays, name):
+            hint = suggest(name, arrays)
+            raise ValueError(
+                f'{run.options.system} gives no array of rows "{name}"{hint}'
+            )
+    return {
+        name: array
+        for name, array in arrays.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in names)
+    }
+
+
 def write(
     run: "Run",
     path: pathlib.Path,
@@ -80,19 +101,7 @@ def write(
     data: "Path | Corpus | None",
 ) -> list[str]:
     """`Run.export`."""
-    turns, arrays = run.spec.turns, known(run.model, run.options.precision)
-    arrays = {k: x for k, x in arrays.items() if not turns or x.shape[1:2] == (turns,)}
-    for name in names:
-        if not fnmatch.filter(arrays, name):
-            hint = suggest(name, arrays)
-            raise ValueError(
-                f'{run.options.system} gives no array of rows "{name}"{hint}'
-            )
-    taken = {
-        name: array
-        for name, array in arrays.items()
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in names)
-    }
+    taken = chosen(run, names)
     split, rows = _rows(run, split, data)
     _check_size(run, taken, len(rows))
     (source,) = run.sources([run.pad(rows)])

@@ -11,7 +11,7 @@ import numpy as np
 from msajax import metrics
 from msajax.data import clean, loader
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
-from msajax.media import clips
+from msajax.encoders.frozen import Features
 from msajax.report.results import ClipPrediction
 from msajax.run import corpora, inference, text, unread
 from msajax.run.clip_reader import SENSES, Reader, Sample
@@ -33,9 +33,7 @@ class Predictor(Reader):
 
     def __init__(self, run: "Run"):
         super().__init__(run)
-        self._encoder = functools.cache(
-            lambda: text.frozen_encoder(run.options, run.folder)
-        )
+        self._encoder = functools.cache(self._load_encoder)
         self._blank = functools.cache(self._make_blank)
         self._infer = inference.Inference(run, keep=True)
 
@@ -82,18 +80,23 @@ class Predictor(Reader):
         rows = Corpus(
             self._run.options.data.dataset, {"all": Split(ids, texts, arrays)}
         )
-        run, encoder = self._run, None
-        if run.options.text.encoder and run.options.text.frozen:
-            encoder = self._encoder()
+        run, encoder = self._run, self._encoder()
         return corpora.read_corpus(
             run.options, run.folder, clean.clean(rows), labels=False, encoder=encoder
         )
 
+    def _load_encoder(self) -> Features | None:
+        """The run's frozen encoder; None where it has none."""
+        run, reading = self._run, self._run.options.text
+        if reading.encoder and reading.frozen:
+            return text.frozen_encoder(run.options, run.folder)
+        return None
+
     def _make_blank(self) -> dict[str, np.ndarray]:
         """The text fields of a row without a transcript, as the training had them."""
-        sound, pictures = (np.ones((1, d), np.float32) for d in self._run.spec.dims[1:])
-        corpus = self._corpus([Sample("", clips.Clip(sound, pictures))])
-        arrays = self._run.pad(corpus.splits["all"])
+        run = self._run
+        row = corpora.wordless(run.options, run.folder, encoder=self._encoder())
+        arrays = run.pad(row)
         return {k: x for k, x in arrays.items() if k.split("_")[0] == "text"}
 
     def _compute(

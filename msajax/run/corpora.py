@@ -96,6 +96,20 @@ def read_corpus(
     return text.prepare(options, folder, corpus, encoder)
 
 
+def wordless(
+    options: Options, folder: pathlib.Path, *, encoder: Features | None = None
+) -> Split:
+    """A row without a transcript, with the text fields alone as `read_corpus` gives those of a file's.
+
+    An encoder reads its special tokens there; text features have no field at all, which
+    `loader.pad` fills with zeros and an all-False mask.
+    """
+    row = Split(np.array(["0"]), np.array([""]), {})
+    corpus = Corpus(options.data.dataset, {"all": row})
+    corpus = read_corpus(options, folder, corpus, labels=False, encoder=encoder)
+    return corpus.splits["all"]
+
+
 def content(corpus: Corpus) -> str:
     """Hash of a corpus in memory: the hash of its file, if it has one, and all its rows."""
     digest = hashlib.sha256(corpus.sha256.encode())

@@ -11,7 +11,16 @@ from rich.console import Console
 from msajax import processes
 from msajax.report import table
 from msajax.report.results import Predictions, Results
-from msajax.run import clip_files, help, imported, opened, output, recipe, training
+from msajax.run import (
+    captured,
+    clip_files,
+    help,
+    imported,
+    opened,
+    output,
+    recipe,
+    training,
+)
 from msajax.run.signals import Question
 
 Pairs = Sequence[tuple[str, str]]
@@ -40,6 +49,9 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     arrays = (
         output.check(args.export, "--export", "arrays.npz") if args.export else None
     )
+    patterns = (args.arrays or "*").split(",")
+    if arrays:
+        captured.chosen(run, patterns)  # a wrong name is told before the long part
     results = run.evaluate(args.split or "test", args.data)
     (name,) = results.splits
     _print(run.console, results, (name,))
@@ -47,7 +59,6 @@ def evaluate_mode(args: argparse.Namespace, pairs: Pairs) -> int:
         output.write_predictions(path, results.predictions[name])
         _note(run.console, results.predictions)
     if arrays:
-        patterns = (args.arrays or "*").split(",")
         names = run.export(arrays, name, names=patterns, data=args.data)
         run.say(f"{len(names)} arrays of every row in {arrays}: {', '.join(names)}")
     return 0

@@ -82,8 +82,11 @@ class _Saved:
     config_sha256: str
     data_sha256: str
     epochs: list[int] = dataclasses.field(default_factory=list)
-    seconds_per_epoch: list[float] = dataclasses.field(default_factory=list)
-    peak_memory: int = 0
+    seconds_per_epoch: list[float | None] = dataclasses.field(default_factory=list)
+    phase_seconds: dict[str, list[float | None]] = dataclasses.field(
+        default_factory=dict
+    )
+    peak_memory: int | None = 0
     parameters: dict[str, int] = dataclasses.field(default_factory=dict)
     version: str = ""
     checkpoint: str = ""

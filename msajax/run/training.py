@@ -268,6 +268,18 @@ def _log(run: Run, seeds: Sequence[int]) -> log.Log | log.Silent:
     return log.Log(folders, title=run.options.system, console=run.console)
 
 
+def _epoch_seconds(book: Book, phase: str = "") -> float | None:
+    """The median of the seconds of a seed's epochs, of one phase or of all; None where an older version began the run."""
+    if len(book.epoch_seconds) < len(book.history):
+        return None
+    found = [
+        seconds
+        for seconds, row in zip(book.epoch_seconds, book.history, strict=True)
+        if phase in ("", row["phase"])
+    ]
+    return round(statistics.median(found), 4) if found else None
+
+
 def _results(
     run: Run,
     data: fit.Data,
@@ -288,12 +300,11 @@ def _results(
     facts = {
         "epochs": [len(book.history) for book in books.values()],
         "seconds": [round(book.seconds, 3) for book in books.values()],
-        "seconds_per_epoch": [
-            round(statistics.median(book.epoch_seconds), 4)
-            if book.epoch_seconds
-            else None  # a run of an older version has none
-            for book in books.values()
-        ],
+        "seconds_per_epoch": [_epoch_seconds(book) for book in books.values()],
+        "phase_seconds": {
+            phase.name: [_epoch_seconds(book, phase.name) for book in books.values()]
+            for phase in run.options.plan
+        },
         "peak_memory": max(book.peak_memory for book in books.values()) or None,
         "parameters": parameters,
         "version": msajax.__version__,

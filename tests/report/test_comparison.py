@@ -54,11 +54,11 @@ def test_figures_of_the_demo_corpus_are_called_so(rows):
 
 
 def test_csv_has_a_line_per_published_cell_in_fractions(rows):
-    sheet = list(csv.DictReader(io.StringIO(comparison.sheet(rows, corpus="demo"))))
+    sheet = list(csv.DictReader(io.StringIO(comparison.sheet(rows))))
     assert len(sheet) == 10
     (mae,) = (x for x in sheet if x["system"] == "mult" and x["metric"] == "mae")
     assert float(mae["difference"]) == pytest.approx(-0.038)
-    assert (mae["seeds"], mae["corpus"], mae["dataset"]) == ("1 2", "demo", "mosei")
+    assert (mae["seeds"], mae["corpus"], mae["dataset"]) == ("1 2", "mosei", "mosei")
     (corr,) = (x for x in sheet if x["system"] == "mult" and x["metric"] == "corr")
     assert corr["mean"] == corr["difference"] == corr["seeds"] == ""
     assert sheet[0]["state"] == "msajax has no such system"
@@ -76,6 +76,22 @@ def test_html_is_one_file_with_escaped_text(rows):
 def test_losses_and_times_are_not_in_percent():
     text = comparison.markdown([rows_of("cormult", 5, "cormult")], demo=False)
     assert "- / 178.240" in text and "- / 0.315" in text
+
+
+def test_losses_and_times_of_a_run_stand_beside_the_published_ones():
+    found = published.figures("cormult", 5)
+    (full,) = {f.setting for f in found if f.setting.endswith("full")}
+    mine = [f for f in found if f.setting == full]
+    more = {"loss_text": (0.1, 0.01), "epoch_seconds": (2.5, 0.5)}
+    row = comparison.Row(mine, results(mae=(0.6, 0.0)), "", "cormult:demo", more)
+    text = comparison.markdown([row], demo=True)
+    assert "| 0.100 ± 0.010 / 0.142 (-0.042) |" in text
+    assert "| 2.500 ± 0.500 / 41.020 (-38.520) |" in text
+    assert "Losses and seconds are those of the evaluator" in text
+    assert "Losses and seconds" in comparison.page([row], demo=True)
+    text = comparison.markdown([rows_of("iml_cmm", 5, "iml_cmm")], demo=False)
+    assert "Loss: ours is that on validation" in text
+    assert "Loss" not in comparison.markdown([rows_of("alr", 3, "mult")], demo=False)
 
 
 def test_a_single_seed_has_no_std():

@@ -8,8 +8,11 @@ import pytest
 pytest.importorskip("matplotlib", reason="the report needs matplotlib: msajax[report]")
 
 from msajax.data import demo
+from msajax.data.prepared import StoredSequences
+from msajax.data.spec import Split
 from msajax.main import main as train
 from msajax.report import finished, papers, robust
+from tests import small_encoders
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,95 @@ def test_rows_lack_a_modality_and_features_are_noisy():
     added = (noisy - before)[mask].std(0) / before[mask].std(0)
     assert added == pytest.approx(np.ones(before.shape[-1]), rel=0.2)
     np.testing.assert_array_equal(rows.arrays["audio"], before)
+
+
+def rows_of_pieces():
+    """A split of three texts in pieces, 1 and 2 their ends; the last has no words."""
+    ids = np.array([[1, 5, 6, 2, 0], [1, 7, 8, 9, 2], [1, 2, 0, 0, 0]], np.int32)
+    arrays = {"text_ids": ids, "text_type": ids * 0, "text_mask": ids > 0}
+    arrays |= {"commonsense": np.ones((3, 1, 2), np.float32), "label": np.arange(3.0)}
+    return Split(np.array(list("abc")), np.array(["x"] * 3), arrays)
+
+
+def test_missing_text_of_an_encoder_is_its_row_without_words():
+    rows = rows_of_pieces()
+    ids = np.array([[1, 2, 0]], np.int32)
+    blank = {"text_ids": ids, "text_type": ids * 0, "text_mask": ids > 0}
+    found = robust.missing(rows, "text", 1.0, blank=blank).arrays
+    assert found["text_ids"].tolist() == [[1, 2, 0, 0, 0]] * 3
+    assert found["text_mask"].sum() == 6 and not found["commonsense"].any()
+    assert found["label"].tolist() == [0, 1, 2] and found["text_ids"].dtype == np.int32
+    none = robust.missing(rows, "text", 0.0, blank=blank).arrays
+    np.testing.assert_array_equal(none["text_ids"], rows.arrays["text_ids"])
+    # Words of a vocabulary: padding, as where a file has no text.
+    assert not robust.missing(rows, "text", 1.0).arrays["text_ids"].any()
+
+
+def test_pieces_are_replaced_by_those_of_other_places():
+    rows = rows_of_pieces()
+    before = rows.arrays["text_ids"]
+    words, made = before >= 5, robust.replaced(rows, "text", 1.0).arrays["text_ids"]
+    np.testing.assert_array_equal(made[~words], before[~words])
+    assert set(made[words].tolist()) <= {5, 6, 7, 8, 9} and (made != before).any()
+    part = robust.replaced(rows, "text", 0.4).arrays["text_ids"]
+    assert 1 <= (part != before).sum() <= 2 and part.dtype == np.int32
+    np.testing.assert_array_equal(
+        robust.replaced(rows, "text", 0.0).arrays["text_ids"], before
+    )
+
+
+def test_sequences_in_a_store_are_changed_like_those_in_memory():
+    rows = demo.generate(0, num=(4, 4, 9)).splits["test"]
+    values = rows.arrays["audio"]
+
+    class Source:
+        def __getitems__(self, index):
+            return [{"audio": values[i]} for i in index]
+
+    kept = StoredSequences(Source(), "audio", values.shape, values.dtype)
+    stored = dataclasses.replace(rows, arrays={**rows.arrays, "audio": kept})
+    for change, level in ((robust.missing, 0.5), (robust.noisy, 1.0)):
+        expected = change(rows, "audio", level).arrays
+        found = change(stored, "audio", level).arrays
+        assert isinstance(found["audio"], StoredSequences)
+        np.testing.assert_array_equal(found["audio"], expected["audio"])
+        np.testing.assert_array_equal(found["audio_mask"], expected["audio_mask"])
+        assert (expected["audio"] != values).any()
+        order = np.array([3, 0])
+        np.testing.assert_array_equal(found["audio"][order], expected["audio"][order])
+
+
+def test_figures_of_a_run_whose_text_an_encoder_reads(tmp_path):
+    texts = demo.generate(0, num=(50, 1, 1)).splits["train"].raw_text.tolist()
+    small_encoders.bert(tmp_path / "bert", texts)
+    folder = tmp_path / "text"
+    encoder = (
+        f"--config.text.encoder={tmp_path / 'bert'}",
+        "--config.text.max_length=20",
+    )
+    short = ("--config.train.seeds=1", "--config.train.epochs=1")
+    short += ("--config.data.modalities=text",)
+    args = ("--config", "text_only:demo", "--workdir", str(folder), *encoder, *short)
+    assert train([*args, "--config.parallel.devices=1"]) == 0
+    read = [finished.read(folder)]
+    made = drawn("msg_mba_6", read)
+    layers = read[0].open().model.encoder.num_hidden_layers  # pyright: ignore
+    wanted = dict.fromkeys(min(i, layers) for i in (2, 3, layers))
+    assert list(made) == [f"layer{i}_case{case}" for i in wanted for case in (1, 2)]
+    for figure, caption in made.values():
+        weights = figure.axes[0].images[0].get_array()
+        n = len(weights)
+        assert weights.shape == (n, n) and 6 <= n <= 20
+        # Each piece attends to all of its text, with its ends.
+        np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
+        assert "MSG/MBA, Fig. 6" in caption
+    made = drawn("missing", read) | drawn("noise", read)
+    assert list(made) == ["text", "text_text"]
+    for figure, _ in made.values():
+        (line,) = figure.axes[0].lines
+        first, *later = line.get_ydata()
+        assert first == pytest.approx(read[0].results["mae"], abs=1e-5)
+        assert all(np.isfinite(later)) and first not in later
 
 
 def test_attention_of_layers_needs_an_encoder(run):

@@ -19,7 +19,8 @@ def made(**changes):
     facts = dict(
         epochs=[3, 4],
         seconds=[1.5, 2],
-        seconds_per_epoch=[0.5, 0.25],
+        seconds_per_epoch=[0.5, None],
+        phase_seconds={"one": [0.5, None], "two": [0.25, 0.75]},
         peak_memory=1000,
         parameters={"trained": 20, "frozen": 3},
         version="0.1.0",
@@ -49,6 +50,7 @@ def test_what_is_written_is_read(changes, tmp_path):
     found = output.read_results(tmp_path)
     np.testing.assert_equal(found.to_dict(), written.to_dict())  # NaN equals NaN
     assert found.seeds == (1, 2) and found.predictions == {}
+    assert found.epoch_seconds() is None and found.epoch_seconds("two") == (0.5, 0.25)
     assert found["mae"] == 1.5 and math.isnan(found.splits["valid"]["corr"]["mean"])
     with pytest.raises(KeyError, match="no metric .*acc.*Known: mae"):
         found["acc"]
@@ -56,7 +58,7 @@ def test_what_is_written_is_read(changes, tmp_path):
 
 def test_an_older_file_lacks_what_no_table_needs(tmp_path):
     values = made().to_dict()
-    later = ("seconds_per_epoch", "peak_memory", "parameters")
+    later = ("seconds_per_epoch", "phase_seconds", "peak_memory", "parameters")
     for key in ("epochs", "version", "checkpoint", "stopped", *later):
         del values[key]
     values["valid"]["corr"] = {"mean": None, "std": None, "values": [0.25, None]}

@@ -57,6 +57,10 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main([*args[:2], "--mode", "predict", "--data", "x.npz", "--export", path])
     assert "--export is for --mode evaluate" in capsys.readouterr().err
+    assert main([*args, "--export", path, "--arrays", "pred,fusio"]) == 1
+    said = capsys.readouterr()
+    assert 'gives no array of rows "fusio"' in said.err
+    assert "MAE" not in said.out  # before the metrics are computed
     assert main([*args, "--export", str(tmp_path / "none" / "a.npz")]) == 1
     assert "there is no folder" in capsys.readouterr().err
     monkeypatch.setattr(parallel, "memory", lambda devices: 1000)

@@ -15,7 +15,7 @@ import pytest
 
 import msajax
 from msajax import main
-from msajax.run import recipe, saved, workdir
+from msajax.run import output, recipe, saved, workdir
 
 RECIPE = (
     *("--config", "lf_dnn:demo", "--config.train.seeds=1", "--config.train.epochs=3"),
@@ -75,9 +75,10 @@ def test_an_older_run_is_reported_again(runs, recorded):
     log = (runs / "finished" / "seed_1" / "log.jsonl").read_bytes()
     assert main.main([*RECIPE, "--workdir", str(runs / "finished")]) == 0
     found = json.loads((runs / "finished" / "results.json").read_text())
-    later = {"seconds_per_epoch", "peak_memory", "parameters"}
+    later = {"seconds_per_epoch", "phase_seconds", "peak_memory", "parameters"}
     assert found.keys() == recorded.keys() | later
     assert found["seconds_per_epoch"] == [None] and found["peak_memory"] is None
+    assert output.read_results(runs / "finished").facts["peak_memory"] is None
     for split in ("valid", "test"):
         assert_same_figures(found[split], recorded[split])
     for key in ("epochs", "seconds", "seeds", "data_sha256", "checkpoint", "stopped"):

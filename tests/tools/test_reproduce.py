@@ -1,4 +1,5 @@
 import csv
+import json
 import signal
 
 import pytest
@@ -83,11 +84,42 @@ def test_the_same_run_of_tables_and_papers_is_run_once(tmp_path, trained):
     strategies = ["strategy_a", "strategy_b", "strategy_c", ""]
     assert rows == [*strategies, "euclidean", "manhattan", "chebyshev", "mahalanobis"]
     names.clear()
+    # The demo corpus has one form of the features.
+    assert run(tmp_path, "--paper", "cormult", "--table", "5") == 0 and names == []
     assert run(tmp_path, "--paper", "alr", "--table", "3") == 0
     assert run(tmp_path, "--paper", "cormult", "--table", "4") == 0
     assert names.count("mult:demo") == 1 and "cormult:demo" not in names
     text = (tmp_path / "cormult_table2_demo.md").read_text("utf-8")
     assert "cormult/average (mosei): a mean of other rows, not a run" in text
+
+
+def test_losses_and_seconds_of_a_run_are_in_the_table(tmp_path, trained):
+    assert run(tmp_path, "--paper", "iml_cmm", "--table", "5") == 0
+    (folder,) = {
+        job.entry.folder(tmp_path)
+        for job in reproduce.jobs("iml_cmm", 5, "demo", {}, ())
+        if job.entry and job.figures[0].setting == "mt"
+    }
+    for seed, loss in ((1, 0.25), (2, 0.5), (3, 0.75)):
+        row = {"phase": "main", "train_loss": 9.0, "valid_loss": loss, "best": True}
+        (folder / f"seed_{seed}").mkdir()
+        (folder / f"seed_{seed}/log.jsonl").write_text(json.dumps(row) + "\n")
+    run(tmp_path, "--paper", "iml_cmm", "--table", "5", "--dry-run")
+    rows = sheet(tmp_path, "iml_cmm_table5_demo")
+    (cell,) = (r for r in rows if (r["setting"], r["metric"]) == ("mt", "loss"))
+    assert float(cell["mean"]) == 0.5 and cell["corpus"] == "demo"
+    assert float(cell["difference"]) == pytest.approx(0.5 - 0.332)
+
+
+def test_conversations_stand_on_the_generated_dialogues(tmp_path, trained):
+    names, _ = trained
+    assert run(tmp_path, "--paper", "alr", "--table", "4") == 0
+    systems = ["tfn", "lmf", "mm_dfn", "mfm", "dialoguegcn", "cosmic", "alr"]
+    assert sorted(names) == sorted(f"{name}:dialogue_demo" for name in systems)
+    rows = sheet(tmp_path, "alr_table4_demo")
+    assert {r["state"] for r in rows if r["system"] == "unimse"} == {
+        "needs a recipe of dialogue_demo in configs/unimse.py"
+    }
 
 
 def test_a_stopped_command_resumes_and_a_failed_run_ends_nothing(
@@ -149,6 +181,7 @@ def test_alrs_table_4_runs_on_the_files_of_conversations(tmp_path, monkeypatch):
     monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "none"))
     monkeypatch.setattr(reproduce, "_encoder_problem", lambda *_: "")
     monkeypatch.setattr(reproduce.text, "encoder_of", lambda options, folder: None)
+    monkeypatch.setattr(reproduce, "_SMALL", -1)  # no file is opened
     rows = reproduce.jobs("alr", 4, "", {}, ())
     why = {(j.figures[0].system, j.figures[0].dataset): j.missing for j in rows}
     for dataset in ("meld", "iemocap"):
@@ -208,6 +241,7 @@ def test_the_encoder_of_waves_is_looked_for_too(tmp_path, monkeypatch):
 def test_a_file_of_data_and_options_of_a_setting(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "_encoder_problem", lambda *_: "")
     monkeypatch.setattr(reproduce.text, "encoder_of", lambda options, folder: None)
+    monkeypatch.setattr(reproduce, "_SMALL", -1)  # no file is opened
     file = tmp_path / "mosi.pkl"
     file.touch()
     data = {"mosi/mag": str(file)}
@@ -219,6 +253,71 @@ def test_a_file_of_data_and_options_of_a_setting(tmp_path, monkeypatch):
     assert [o.text.encoder for o in made] == ["mine"] * 4 + ["xlnet-base-cased"] * 4
     networks = ["sLSTM", "bLSTM", "sGRU", "bGRU"]
     assert [o.model["recurrent"] for o in made] == networks * 2
+
+
+@pytest.fixture
+def transcripts(tmp_path, monkeypatch):
+    """A csv file of CMU-MOSI without audio and vision, and an encoder for all recipes."""
+    monkeypatch.setattr(reproduce, "_encoder_problem", lambda *_: "")
+    monkeypatch.setattr(reproduce.text, "encoder_of", lambda options, folder: None)
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "none"))
+    lines = ["video_id,clip_id,text,label,annotation,mode"]
+    lines += [f"v{m},1,some words,1.0,Positive,{m}" for m in ("train", "valid", "test")]
+    path = tmp_path / "MOSI-label.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return {"mosi": str(path)}, ["--config.text.encoder=mine"]
+
+
+def test_rows_of_text_run_on_transcripts_alone(transcripts, tmp_path, trained):
+    jobs = reproduce.jobs("msg_mba", 4, "", *transcripts)
+    made = {job.figures[0].setting: job for job in jobs}
+    text = made["text"]
+    assert text.entry and text.entry.options.data.modalities == ("text",)
+    assert text.entry.options.data.dims == text.entry.options.data.lengths == ()
+    assert text.differs == (
+        "the data lack audio and vision; text.encoder=mine instead of bert-base-uncased"
+    )
+    path = transcripts[0]["mosi"]
+    assert made["audio"].missing == f"needs audio, which {path} lacks"
+    assert made[""].missing == f"needs audio and vision, which {path} lacks"
+    assert sum(job.entry is not None for job in jobs) == 1
+    record(text.entry, tmp_path)
+    arguments = ["--paper", "msg_mba", "--table", "4", "--workdir", str(tmp_path)]
+    more = ["--data", f"mosi={path}", *transcripts[1], "--dry-run"]
+    assert reproduce.main([*arguments, *more]) == 0
+    written = (tmp_path / "msg_mba_table4.md").read_text("utf-8")
+    assert (
+        f"## Differences from the recipes\n\n- msg_mba/text (mosi): {text.differs}\n"
+        in (written)
+    )
+
+
+def test_rows_are_not_run_as_what_they_are_not(transcripts):
+    data, common = transcripts
+    common = [*common, "--config.data.modalities=text"]
+    made = {
+        job.figures[0].setting: job
+        for job in reproduce.jobs("mfon", 4, "", data, common)
+        if job.figures[0].dataset == "mosi"
+    }
+    reason = "is a row of vision, but config.data.modalities says text"
+    assert made["vision"].missing == reason
+    # The whole system on text alone, as the command says.
+    assert made[""].entry and "data.modalities=text instead of text,audio,vision" in (
+        made[""].differs
+    )
+    (misa,) = (
+        job.missing
+        for job in reproduce.jobs("mfon", 2, "", data, ())
+        if (job.figures[0].system, job.figures[0].dataset) == ("tfn", "mosi")
+    )
+    assert misa.startswith("needs audio and vision, which")
+    (words,) = (
+        job.missing
+        for job in reproduce.jobs("mfon", 2, "", data, common[1:])
+        if (job.figures[0].system, job.figures[0].dataset) == ("tfn", "mosi")
+    )
+    assert "needs features of the text, but" in words and "text.frozen=True" in words
 
 
 @pytest.mark.parametrize(

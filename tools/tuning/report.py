@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
@@ -24,9 +22,8 @@ _STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-_BLUE, _ORANGE, *_ = charts.COLOURS
-_GREY = "#777777"
-_COLUMNS = 3  # of slices
+_COMPLETE, _BEST, _PRUNED, *_ = charts.COLOURS
+_COLUMNS = 2
 
 
 def write(study: Study, select: str, *, config: str, values: dict[str, str]) -> None:
@@ -141,59 +138,51 @@ def _literal(value: Any) -> str:
 
 def plot(study: Study, select: str, path: pathlib.Path) -> None:
     """Draws the figures of the trials in their order, and against each option."""
-    rows = -(-len(study.space) // _COLUMNS)
-    figure = Figure(figsize=(10, 3.2 * (1 + rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(1 + rows, _COLUMNS)
-    label = f"{select} on validation"
+    rows = -(-(1 + len(study.space)) // _COLUMNS)
+    made, axes = charts.figure(5.0 * _COLUMNS, 3.2 * rows, rows=rows, cols=_COLUMNS)
+    first, *others = axes.flat
     judged = [t for t in study.trials() if t.value is not None and np.isfinite(t.value)]
-    _history(figure.add_subplot(grid[0, :]), study, judged, label)
-    for i, dimension in enumerate(study.space):
-        axes = figure.add_subplot(grid[1 + i // _COLUMNS, i % _COLUMNS])
-        _slice(axes, dimension, judged)
-        axes.set_ylabel(label if i % _COLUMNS == 0 else "")
+    _history(first, study, judged)
+    for axis, dimension in zip(others, study.space, strict=False):
+        _slice(axis, dimension, judged)
+    for axis in axes.flat[: 1 + len(study.space)]:
+        axis.set_ylabel(f"{select} on validation")
+        axis.margins(y=0.1)
+    for axis in axes.flat[1 + len(study.space) :]:
+        axis.remove()
+    charts.legend(made, first)
     with parts.replacing(path) as part, open(part, "xb") as file:
-        figure.savefig(file, format="png", dpi=150)
+        file.write(charts.saved(made, "png"))
 
 
-def _history(
-    axes: Any, study: Study, judged: Sequence[FrozenTrial], label: str
-) -> None:
-    _dots(axes, [(t.number, t) for t in judged])
+def _history(axis: Any, study: Study, judged: Sequence[FrozenTrial]) -> None:
+    _dots(axis, [(t.number, t) for t in judged])
     done = [t for t in judged if t.state == TrialState.COMPLETE]
     best = np.maximum if study.study.direction.name == "MAXIMIZE" else np.minimum
     values = best.accumulate([float(t.value or 0.0) for t in done])
-    axes.plot(
-        [t.number for t in done],
-        values,
-        color=_ORANGE,
-        drawstyle="steps-post",
-        label="best so far",
-    )
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel="trial", ylabel=label)
-    axes.legend(loc="best", frameon=False)
-    axes.margins(y=0.1)
+    numbers, style = [t.number for t in done], dict(drawstyle="steps-post")
+    axis.plot(numbers, values, color=_BEST, label="best so far", **style)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_xlabel("trial")
 
 
-def _slice(axes: Any, dimension: Dimension, judged: Sequence[FrozenTrial]) -> None:
+def _slice(axis: Any, dimension: Dimension, judged: Sequence[FrozenTrial]) -> None:
     """The figures against the values of an option; those of choices are spread a little."""
     choices = getattr(dimension.distribution, "choices", None)
     if choices is None:
-        _dots(axes, [(t.params[dimension.key], t) for t in judged])
+        _dots(axis, [(t.params[dimension.key], t) for t in judged])
         low, high = (getattr(dimension.distribution, end) for end in ("low", "high"))
         if dimension.is_log and high >= 10 * low:
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlim(*_padded(low, high, log=axes.get_xscale() == "log"))
+            axis.set_xscale("log")
+            axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xlim(*_padded(low, high, log=axis.get_xscale() == "log"))
     else:
         spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(judged))
         at = [choices.index(t.params[dimension.key]) for t in judged]
-        _dots(axes, list(zip(at + spread, judged, strict=True)))
-        axes.set_xticks(range(len(choices)), map(str, choices))
-        axes.set_xlim(-0.5, len(choices) - 0.5)
-    axes.set_xlabel(dimension.key)
-    axes.margins(y=0.1)
+        _dots(axis, list(zip(at + spread, judged, strict=True)))
+        axis.set_xticks(range(len(choices)), map(str, choices))
+        axis.set_xlim(-0.5, len(choices) - 0.5)
+    axis.set_xlabel(dimension.key)
 
 
 def _padded(low: float, high: float, *, log: bool) -> tuple[float, float]:
@@ -204,16 +193,14 @@ def _padded(low: float, high: float, *, log: bool) -> tuple[float, float]:
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
-def _dots(axes: Any, points: Sequence[tuple[float, FrozenTrial]]) -> None:
+def _dots(axis: Any, points: Sequence[tuple[float, FrozenTrial]]) -> None:
     """Dots of complete trials, crosses of pruned ones."""
     for state, marker, color in (
-        (TrialState.COMPLETE, "o", _BLUE),
-        (TrialState.PRUNED, "x", _GREY),
+        (TrialState.COMPLETE, "o", _COMPLETE),
+        (TrialState.PRUNED, "x", _PRUNED),
     ):
         own = [(x, t.value) for x, t in points if t.state == state]
         if own:
             x, y = zip(*own, strict=True)
-            axes.scatter(
-                x, y, s=28, zorder=3, marker=marker, color=color, label=_STATES[state]
-            )
-    axes.grid(alpha=0.3)
+            style = dict(s=28, zorder=3, marker=marker, color=color)
+            axis.scatter(x, y, label=_STATES[state], **style)
