@@ -71,7 +71,7 @@ def test_text_of_two_data_sets_from_files_to_predictions(
         **{"data.path": files / "mosi.csv", "data.also": f"meld={files / 'meld'}"},
         **{"data.variant": "", "data.dims": "()", "data.lengths": "()"},
         **{"data.modalities": "text", "text.encoder": files / "t5"},
-        **{"text.max_length": 12, "train.epochs": 1, "train.batch_size": 6},
+        **{"text.max_length": 32, "train.epochs": 1, "train.batch_size": 6},
         **{
             "train.seeds": "1,2",
             "parallel.devices": 1,
