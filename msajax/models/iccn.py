@@ -228,13 +228,13 @@ def correlation(
     def covariance(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.einsum("nd,ne->de", a, b) / jnp.maximum(rows - 1, 1)
 
-    def whitened(view: jax.Array, s: jax.Array) -> jax.Array:
+    def whitened(view: jax.Array) -> jax.Array:
         variance = covariance(view, view)
         mean = jax.lax.stop_gradient(jnp.trace(variance)) / view.shape[1]
         least = jnp.maximum(ridge, _RIDGE * mean)
         root = jnp.linalg.cholesky(variance + least * jnp.eye(view.shape[1]))
-        return jax.scipy.linalg.solve_triangular(root, s, lower=True)
+        return jax.scipy.linalg.solve_triangular(root, view.T, lower=True).T
 
-    x, y = centred(x), centred(y)
-    t = whitened(y, whitened(x, covariance(x, y)).T)
+    # The rows, not their covariance: its rounding would count in directions without variance.
+    t = covariance(whitened(centred(x)), whitened(centred(y)))
     return jnp.sum(jnp.linalg.svd(t, compute_uv=False)[:count])
