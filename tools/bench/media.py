@@ -3,10 +3,11 @@
     python tools/bench/media.py FOLDER --clips 12
 
 FOLDER has clips, audio or video, in any folders below it. Prints for each kind of audio
-features how many seconds of sound take a second, for videos the pictures decoded a second,
-and for ResNet-50 with random weights the pictures a second alone, and with decoding before
-it and beside it, and how many pictures are decoded while the network computes. "Of a core" is by the time of the processor, which other programs on the
-machine do not change.
+features how many seconds of sound are read in a second, for videos the pictures decoded in a
+second, and for ResNet-50 with random weights the pictures in a second: alone, with decoding
+before it, and with decoding beside it; then how many pictures are decoded while the network
+computes. "Of a core" is by the time of the processor, which other programs on the machine do
+not change.
 """
 
 import argparse
