@@ -264,8 +264,9 @@ def _differences(own: Options, made: Options, have: frozenset[str]) -> str:
     """What a run does otherwise than its recipe: 'text.encoder=mine instead of bert-base-uncased; ...'."""
     wanted, found = map(_flat, (own, made))
     skipped, said = {"data.path"}, []
-    if lacks := sorted(_SENSES - have):
+    if not have > _SENSES:
         skipped |= {value.removeprefix("--config.").split("=")[0] for value in _PART}
+    if lacks := [m for m in own.data.modalities if m in _SENSES - have]:
         said.append(f"the data lack {' and '.join(lacks)}")
     for key, value in found.items():
         if key not in skipped and value != wanted.get(key):

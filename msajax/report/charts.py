@@ -140,7 +140,7 @@ def matrix(
       x, y: titles of the axes.
       form: of a number.
       limits: of the colours; None for those of the values. Limits around 0 take colours
-        with two ends.
+        with two ends, and are as far from 0 on both sides.
       title: of the figure.
     """
     high = max(map(len, cols), default=0)
@@ -149,7 +149,10 @@ def matrix(
         min(12, 1.2 + 0.4 * len(rows) + 0.07 * high),
     )
     low, top = limits or (np.nanmin(values), np.nanmax(values))
-    colours = "RdBu_r" if low < 0 < top else "Blues"
+    colours = "Blues"
+    if low < 0 < top:  # 0 is white
+        colours, top = "RdBu_r", max(-low, top)
+        low = -top
     shown = axis.imshow(values, cmap=colours, vmin=low, vmax=top, aspect="auto")
     turned: Any = dict(rotation=60, ha="right") if high > 2 else {}
     axis.set_xticks(range(len(cols)), cols, fontsize=8.5, **turned)

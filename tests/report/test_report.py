@@ -196,6 +196,8 @@ def test_numbers_in_a_matrix_can_be_read_on_their_colours():
     made = charts.matrix(np.array([[0.0, 1.0]]), rows=["a"], cols=["b", "c"])
     light, dark = made.axes[0].texts
     assert (light.get_color(), dark.get_color()) == ("black", "white")
+    made = charts.matrix(np.array([[-0.5, 2.0]]), rows=["a"], cols=["b", "c"])
+    assert made.axes[0].images[0].get_clim() == (-2, 2)  # 0 is in the middle
 
 
 @pytest.mark.slow
