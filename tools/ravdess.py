@@ -20,7 +20,6 @@ import time
 import warnings
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 
 # Also runs from a checkout that is not installed.
@@ -36,7 +35,7 @@ from msajax import metrics
 from msajax.data.errors import DataError
 from msajax.data.formats import tables
 from msajax.data.spec import DATASETS, Corpus, Split
-from msajax.media import audio, settings
+from msajax.media import audio, files, settings
 
 CLASSES = DATASETS["ravdess"].classes
 # Widths of a network on the audio alone; text and vision are absent.
@@ -99,7 +98,7 @@ def read(folder: pathlib.Path, kind: str, *, trim: float) -> Speech:
             )
         wave = audio.read(folder / row["file"], rate=chosen.rate)
         if trim:
-            wave, _ = librosa.effects.trim(wave, top_db=trim)
+            wave, _ = files.library("librosa").effects.trim(wave, top_db=trim)
         found.append(audio.extract(wave, chosen))
     if not found:
         raise DataError(f"{folder / 'labels.csv'} has no rows; give one per recording")

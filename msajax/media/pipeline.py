@@ -53,7 +53,9 @@ def run(job: corpus.Job, names: Iterable[str], *, options: str) -> dict[str, str
 
 def _options(text: str) -> object:
     found = files.library("apache_beam.options.pipeline_options", extra="beam")
-    return found.PipelineOptions([f"--{option}" for option in shlex.split(text)])
+    return found.PipelineOptions(
+        [f"--{option.lstrip('-')}" for option in shlex.split(text)]
+    )
 
 
 def _line(job: corpus.Job, name: str) -> str:

@@ -250,7 +250,7 @@ def seeds_at_once(run: Run) -> int:
     at_once, seeds = run.options.train.seeds_at_once, run.options.train.seeds
     if isinstance(at_once, int):
         return at_once
-    if parallel.on_cpu(run.devices):
+    if len(seeds) == 1 or parallel.on_cpu(run.devices):
         return 1
     options, devices = run.options, len(run.devices)
     need = memory.of_seed(

@@ -31,7 +31,9 @@ def of_seed(
         trained = lora is None or lora.trains(path)
         size += 4 * leaf.size * (copies if trained else 1)
     kept = [
-        activations(model, phase, rows=phase.batch_size // devices, precision=precision)
+        activations(
+            model, phase, rows=-(-phase.batch_size // devices), precision=precision
+        )
         for phase in phases
     ]
     return size + max(kept)

@@ -131,7 +131,8 @@ def main(argv):
     lines = pred.reshape(-1, pred.shape[-1]) if pred.ndim > 1 else pred[:, None]
     if "unread" in found:
         lines = np.concatenate([lines, found["unread"][:, None]], axis=1)
-        print(said(int(found["unread"].sum()), len(pred)), file=sys.stderr)
+        if count := int(found["unread"].sum()):
+            print(said(count, len(pred)), file=sys.stderr)
     np.savetxt(sys.stdout, lines, fmt="%.9g")
     return 0
 
