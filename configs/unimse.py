@@ -6,8 +6,8 @@ labels, each run is measured on its own. Name their files, or drop those that yo
     --config.data.also=mosei=unaligned_50.pkl,meld=MELD
 
 Of T5 the last two blocks of encoder and decoder are trained, the rest is frozen, as there.
-The text holds the two utterances on either side of each one, behind the name of a task that
-T5 was trained on. Their script evaluates every
+The text begins with the name of a task that T5 was trained on, and holds the two utterances on
+either side of each one. Their script evaluates every
 epoch on test; here validation chooses it.
 """
 
