@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msajax.data.spec import DATASETS
 from msajax.report import losses, published, table
@@ -159,36 +159,34 @@ def _cell(row: Row, metric: str) -> str:
 
 def _lists(rows: Sequence[Row]) -> Iterator[tuple[str, list[str]]]:
     """What is missing and what was run, then the notes (*)."""
-    missing: dict[str, list[str]] = {}
-    for row in rows:
-        if row.state:
-            name = f"{row.name} ({row.figures[0].dataset})"
-            missing.setdefault(row.state, []).append(name)
-    if missing:
-        yield "Missing", [f"{', '.join(n)}: {why}" for why, n in missing.items()]
-    differences: dict[str, list[str]] = {}
-    for row in rows:
-        if row.differs:
-            name = f"{row.name} ({row.figures[0].dataset})"
-            differences.setdefault(row.differs, []).append(name)
-    if differences:
-        items = [f"{', '.join(n)}: {what}" for what, n in differences.items()]
-        yield "Differences from the recipes", items
-    runs: dict[str, list[str]] = {}
-    for row in rows:
-        if row.ours:
-            seeds = ", ".join(map(str, row.ours.seeds))
-            runs.setdefault(f"{row.recipe}, seeds {seeds}", []).append(row.name)
-    if runs:
-        yield (
-            "Runs",
-            [f"{', '.join(dict.fromkeys(n))}: {run}" for run, n in runs.items()],
-        )
-    notes: dict[str, list[str]] = {}
-    for row in rows:
-        for f in row.figures:
-            if f.note:
-                cell = f"{row.name} {table.title(f.metric)} ({f.dataset})"
-                notes.setdefault(f.note, []).append(cell)
+    named = [(f"{row.name} ({row.figures[0].dataset})", row) for row in rows]
+    lists = {
+        "Missing": _grouped((row.state, name) for name, row in named),
+        "Differences from the recipes": _grouped(
+            (row.differs, name) for name, row in named
+        ),
+        "Runs": _grouped(
+            (f"{row.recipe}, seeds {', '.join(map(str, row.ours.seeds))}", row.name)
+            for row in rows
+            if row.ours
+        ),
+    }
+    for title, groups in lists.items():
+        if groups:
+            yield title, [f"{', '.join(names)}: {why}" for why, names in groups.items()]
+    notes = _grouped(
+        (f.note, f"{row.name} {table.title(f.metric)} ({f.dataset})")
+        for row in rows
+        for f in row.figures
+    )
     if notes:
         yield "Notes (*)", [f"{note}: {', '.join(c)}" for note, c in notes.items()]
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, dict[str, None]]:
+    """{reason: the names that have it, each once, in order} of (reason, name); '' is no reason."""
+    found: dict[str, dict[str, None]] = {}
+    for why, name in pairs:
+        if why:
+            found.setdefault(why, {})[name] = None
+    return found
