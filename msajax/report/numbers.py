@@ -1,6 +1,7 @@
 """Figures of the numbers of several runs: by modality, by weight, losses, robustness."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -119,15 +120,21 @@ def losses_and_times(read: Sequence[Finished]) -> Drawn:
 
 def _robustness(
     run: Finished,
-    change: robust.Change,
+    curves: Callable[..., Mapping[str, list[float]]],
     levels: Sequence[float],
-    fields: Mapping[str, str],
     x: str,
 ) -> tuple[Figure, str] | None:
-    """Curves of the modalities with their caption; None where the rows have none of the fields."""
+    """Curves of the modalities with their caption; None where the rows have none of the fields.
+
+    Args:
+      run: finished.
+      curves: `robust.curves` of it, but for the levels and the metric.
+      levels: of the change.
+      x: what they are.
+    """
     test = run.results.splits["test"]
     metric = next(k for k in ("mae", "weighted_f1") if k in test)
-    made = robust.curves(run.open(), change, levels, metric=metric, fields=fields)
+    made = curves(levels=levels, metric=metric)
     if not made:
         return None
     series = {m: (levels, values) for m, values in made.items()}
@@ -142,8 +149,10 @@ def missing(read: Sequence[Finished]) -> Drawn:
     x = "share of rows without the modality"
     drawn = {}
     for run in read:
-        change = robust.without(run.open())
-        drawn[run.name] = _robustness(run, change, robust.SHARES, fields, x)
+        opened = run.open()
+        change = robust.without(opened)
+        curves = functools.partial(robust.curves, opened, change, fields=fields)
+        drawn[run.name] = _robustness(run, curves, robust.SHARES, x)
     return _made(drawn)
 
 
@@ -152,12 +161,13 @@ def noise(read: Sequence[Finished]) -> Drawn:
     features = {modality: modality for modality in MODALITIES}
     drawn = {}
     for run in read:
+        curves = functools.partial(robust.curves, run.open())
+        of = functools.partial(curves, robust.noisy, fields=features)
         x = "noise, in standard deviations of a feature"
-        drawn[run.name] = _robustness(run, robust.noisy, robust.LEVELS, features, x)
+        drawn[run.name] = _robustness(run, of, robust.LEVELS, x)
+        of = functools.partial(curves, robust.replaced, fields={"text": "text_ids"})
         x = "share of word pieces replaced by pieces of other texts"
-        drawn[f"{run.name}_text"] = _robustness(
-            run, robust.replaced, robust.SHARES, {"text": "text_ids"}, x
-        )
+        drawn[f"{run.name}_text"] = _robustness(run, of, robust.SHARES, x)
     return _made(drawn)
 
 
