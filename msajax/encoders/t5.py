@@ -39,8 +39,9 @@ from msajax.weights.t5 import table
 from msajax.weights.table import Table
 
 Keys = tuple[jax.Array, jax.Array]
-# {blocks before it: (their output, what the last feed-forward layers read) -> a new output}
-Changes = Mapping[int, Callable[[jax.Array, jax.Array], jax.Array]]
+# (a block's output, what its feed-forward layers read) -> a new one; by the blocks before it
+Change = Callable[[jax.Array, jax.Array], jax.Array]
+Changes = Mapping[int, Change]
 # Feed-forward blocks by the name in config.json, with the activation of each; half of a
 # gated block's first layer is not activated and multiplies the other half.
 FEED_FORWARD = {
@@ -253,9 +254,8 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, pair, mask, bias, *, train):
-        visible = mask[:, None, None]
         attention = Attention(self.config, self.dtype, name="attention")
-        x, _ = attention(pair[0], visible=visible, bias=bias, train=train)
+        x, _ = attention(pair[0], visible=mask[:, None, None], bias=bias, train=train)
         feed_forward = FeedForward(self.config, self.dtype, name="feed_forward")
         return feed_forward(x, train=train), x
 

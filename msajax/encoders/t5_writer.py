@@ -14,14 +14,12 @@ import jax.numpy as jnp
 from msajax.data.spec import IGNORED
 from msajax.encoders import t5
 from msajax.encoders.layers import Places, injections
-from msajax.encoders.t5 import Attention, Changes, Keys, T5Config
+from msajax.encoders.t5 import Attention, Change, Changes, Keys, T5Config
 from msajax.nn.dropout import Dropout
 from msajax.weights.t5 import table
 from msajax.weights.table import Table
 
 Module = TypeVar("Module", bound=nn.Module)
-# What is injected behind a block, see `T5Writer.encode`.
-Change = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Decoded(NamedTuple):
