@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 
+from msajax.data.errors import DataError
 from msajax.media import corpus, files
 
 
@@ -53,9 +54,18 @@ def run(job: corpus.Job, names: Iterable[str], *, options: str) -> dict[str, str
 
 def _options(text: str) -> object:
     found = files.library("apache_beam.options.pipeline_options", extra="beam")
-    return found.PipelineOptions(
+    made = found.PipelineOptions(
         [f"--{option.lstrip('-')}" for option in shlex.split(text)]
     )
+    known = made.get_all_options()
+    # Beam drops these, and a misspelt runner would be the default one.
+    if unknown := sorted(
+        made.get_all_options(retain_unknown_options=True).keys() - known
+    ):
+        raise DataError(
+            f"--beam: Beam has no option {', '.join(unknown)}; correct its name"
+        )
+    return made
 
 
 def _line(job: corpus.Job, name: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from msajax.data.errors import DataError
 from msajax.media import corpus, pipeline, settings
 
 FEATURES = settings.MediaFeatures(settings.audio("wave:rate=1000"))
@@ -54,3 +55,12 @@ def test_beam_is_optional(job, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(ValueError, match=r"pip install 'msajax\[beam\]'"):
         pipeline.run(job, ["v$_$0"], options=OPTIONS)
+
+
+def test_an_option_that_beam_has_not(job):
+    pytest.importorskip(
+        "apache_beam", reason="Apache Beam is not installed: pip install 'msajax[beam]'"
+    )
+    with pytest.raises(DataError, match="Beam has no option runer; correct"):
+        pipeline.run(job, ["v$_$0"], options="runer=FlinkRunner direct_num_workers=1")
+    assert [path.name for path in job.done.iterdir()] == ["settings.json"]
