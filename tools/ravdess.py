@@ -88,7 +88,8 @@ def read(folder: pathlib.Path, kind: str, *, trim: float) -> Speech:
     Raises:
       DataError: a file is missing or damaged, or an emotion is unknown.
     """
-    rows = tables.rows(folder / "labels.csv", ("file", "emotion", "actor"))
+    table = files.check(folder / "labels.csv")
+    rows = tables.rows(table, ("file", "emotion", "actor"))
     chosen, found = settings.audio(kind), []
     for row in rows:
         if row["emotion"] not in CLASSES:
@@ -101,7 +102,7 @@ def read(folder: pathlib.Path, kind: str, *, trim: float) -> Speech:
             wave, _ = files.library("librosa").effects.trim(wave, top_db=trim)
         found.append(audio.extract(wave, chosen))
     if not found:
-        raise DataError(f"{folder / 'labels.csv'} has no rows; give one per recording")
+        raise DataError(f"{table} has no rows; give one per recording")
     length = np.array([len(x) for x in found])
     features = np.zeros((len(found), length.max(), found[0].shape[1]), np.float32)
     for padded, values in zip(features, found, strict=True):

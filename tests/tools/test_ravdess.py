@@ -97,7 +97,7 @@ def test_wrong_options(folder, options, message, capsys):
 @pytest.mark.parametrize(
     "rows,message",
     [
-        (None, "labels.csv"),
+        (None, "labels.csv; check the path"),
         ("a.wav,bored,1", 'row 2 of labels.csv: the emotion "bored" is none of'),
         ("a.wav,happy,1", "there is no file"),
         ("", "has no rows"),
