@@ -8,6 +8,7 @@ from msajax.run import recipe
 
 BASE = dict(
     data=dict(variant="unaligned"),
+    precision="auto",
     text=dict(encoder="bert-base-uncased"),
     model=dict(dim=128, tokens=8, ahl_layers=3),
     # The authors have no patience; MMSA's is 32.

@@ -7,6 +7,7 @@ OpenFace's; those of MOSEI here are of MMSA's public file.
 from msajax.run import recipe
 
 BASE = dict(
+    precision="auto",
     text=dict(encoder="bert-base-uncased", max_length=50),
     model=dict(
         dim=256,

@@ -9,6 +9,7 @@ from msajax.run import recipe
 _FROZEN = r"encoder/(encoder/)?layer/[0-8]/.*"  # XLNet has no inner "encoder"
 _THEIRS = dict(
     data=dict(variant="aligned"),
+    precision="auto",
     text=dict(encoder="bert-base-uncased"),
     model=dict(
         dim=40,

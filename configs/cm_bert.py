@@ -22,6 +22,7 @@ _HEAD = dict(learning_rate=0.01)
 DATASETS = {
     "mosi": dict(
         data=dict(variant="aligned", modalities=("text", "audio")),
+        precision="auto",
         text=dict(encoder="bert-base-uncased", max_length=50),
         model=dict(dim=30, attention_dropout=0.3, dropout=0.1),
         train=dict(batch_size=24, epochs=3, patience=0),

@@ -12,6 +12,7 @@ from msajax.run import recipe
 BASE = recipe.merge(
     recipe.MMSA,
     dict(
+        precision="auto",
         text=dict(encoder="bert-base-uncased"),
         model=dict(dim=64, layers=2, heads=4, contrast=0.1),
         optimizer=recipe.fine_tune(learning_rate=2e-5, head=1e-3),

@@ -5,6 +5,7 @@ from msajax.run import recipe
 BASE = recipe.merge(
     recipe.MMSA,
     dict(
+        precision="auto",
         text=dict(encoder="bert-base-uncased"),
         model=dict(dim=128, hidden=128, heads=4, dropout=0.1),
         optimizer=recipe.fine_tune(learning_rate=2e-5, head=1e-3),

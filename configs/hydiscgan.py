@@ -27,6 +27,7 @@ _ALTERNATE = (_DISCRIMINATORS, _GENERATORS, dict(_MAIN, epochs=1))
 BASE = recipe.merge(
     recipe.MMSA,
     dict(
+        precision="auto",
         text=dict(encoder="bert-base-uncased"),
         model=dict(dim=64, steps=16, heads=4, alignment=0.1),
         optimizer=recipe.fine_tune(learning_rate=2e-5, head=1e-3),

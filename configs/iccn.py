@@ -37,6 +37,7 @@ ROWS = {
         )
     },
     "fine_tune": {
+        "precision": "auto",
         "text": dict(encoder="bert-base-uncased"),
         "optimizer": recipe.fine_tune(learning_rate=2e-5, head=1e-3),
         "train.batch_size": 64,

@@ -13,6 +13,7 @@ from msajax.run import recipe
 
 BASE = dict(
     data=dict(variant="unaligned"),
+    precision="auto",
     text=dict(encoder="bert-base-uncased", max_length=50),
     model=dict(
         dim=128,

@@ -2,7 +2,11 @@
 
 from msajax.run import recipe
 
-_OURS = dict(data=dict(variant="aligned"), text=dict(encoder="bert-base-uncased"))
+_OURS = dict(
+    data=dict(variant="aligned"),
+    text=dict(encoder="bert-base-uncased"),
+    precision="auto",
+)
 BASE = recipe.merge(recipe.MMSA, _OURS)
 DATASETS = {
     "mosi": dict(model=dict(gate_dropout=0.3), optimizer=dict(learning_rate=2e-5)),

@@ -7,6 +7,7 @@ from msajax.run import recipe
 
 BASE = dict(
     data=dict(variant="mag"),
+    precision="auto",
     text=dict(encoder="xlnet-base-cased", words=True),
     model=dict(criterion="mse"),
     train=dict(batch_size=48, epochs=40, patience=0),

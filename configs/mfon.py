@@ -20,6 +20,7 @@ BASE = dict(
     data=dict(variant="unaligned"),
     # The authors cut texts at 256 pieces and pad to the longest of the batch, which the
     # mask 'static' replaces by the padded lengths of the data.
+    precision="auto",
     text=dict(encoder="bert-base-uncased", max_length=50),
     # The paper's batch, all of whose texts are negatives of equation (8); the authors'
     # code has 4 batches of 32 per update, and drops those left over at an epoch's end.

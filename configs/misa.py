@@ -7,6 +7,7 @@ largest gradient to them. MMSA lists weight decays, but does not pass them to it
 from msajax.run import recipe
 
 _OURS = dict(
+    precision="auto",
     text=dict(encoder="bert-base-uncased"),
     train=dict(accumulate=2),
     optimizer=dict(learning_rate=1e-4),

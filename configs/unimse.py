@@ -17,6 +17,7 @@ _RULE = dict(name="adam", learning_rate=1e-4, weight_decay=1e-4)
 _T5 = dict(learning_rate=3e-4)
 _BLOCKS = r"encoder/(encoder|decoder)/layer/1[01]/"
 BASE = dict(
+    precision="auto",
     text=dict(
         encoder="t5-base",
         max_length=128,

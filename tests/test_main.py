@@ -71,6 +71,7 @@ def test_results_json(trained):
     assert len(result["config_sha256"]) == 64 and result["stopped"] == {}
     assert result["parameters"] == {"trained": 13145, "frozen": 0}
     assert 2**20 < result["peak_memory"] < 2**40
+    assert result["precision"] == "float32"
     for each, total in zip(result["seconds_per_epoch"], result["seconds"], strict=True):
         assert 0 < each <= total / 2  # of three epochs, the first of which compiles
 

@@ -153,7 +153,7 @@ def exported(
             model,
             traverse_util.unflatten_dict(variables, sep="/"),
             batch | {"index": jnp.zeros(batch["valid"].shape, jnp.int32)},
-            run.options.precision,
+            run.precision,
             train=False,
             method=method,
         )

@@ -82,7 +82,7 @@ def _mfon_4(read: Sequence[Finished]) -> Drawn:
 def _msg_mba_6(read: Sequence[Finished]) -> Drawn:
     run = read[0]
     model, seed = run.open(), run.results.seeds[0]
-    known = captured.known(model.model, model.options.precision)
+    known = captured.known(model.model, model.precision)
     layers = {
         int(found[1]): name
         for name in known

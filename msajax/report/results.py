@@ -108,7 +108,7 @@ class Results:
       splits: {split: {metric: {'mean', 'std', 'values'}}}, values in the order of the seeds.
       facts: how the figures came about: epochs, seconds and (as the median) seconds per
         epoch of each seed, also by phase (phase_seconds), peak_memory in bytes, parameters
-        {'trained', 'frozen'}, version, config_sha256, data_sha256, checkpoint, stopped; {}
+        {'trained', 'frozen'}, the computation's precision, version, config_sha256, data_sha256, checkpoint, stopped; {}
         of an evaluation. Of a system that writes labels also unread, {split: rows of each seed whose text is none}.
       classes: names of a classification's classes.
       confusion: {split: of each seed a matrix of counts, true by predicted classes}.

@@ -55,7 +55,7 @@ def one(
     run: "Run", split: str, name: str, data: "Path | Corpus | None"
 ) -> dict[int, np.ndarray]:
     """`Run.outputs`."""
-    arrays = known(run.model, run.options.precision)
+    arrays = known(run.model, run.precision)
     if name not in arrays:
         raise ValueError(
             f'{run.options.system} gives no array "{name}"{suggest(name, arrays)}'
@@ -77,7 +77,7 @@ def chosen(run: "Run", names: Sequence[str]) -> dict[str, _Array]:
     Raises:
       ValueError: none fits one of the patterns; names the nearest.
     """
-    turns, arrays = run.spec.turns, known(run.model, run.options.precision)
+    turns, arrays = run.spec.turns, known(run.model, run.precision)
     arrays = {k: x for k, x in arrays.items() if not turns or x.shape[1:2] == (turns,)}
     for name in names:
         if not fnmatch.filter(arrays, name):

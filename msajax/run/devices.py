@@ -28,6 +28,15 @@ def set_up(options: Options) -> None:
         compiled.keep(pathlib.Path("~/.cache/msajax/compiled").expanduser())
 
 
+def precision_of(options: Options, devices: parallel.Devices) -> str:
+    """The precision of a recipe's computation on some devices."""
+    if options.precision != "auto":
+        return options.precision
+    # A CPU has no fast bfloat16 products, and small systems wait for launches, not products.
+    half = options.trains_encoder and not parallel.on_cpu(devices)
+    return "bfloat16" if half else "float32"
+
+
 @contextlib.contextmanager
 def joined(options: Options) -> Iterator[Options]:
     """Joins the other processes of the run, where the options or the launcher say that there are some.

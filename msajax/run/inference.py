@@ -69,7 +69,7 @@ class Inference:
             self._run.devices,
             predict=method,
             outputs=dict(outputs),
-            precision=self._run.options.precision,
+            precision=self._run.precision,
         )
 
     def _restore(self, seed: int) -> Any:

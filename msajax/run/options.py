@@ -187,7 +187,10 @@ class Options(typed.Checked):
         checkpoint.
       init_parameters: regex of the names of the arrays that `init_from` takes.
       cycles: how often the sequence of phases is run; more than 1 alternates them.
-      precision: number format of the computation; 'bfloat16' is for large encoders.
+      precision: how the network computes. 'float32' is exact; 'tf32' lets NVIDIA GPUs round the
+        factors of products to 10 bits, and is float32 elsewhere; 'bfloat16' computes in
+        bfloat16, with parameters, norms and losses in float32. 'auto' is bfloat16 on
+        a GPU where a pretrained encoder is trained, else float32.
       parallel: devices and processes.
       deterministic: whether a GPU uses deterministic kernels (their cost: not measured).
       checkpoint: when checkpoints are saved.
@@ -210,7 +213,7 @@ class Options(typed.Checked):
     init_from: str = ""
     init_parameters: str = ".*"
     cycles: Size = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"
     parallel: ParallelOptions = ParallelOptions()
     deterministic: bool = True
     checkpoint: CheckpointOptions = CheckpointOptions()
@@ -228,7 +231,7 @@ class Options(typed.Checked):
         model_options.check_steps(self.system, self.data.lengths, self.data.truncate)
         model_options.check_text(
             self.system,
-            trained_encoder=bool(self.text.encoder and not self.text.frozen),
+            trained_encoder=self._trains_text,
             vocabulary=self.text.vocabulary,
         )
         model_options.check_labels(self.system, self.data.also, self.data.unlabelled)
@@ -239,9 +242,18 @@ class Options(typed.Checked):
                 "layers are not trained (config.text.frozen, config.optimizer.lora_rank) and "
                 "would stay random; set it to 0"
             )
-        if (self.text.frozen or not self.text.encoder) and not self.audio.encoder:
+        if not self.trains_encoder:
             self._check_no_encoder()
         _ = self.plan
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether the system holds a pretrained encoder, of text or of the voice."""
+        return self._trains_text or bool(self.audio.encoder)
+
+    @property
+    def _trains_text(self) -> bool:
+        return bool(self.text.encoder) and not self.text.frozen
 
     def _check_no_encoder(self) -> None:
         """Refuses settings of the training of an encoder that is not there."""

@@ -88,6 +88,7 @@ class _Saved:
     )
     peak_memory: int | None = 0
     parameters: dict[str, int] = dataclasses.field(default_factory=dict)
+    precision: str = ""
     version: str = ""
     checkpoint: str = ""
     stopped: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -18,6 +18,7 @@ from msajax.models.base import Model
 from msajax.report import table
 from msajax.report.results import ClipPrediction, Predictions, Results
 from msajax.run import captured, clip, corpora, inference, pretrained, unread, workdir
+from msajax.run.devices import precision_of
 from msajax.run.options import Options, build
 from msajax.train import evaluate, feed, fit, step
 from msajax.train.checkpoint import Checkpoints
@@ -46,6 +47,11 @@ class Run:
     devices: parallel.Devices = dataclasses.field(repr=False)
     console: Console = dataclasses.field(repr=False)
     own: Corpus | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def precision(self) -> str:
+        """Of the computation: the recipe's, on these devices."""
+        return precision_of(self.options, self.devices)
 
     def say(self, text: str) -> None:
         """Prints a line as it is, however wide the terminal."""
@@ -195,10 +201,7 @@ class Run:
         return clip.Predictor(self)
 
     def predict_clip(
-        self,
-        path: Path,
-        transcript: Path | None = None,
-        **files: Any,
+        self, path: Path, transcript: Path | None = None, **files: Any
     ) -> ClipPrediction:
         """The prediction for a video or audio file, by features as those of the training.
 
@@ -294,9 +297,7 @@ class Run:
         return found[1]["best"]
 
     def results(
-        self,
-        predictions: Mapping[str, Predictions],
-        facts: Mapping[str, Any] | None = None,
+        self, predictions: Mapping[str, Predictions], facts: Mapping[str, Any] = {}
     ) -> Results:
         """The metrics of predictions with labels, by split."""
         dataset = DATASETS[self.options.data.dataset]
@@ -308,14 +309,13 @@ class Run:
                 [evaluate.metrics_of(dataset, pred, labels) for pred in preds]
             )
             if self.spec.classes:
-                counts = [metrics.confusion(pred, labels).tolist() for pred in preds]
-                confusion[name] = counts
+                confusion[name] = [metrics.confusion(p, labels).tolist() for p in preds]
         return Results(
             self.options.system,
             self.options.data.dataset,
             tuple(next(iter(predictions.values())).seeds),
             figures,
-            facts or {},
+            facts,
             self.spec.classes,
             confusion,
             predictions,

@@ -196,7 +196,7 @@ class Trainer:
                 self._data.of(phase),
                 cycles=options.cycles,
                 seeds=seeds,
-                precision=options.precision,
+                precision=self._run.precision,
                 # A phase keeps what it sets for itself.
                 varies=[
                     k for k in self._varies if k.removeprefix("optimizer.") not in kept
@@ -254,7 +254,7 @@ def seeds_at_once(run: Run) -> int:
         return 1
     options, devices = run.options, len(run.devices)
     need = memory.of_seed(
-        run.model, options.plan, devices=devices, precision=options.precision
+        run.model, options.plan, devices=devices, precision=run.precision
     )
     fitting = parallel.memory(run.devices) // 2 // need
     # Machines with less memory than others decide for all.
@@ -307,6 +307,7 @@ def _results(
         },
         "peak_memory": max(book.peak_memory for book in books.values()) or None,
         "parameters": parameters,
+        "precision": run.precision,
         "version": msajax.__version__,
         "config_sha256": saved.sha256(run.options),
         "data_sha256": corpus.sha256,

@@ -290,7 +290,7 @@ def _is_array(run: Run, key: str) -> bool:
     """
     if key in varied.OPTIMIZER:
         return True
-    if not key.startswith("model.") or run.options.precision != "float32":
+    if not key.startswith("model.") or run.precision != "float32":
         return False
     batch = run.spec.example(2)
     progress = dict.fromkeys(("epoch", "step", "fraction", "lr_scale"), jnp.zeros(()))

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -26,13 +27,27 @@ def apply(model: Any, variables: Any, batch: Arrays, precision: str, **options: 
       variables: its float32 variables.
       batch: float32 features, masks and labels.
       precision: 'bfloat16' casts the parameters and the features; collections and
-        labels stay, and the blocks keep their norms and softmaxes in float32.
+        labels stay, and the blocks keep their norms and softmaxes in float32. 'tf32' is
+        float32 whose products' factors NVIDIA GPUs round.
       **options: of `model.apply`.
     """
     if precision == "bfloat16":
-        variables = variables | {"params": _half(variables["params"])}
-        batch = batch | _half({m: batch[m] for m in MODALITIES if m in batch})
-    return model.apply(variables, batch, **options)
+        variables = variables | {"params": rounded(variables["params"])}
+        batch = batch | rounded({m: batch[m] for m in MODALITIES if m in batch})
+    # Else JAX's setting stays as it is (`run.devices.set_up`).
+    tf32 = precision == "tf32"
+    products = jax.default_matmul_precision("tensorfloat32") if tf32 else nullcontext()
+    with products:
+        return model.apply(variables, batch, **options)
+
+
+def rounded(tree: Any) -> Any:
+    """A tree whose float32 arrays are in bfloat16."""
+
+    def cast(x):
+        return x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x
+
+    return jax.tree.map(cast, tree)
 
 
 def kind_of(value: Any) -> str:
@@ -240,10 +255,3 @@ def improves(select: str, new: Mapping[str, float], best: float | None) -> bool:
     """Whether the figure `select` of an epoch is better than the best so far."""
     start = float("nan") if best is None else best
     return bool(metrics.improves(select, new[select], start))
-
-
-def _half(tree: Any) -> Any:
-    def cast(x):
-        return x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x
-
-    return jax.tree.map(cast, tree)

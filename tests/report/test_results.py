@@ -22,6 +22,7 @@ def made(**changes):
         seconds_per_epoch=[0.5, None],
         phase_seconds={"one": [0.5, None], "two": [0.25, 0.75]},
         peak_memory=1000,
+        precision="float32",
         parameters={"trained": 20, "frozen": 3},
         version="0.1.0",
         config_sha256="c",
@@ -58,7 +59,13 @@ def test_what_is_written_is_read(changes, tmp_path):
 
 def test_an_older_file_lacks_what_no_table_needs(tmp_path):
     values = made().to_dict()
-    later = ("seconds_per_epoch", "phase_seconds", "peak_memory", "parameters")
+    later = (
+        "seconds_per_epoch",
+        "phase_seconds",
+        "peak_memory",
+        "parameters",
+        "precision",
+    )
     for key in ("epochs", "version", "checkpoint", "stopped", *later):
         del values[key]
     values["valid"]["corr"] = {"mean": None, "std": None, "values": [0.25, None]}

@@ -75,7 +75,13 @@ def test_an_older_run_is_reported_again(runs, recorded):
     log = (runs / "finished" / "seed_1" / "log.jsonl").read_bytes()
     assert main.main([*RECIPE, "--workdir", str(runs / "finished")]) == 0
     found = json.loads((runs / "finished" / "results.json").read_text())
-    later = {"seconds_per_epoch", "phase_seconds", "peak_memory", "parameters"}
+    later = {
+        "seconds_per_epoch",
+        "phase_seconds",
+        "peak_memory",
+        "parameters",
+        "precision",
+    }
     assert found.keys() == recorded.keys() | later
     assert found["seconds_per_epoch"] == [None] and found["peak_memory"] is None
     assert output.read_results(runs / "finished").facts["peak_memory"] is None

@@ -28,7 +28,7 @@ DEMO = "lf_dnn:demo"
         ("train", "1", "config.train is a group. Known: accumulate, batch_size"),
         ("model", "1", "config.model is a group. Known: audio_dropout"),
         ("system", "tnf", 'unknown system "tnf"; did you mean "tfn"?'),
-        ("precision", "float16", "config.precision is 'float16', but must be one of float32, bfloat16"),
+        ("precision", "float16", "config.precision is 'float16', but must be one of float32, tf32, bfloat16, auto"),
         ("deterministic", "1", "config.deterministic is 1, but must be True or False"),
         ("cycles", "0", "config.cycles is 0, but must be above 0"),
         ("epochs_scale", "0", "config.epochs_scale is 0, but must be above 0"),

@@ -1,3 +1,5 @@
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -77,3 +79,34 @@ def test_another_method_is_asked_itself():
 def test_a_loss_that_is_none(returned, message):
     with pytest.raises(ValueError, match=message):
         evaluate.loss_and_terms(Recorded(True), "loss", returned)
+
+
+@pytest.mark.parametrize(
+    "precision,products,kind",
+    [
+        ("float32", "HIGHEST", "f32"),
+        ("tf32", "HIGH", "f32"),
+        ("bfloat16", "HIGHEST", "bf16"),
+    ],
+)
+def test_a_precision_is_that_of_forward_and_backward_products(
+    precision, products, kind
+):
+    class Square(nn.Module):
+        @nn.compact
+        def __call__(self, batch):
+            return jnp.sum(nn.Dense(3, dtype=None)(batch["text"]) ** 2)
+
+    batch = {"text": jnp.ones((2, 4))}
+    variables = Square().init(jax.random.key(0), batch)
+
+    def loss(variables):
+        return evaluate.apply(Square(), variables, batch, precision).astype(jnp.float32)
+
+    with jax.default_matmul_precision("float32"):  # as `run.devices.set_up`
+        text = str(jax.make_jaxpr(jax.grad(loss))(variables))
+    dots = text.split("dot_general")
+    assert len(dots) == 3  # the product, and the gradient of its kernel
+    for before, after in zip(dots, dots[1:], strict=False):
+        assert f":{kind}[" in before[-20:]
+        assert f"precision=(Precision.{products}, Precision.{products})" in after

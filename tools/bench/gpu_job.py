@@ -18,17 +18,13 @@ from msajax.data import loader
 from msajax.data.file_sizes import FILES
 from msajax.run import recipe
 from msajax.run.options import build
+from msajax.train.plan import Phase
 from tools.bench import gpu_trace
 from tools.bench.data import SHAPES, Shape, example
 from tools.bench.ours import Ours, step_flops
 from tools.bench.timing import matmul_rate, steps_in, timed
 
-# Precision to (the step's, that of float32 products in jax, whether PyTorch takes TF32).
-PRECISIONS = {
-    "bfloat16": ("bfloat16", "float32", False),
-    "float32": ("float32", "float32", False),
-    "tf32": ("float32", "tensorfloat32", True),
-}
+PRECISIONS = ("bfloat16", "float32", "tf32")
 # What XLA is told about kernels whose results change from run to run.
 FLAGS = {
     "any": "",
@@ -54,7 +50,7 @@ class Job:
       system: one with a recipe for CMU-MOSI; 'peak' is the device's
         rate of matrix products.
       side: 'jax' (ours), 'eager' or 'compiled' (PyTorch).
-      precision: a key of `PRECISIONS`.
+      precision: one of `PRECISIONS`.
       seeds: trained at once.
       flags: a key of `FLAGS`.
       run: 1, or 2 for the second process of the same.
@@ -90,8 +86,7 @@ def measure(job: Job, *, lock: str, seconds: float, quick: bool) -> dict[str, An
       seconds: of a round.
       quick: at a size that a CPU trains in a moment.
     """
-    half, products, tf32 = PRECISIONS[job.precision]
-    jax.config.update("jax_default_matmul_precision", products)
+    jax.config.update("jax_default_matmul_precision", "float32")  # as a run
     if job.system == "peak":
         with _turn(lock, alone=True):
             return _peak()
@@ -109,13 +104,15 @@ def measure(job: Job, *, lock: str, seconds: float, quick: bool) -> dict[str, An
     if job.side == "jax":
         parts = loader.parts(arrays, 1, cut=False)
         with _turn(lock, alone=False):
-            side = Ours(model, phase, parts, "mosi", seeds=job.seeds, precision=half)
+            side = Ours(
+                model, phase, parts, "mosi", seeds=job.seeds, precision=job.precision
+            )
             found: dict[str, Any] = {"hash": _hash(side)} if job.bits else {}
         found["flops_per_step"] = job.seeds * step_flops(model, phase, arrays)
         found["device"] = jax.devices()[0].device_kind
     else:
         with _turn(lock, alone=False):
-            side, found = _torch(job, (model, arrays, phase), half, tf32=tf32)
+            side, found = _torch(job, model, arrays, phase)
     _tell(f"compiled in {side.compile_seconds:.0f} s")
     with _turn(lock, alone=True):
         _tell("alone on the device")
@@ -141,9 +138,10 @@ def _tell(text: str) -> None:
 
 def _peak() -> dict[str, Any]:
     rates = {}
-    for name, (dtype, products, _) in PRECISIONS.items():
+    for name in PRECISIONS:
+        products = "tensorfloat32" if name == "tf32" else "float32"
         jax.config.update("jax_default_matmul_precision", products)
-        rates[name] = matmul_rate(dtype)
+        rates[name] = matmul_rate("bfloat16" if name == "bfloat16" else "float32")
     device = jax.devices()[0].device_kind
     return {"peak": rates, "device": device, "jax": jax.__version__}
 
@@ -164,11 +162,10 @@ def _traced(side: Any, steps: int) -> dict[str, Any]:
         return {"trace_failed": f"{type(error).__name__}: {error}"}
 
 
-def _torch(job: Job, what: tuple, half: str, *, tf32: bool) -> tuple[Any, dict]:
+def _torch(job: Job, model: Any, arrays: dict, phase: Phase) -> tuple[Any, dict]:
     from tools.bench import mmsa_torch
 
-    model, arrays, phase = what
-    mmsa_torch.set_kernels(tf32=tf32, deterministic=False)
+    mmsa_torch.set_kernels(tf32=job.precision == "tf32", deterministic=False)
     if job.system == "msg_mba":
         module = mmsa_torch.LighterMSGMBA(model)
     else:
@@ -183,7 +180,7 @@ def _torch(job: Job, what: tuple, half: str, *, tf32: bool) -> tuple[Any, dict]:
         phase,
         compiled=job.side == "compiled",
         averaged=job.system in mmsa_torch.AVERAGED,
-        precision=half,
+        precision=job.precision,
     )
     return side, {"device": str(mmsa_torch.device()), "torch": mmsa_torch.VERSION}
 
