@@ -97,11 +97,11 @@ def draw(sample: Callable[[int], jax.Array], rows: int) -> jax.Array:
 
 
 def mean(tree: Any) -> Any:
-    """Mean of a tree of arrays (gradients) over the devices."""
+    """Mean of a tree of arrays (gradients) over the devices; over several in float32."""
     # Even over one device it would copy all of them.
     if axis() is None or jax.lax.psum(1, _AXIS) == 1:
         return tree
-    return jax.lax.pmean(tree, _AXIS)
+    return jax.lax.pmean(jax.tree.map(lambda x: x.astype(jnp.float32), tree), _AXIS)
 
 
 def rngs(key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:

@@ -44,10 +44,11 @@ def make_step(
     *,
     precision: str = "float32",
 ) -> Callable:
-    """The one training step: (state, batch, key, progress, values, place, active) -> (state, metrics).
+    """The one training step: (state, batch, key, progress, values, place, active, given) -> (state, metrics).
 
     The values are those of `varied.py`; without any, the phase and the system hold all. The
-    place is the step's number in its epoch. A seed that is not active stays as it is.
+    place is the step's number in its epoch. A seed that is not active stays as it is. What is
+    given are the parameters to compute with, where they are rounded: the gradients too then.
     """
 
     def step(
@@ -58,10 +59,12 @@ def make_step(
         values: Values = varied.NONE,
         place=0,
         active=None,
+        given=None,
     ):
         system, transform = varied.model(model, values), transform_of(values)
-        frozen = {k: v for k, v in state.params.items() if k not in trained}
-        params = {k: v for k, v in state.params.items() if k in trained}
+        given = state.params if given is None else given
+        frozen = {k: v for k, v in given.items() if k not in trained}
+        params = {k: v for k, v in given.items() if k in trained}
         rngs = parallel.rngs(key, progress["step"])
 
         loss_of = functools.partial(
@@ -83,7 +86,7 @@ def make_step(
             transform,
             grads,
             state.opt_state[phase.name],
-            params,
+            {k: state.params[k] for k in params},
             progress=progress,
             place=place,
             active=active,
@@ -96,7 +99,7 @@ def make_step(
         }
         collections = select(active, collections, state.collections)
         state = State(
-            params=frozen | params,  # pyright: ignore
+            params=state.params | params,
             collections=collections,
             opt_state=state.opt_state | {phase.name: opt_state},
         )
@@ -140,6 +143,7 @@ def make_loop(
     total: int,
     seeds: int = 1,
     resident: bool = True,
+    precision: str = "float32",
 ) -> Callable:
     """Compiles many steps per dispatch.
 
@@ -150,6 +154,7 @@ def make_loop(
       total: steps of the phase, for progress['fraction'].
       seeds: S, trained at once.
       resident: whether a chunk's data are a whole split, which the seeds share.
+      precision: of the step.
 
     Returns:
       loop(state, *chunk, epoch, key, values, active) -> (state, {metric: [S, steps of
@@ -162,29 +167,33 @@ def make_loop(
         (first, count), key = ends, jax.random.wrap_key_data(key)
         moving = active if seeds > 1 else None
 
-        def one(state, i):
+        def given(state):
+            # The loop carries them: the optimizer then writes them in its pass over the parameters.
+            return evaluate.rounded(state.params) if precision == "bfloat16" else None
+
+        def one(state, params, i):
             done = epoch * steps + first + i
             progress = {"epoch": epoch, "step": done, "fraction": done / total}
             progress["lr_scale"] = values["lr_scale"]
-            given = key, progress, values
+            rest = key, progress, values, first + i, moving, params
             choices = [
-                lambda d=d: step(
-                    state, feed.take(d, rows[i]), *given, first + i, moving
-                )
-                for d in data
+                lambda d=d: step(state, feed.take(d, rows[i]), *rest) for d in data
             ]
             if len(data) == 1:
                 return choices[0]()
             return jax.lax.switch(part[i], choices)
 
         def body(i, carry):
-            state, metrics = carry
-            new_state, new = one(state, i)
-            return new_state, {k: metrics[k].at[i].set(v) for k, v in new.items()}
+            state, params, metrics = carry
+            state, new = one(state, params, i)
+            metrics = {k: metrics[k].at[i].set(v) for k, v in new.items()}
+            return state, given(state), metrics
 
-        _, shapes = jax.eval_shape(one, state, jnp.int32(0))
+        start = given(state)
+        _, shapes = jax.eval_shape(one, state, start, jnp.int32(0))
         empty = {k: jnp.zeros(rows.shape[0], v.dtype) for k, v in shapes.items()}
-        return jax.lax.fori_loop(0, count, body, (state, empty))
+        carry = jax.lax.fori_loop(0, count, body, (state, start, empty))
+        return carry[0], carry[2]
 
     data = None if resident else 0
     by_seed = (0, data, 0, None, None, None, 0, 0, 0)
@@ -246,6 +255,7 @@ class Program:
             total=self.total,
             seeds=seeds,
             resident=source.resident,
+            precision=precision,
         )
         self.forward = evaluate.make_forward(
             model,

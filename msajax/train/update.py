@@ -32,7 +32,7 @@ def update(
     Args:
       phase: has the number of batches of an update, and the decay of the average.
       transform: made by `optim.build`.
-      grads: of the batch.
+      grads: of the batch; they may be in half precision.
       state: of the optimizer; a pair with the average where the phase has one.
       params: before the batch.
       progress: of the step.
@@ -49,18 +49,21 @@ def update(
     def end(carry: Any) -> Any:
         params, state, mean, _ = carry
 
+        def whole() -> Any:
+            # In each place for itself: a pass over them reads the half, and writes nothing.
+            return jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
+
         def measure() -> Norms:
             # Computed again, because the update itself is never written to memory.
-            again = transform.update(grads, state, params)[0]
-            norm = optax.tree.norm(again) * progress["lr_scale"]
-            return optax.tree.norm(grads), norm
+            again = transform.update(whole(), state, params)[0]
+            return _norm(whole()), _norm(again) * progress["lr_scale"]
 
         measured = place // phase.accumulate % _MEASURED == 0
         norms = jax.lax.cond(measured, measure, lambda: unmeasured)
         # Never true: it makes the update wait for the measurement. Otherwise XLA copies
         # parameters and moments in every step, to have them for both.
         never = norms[1] < 2 * UNMEASURED
-        after = jax.tree.map(lambda g: jnp.where(never, 0, g), grads)
+        after = jax.tree.map(lambda g: jnp.where(never, 0, g), whole())
         updates, state = transform.update(after, state, params)
         updates = jax.tree.map(lambda u: u * progress["lr_scale"], updates)
         params = optax.apply_updates(params, updates)
@@ -83,6 +86,16 @@ def update(
         carry = _where(ends, functools.partial(moved, end), carry)
     params, state, mean, norms = carry
     return params, (state, mean) if phase.ema else state, norms
+
+
+def _norm(tree: Any) -> jax.Array:
+    """The global norm; the sums of all rows are added up at once, not array by array.
+
+    A GPU starts a kernel for each small sum.
+    """
+    rows = [jnp.sum(jnp.square(x), axis=-1).ravel() for x in jax.tree.leaves(tree)]
+    together = jax.lax.optimization_barrier(jnp.concatenate(rows))
+    return jnp.sqrt(jnp.sum(together))
 
 
 def _where(condition: jax.Array, fn: Callable[[Any], Any], carry: Any) -> Any:
