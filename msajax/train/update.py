@@ -93,7 +93,8 @@ def _norm(tree: Any) -> jax.Array:
 
     A GPU starts a kernel for each small sum.
     """
-    rows = [jnp.sum(jnp.square(x), axis=-1).ravel() for x in jax.tree.leaves(tree)]
+    arrays = map(jnp.atleast_1d, jax.tree.leaves(tree))
+    rows = [jnp.sum(jnp.square(x), axis=-1).ravel() for x in arrays]
     together = jax.lax.optimization_barrier(jnp.concatenate(rows))
     return jnp.sqrt(jnp.sum(together))
 

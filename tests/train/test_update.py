@@ -1,8 +1,10 @@
 """The update of accumulated batches: where it runs, and its values against optax's."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from msajax.train import optim, update
 from msajax.train.plan import Phase
@@ -66,3 +68,34 @@ def test_only_the_last_batch_of_an_update_runs_the_optimizer():
         np.testing.assert_array_equal(new[1], old[1])
     assert (after["w"][0] != found["w"][0]).all()
     assert later[0].mini_step.tolist() == [0, 2]
+
+
+def test_norms_are_those_of_all_arrays_and_rounded_gradients_move_whole_parameters():
+    """A scalar, a vector and a matrix; gradients in bfloat16."""
+    phase, rng = Phase(optimizer=OPTIMIZER), np.random.default_rng(1)
+    params = {
+        k: rng.normal(size=s) for k, s in {"a": (), "b": (3,), "c": (2, 5)}.items()
+    }
+    params = jax.tree.map(jnp.float32, params)
+    grads = jax.tree.map(lambda x: jnp.sin(x).astype(jnp.bfloat16), params)
+    groups = dict.fromkeys(params, 0)
+    transform = optim.build(phase.optimizer, groups, updates=9, accumulate=1)
+    state = transform.init(params)
+
+    def after(grads):
+        progress = {"step": 0, "lr_scale": jnp.float32(2)}
+        return update.update(
+            phase, transform, grads, state, params, progress=progress, place=0
+        )
+
+    (found, _, norms), whole = (
+        jax.jit(after)(grads),
+        optax.tree.cast(grads, jnp.float32),
+    )
+    updates, _ = transform.update(whole, state, params)
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(found))
+    chex.assert_trees_all_close(
+        found, jax.tree.map(lambda p, u: p + 2 * u, params, updates), rtol=1e-6
+    )
+    wanted = optax.tree.norm(whole), 2 * optax.tree.norm(updates)
+    np.testing.assert_allclose(norms, wanted, rtol=1e-6)

@@ -32,7 +32,7 @@ FLAGS = {
     "deterministic": "--xla_gpu_deterministic_ops=true",
 }
 # Where audio and vision have a row for each word of the text; else unaligned.
-_ALIGNED = ("msg_mba", "text_only")
+ALIGNED = ("msg_mba", "text_only")
 _QUICK = {
     True: Shape("mosi", (8, 5, 4), (6, 6, 6)),
     False: Shape("mosi", (8, 5, 4), (6, 9, 7)),
@@ -94,7 +94,7 @@ def measure(job: Job, *, lock: str, seconds: float, quick: bool) -> dict[str, An
     if quick:
         options = recipe.change(options, {"train.batch_size": 4})
     phase = options.plan[-1]  # of several the last: the system itself
-    aligned = job.system in _ALIGNED
+    aligned = job.system in ALIGNED
     shape = _QUICK[aligned] if quick else SHAPES["mosi_aligned" if aligned else "mosi"]
     rows = 4 * phase.batch_size if quick else _ROWS - _ROWS % phase.batch_size
     size = "tiny" if quick else "base"
