@@ -105,12 +105,12 @@ class GRULayer(nn.Module):
         recurrent = self.param("recurrent_kernel", init, (self.hidden, gates))
         bias = self.param("bias", init, (gates,))
         recurrent_bias = self.param("recurrent_bias", init, (gates,))
+        recurrent = recurrent.astype(jnp.float32)  # as in `_forward`
         flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
 
         def step(h, inputs):
             x, real = inputs
-            y = jnp.dot(h.astype(x.dtype), recurrent, preferred_element_type=h.dtype)
-            y += recurrent_bias[None]
+            y = h @ recurrent + recurrent_bias[None]
             x_r, x_z, x_n = jnp.split(x.astype(h.dtype), 3, axis=-1)
             y_r, y_z, y_n = jnp.split(y, 3, axis=-1)
             r, z = nn.sigmoid(x_r + y_r), nn.sigmoid(x_z + y_z)
@@ -206,35 +206,41 @@ def _recur(
       Outputs [L, B, H], the last one [B, H] and the cells [L, B, H], like projected.
     """
     (h, c, _), last = _forward(projected, recurrent, real)
-    return h, last, c.astype(h.dtype)
+    return tuple(x.astype(projected.dtype) for x in (h, last, c))
 
 
 def _forward(projected, recurrent, real):
-    """Outputs, cells and sums in front of the gates of all steps, and the last output."""
+    """Outputs, cells and sums in front of the gates of all steps, and the last output, in float32.
+
+    Products are too: on a GPU they are too small for half precision to be faster, and it
+    would start kernels that pad and convert in every step.
+    """
+    recurrent = recurrent.astype(jnp.float32)
 
     def step(state, inputs):
         h, c = state
         z, real = inputs
-        z = z.astype(c.dtype) + jnp.dot(h, recurrent, preferred_element_type=c.dtype)
+        z = z.astype(jnp.float32) + h @ recurrent
         i, f, g, o = lstm_gates(z)
         c_new = f * c + i * g
-        h_new = (o * jnp.tanh(c_new)).astype(h.dtype)
-        h, c = jnp.where(real, h_new, h), jnp.where(real, c_new, c)
+        h, c = jnp.where(real, o * jnp.tanh(c_new), h), jnp.where(real, c_new, c)
         return (h, c), (h, c, z)
 
-    h = jnp.zeros((projected.shape[1], recurrent.shape[0]), projected.dtype)
-    (last, _), steps = jax.lax.scan(step, (h, h.astype(jnp.float32)), (projected, real))
+    start = jnp.zeros((projected.shape[1], recurrent.shape[0]), jnp.float32)
+    (last, _), steps = jax.lax.scan(step, (start, start), (projected, real))
     return steps, last
 
 
 def _save(projected, recurrent, real):
     recurrent, real = recurrent.value, real.value
     (h, c, z), last = _forward(projected.value, recurrent, real)
-    return (h, last, c.astype(h.dtype)), (h, c, z, recurrent, real)
+    made = tuple(x.astype(projected.value.dtype) for x in (h, last, c))
+    return made, (h, c, z, recurrent, real)
 
 
 def _backward(saved, gradients):
     h, c, z, recurrent, real = saved
+    dtype, recurrent = recurrent.dtype, recurrent.astype(jnp.float32)
     h_before, c_before = (jnp.pad(s[:-1], ((1, 0), (0, 0), (0, 0))) for s in (h, c))
     # What nothing reads costs nothing.
     d_outputs, d_last, d_cells = (
@@ -252,18 +258,16 @@ def _backward(saved, gradients):
         di, df = dc_new * g * i * (1 - i), dc_new * c_before * f * (1 - f)
         dg, do = dc_new * i * (1 - g**2), dh * tanh * o * (1 - o)
         dz = jnp.where(real, jnp.concatenate([di, df, dg, do], axis=-1), 0)
-        dz = dz.astype(h.dtype)
-        dh = jnp.where(real, 0, dh) + jnp.dot(
-            dz, recurrent.T, preferred_element_type=dh.dtype
-        )
+        dh = jnp.where(real, 0, dh) + dz @ recurrent.T
         return (dh, jnp.where(real, dc_new * f, dc)), dz
 
     start = jnp.zeros_like(c[0])
     inputs = (d_outputs, d_cells, z, c, c_before, real)
     start = (start if d_last is None else d_last, start)
     _, dz = jax.lax.scan(step, start, inputs, reverse=True)
-    d_recurrent = h_before.reshape(-1, h.shape[-1]).T @ dz.reshape(-1, dz.shape[-1])
-    return dz, d_recurrent, None
+    dz = dz.astype(dtype)
+    h_before = h_before.astype(dtype).reshape(-1, h.shape[-1])
+    return dz, h_before.T @ dz.reshape(-1, dz.shape[-1]), None
 
 
 _recur.defvjp(_save, _backward, symbolic_zeros=True)

@@ -16,6 +16,7 @@ import pathlib
 import re
 import sys
 import types
+import unittest.mock
 from typing import Any, NamedTuple
 
 # Also runs from a checkout that is not installed.
@@ -207,17 +208,19 @@ def lower(
 
     state = jax.tree.map(lambda x: shape(seeds, *x.shape, dtype=x.dtype), fresh)
     data = {k: shape(*x.shape, dtype=x.dtype) for k, x in part.items()}
-    return program.loop.lower(
-        state,
-        (data,),
-        shape(1, seeds, _STEPS, phase.batch_size),
-        shape(_STEPS),
-        (shape(), shape()),
-        shape(),
-        shape(seeds, 2, dtype=jnp.uint32),
-        {"lr_scale": shape(seeds, dtype=jnp.float32)},
-        shape(seeds, dtype=jnp.bool_),
-    )
+    # What asks for the platform while it is traced.
+    with unittest.mock.patch.object(jax, "default_backend", lambda: "gpu"):
+        return program.loop.lower(
+            state,
+            (data,),
+            shape(1, seeds, _STEPS, phase.batch_size),
+            shape(_STEPS),
+            (shape(), shape()),
+            shape(),
+            shape(seeds, 2, dtype=jnp.uint32),
+            {"lr_scale": shape(seeds, dtype=jnp.float32)},
+            shape(seeds, dtype=jnp.bool_),
+        )
 
 
 def h100() -> Any:
