@@ -1,5 +1,7 @@
 """LSTM and GRU over padded sequences, and an LSTM that makes one, with PyTorch's gates and initialisation."""
 
+from typing import Any
+
 import chex
 import flax.linen as nn
 import jax
@@ -206,7 +208,11 @@ def _recur(
       Outputs [L, B, H], the last one [B, H] and the cells [L, B, H], like projected.
     """
     (h, c, _), last = _forward(projected, recurrent, real)
-    return tuple(x.astype(projected.dtype) for x in (h, last, c))
+    return _like(projected, h, last, c)
+
+
+def _like(projected: jax.Array, *arrays: jax.Array) -> Any:
+    return tuple(x.astype(projected.dtype) for x in arrays)
 
 
 def _forward(projected, recurrent, real):
@@ -234,8 +240,7 @@ def _forward(projected, recurrent, real):
 def _save(projected, recurrent, real):
     recurrent, real = recurrent.value, real.value
     (h, c, z), last = _forward(projected.value, recurrent, real)
-    made = tuple(x.astype(projected.value.dtype) for x in (h, last, c))
-    return made, (h, c, z, recurrent, real)
+    return _like(projected.value, h, last, c), (h, c, z, recurrent, real)
 
 
 def _backward(saved, gradients):

@@ -246,13 +246,6 @@ def main(argv: list[str] | None = None) -> int:
     add("system", help="one with a recipe for CMU-MOSI")
     add("--precision", choices=gpu_job.PRECISIONS, default="float32")
     add("--seeds", type=int, default=1, help="trained at once")
-    add(
-        "--change",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="of the recipe",
-    )
     add("--longest", type=int, default=10, metavar="N", help="kinds of kernels to list")
     add("--hlo", metavar="FILE", help="write the compiled program there")
     args = parser.parse_args(argv)
@@ -260,8 +253,7 @@ def main(argv: list[str] | None = None) -> int:
     jax.config.update("jax_default_matmul_precision", "float32")  # as a run
     try:
         device = h100()
-        changes = dict(text.split("=", 1) for text in args.change)
-        options = recipe.load(f"{args.system}:mosi", list(changes.items()))
+        options = recipe.load(f"{args.system}:mosi")
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -273,10 +265,11 @@ def main(argv: list[str] | None = None) -> int:
         model, phase, arrays, device, seeds=args.seeds, precision=args.precision
     )
     compiled = lowered.compile(compiler_options=_OPTIONS)
-    text = compiled.as_text()
+    text, memory = compiled.as_text(), compiled.memory_analysis()
+    assert text and memory
     if args.hlo:
         pathlib.Path(args.hlo).write_text(text)
-    found, memory = count(text), compiled.memory_analysis()
+    found = count(text)
     several = f", {args.seeds} seeds" if args.seeds > 1 else ""
     print(
         f"{args.system}, {args.precision}, batch {phase.batch_size}{several}, for "
