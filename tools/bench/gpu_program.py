@@ -75,7 +75,8 @@ class Counts(NamedTuple):
 
     Attributes:
       kernels: how often each kind runs; those whose names differ in their number alone are one.
-      bytes: that the kernels read and write at most: all of their arguments and results.
+      bytes: that the kernels read and write: their arguments and results, of which a kernel
+        that takes or replaces a slice moves that alone.
       loops: (name, iterations) of each loop inside; None where the program does not say.
       conditionals: how many there are; their kernels are not counted.
     """
@@ -122,9 +123,38 @@ def _add(found: Counts, parts: dict[str, list[str]], name: str, times: int) -> C
             target = re.search(r'custom_call_target="([^"]+)"', line)
             own = target[1] if target else _name(line) if kind == "fusion" else kind
             found.kernels[re.sub(r"[.\d]+$", "", own)] += times
-            read = sum(sizes.get(x, 0) for x in re.findall(r"%([\w.\-]+)", line)[1:])
-            found = found._replace(bytes=found.bytes + times * (read + _bytes(line)))
+            inner = parts[_part(line, "calls")] if kind == "fusion" else []
+            moved = _moved(line, sizes, inner)
+            found = found._replace(bytes=found.bytes + times * moved)
     return found
+
+
+def _moved(line: str, sizes: dict[str, int], inner: list[str]) -> int:
+    """Bytes that an operation reads and writes; of a fusion with the lines that it consists of."""
+    given = [sizes[x] for x in _operands(line) if x in sizes]
+    written = _bytes(line)
+    if not inner:
+        return sum(given) + written
+    own = {_name(x): _bytes(x) for x in inner}
+    for x in inner:
+        if _kind(x) == "parameter":
+            number = int(_result(x)[1].split("(")[1].split(")")[0])
+            users = [y for y in inner if _name(x) in _operands(y)]
+            parts = [y for y in users if _operands(y)[0] == _name(x)]
+            kinds = {_kind(y) for y in parts} if parts == users else set()
+            if kinds and kinds <= {"dynamic-slice", "gather"}:
+                given[number] = sum(map(_bytes, parts))  # not all of it
+            elif kinds == {"dynamic-update-slice"}:
+                given[number] = 0  # in place
+        elif _kind(x) == "dynamic-update-slice":
+            written -= _bytes(x) - own[_operands(x)[1]]
+    return sum(given) + written
+
+
+def _operands(line: str) -> list[str]:
+    """The names of an operation's arguments."""
+    arguments = _result(line)[1].partition("(")[2].partition(")")[0]
+    return re.findall(r"%([\w.\-]+)", arguments)
 
 
 def _parts(text: str) -> tuple[dict[str, list[str]], str]:
@@ -278,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{found.kernels.total():7} kernels")
     for name, number in found.kernels.most_common(args.longest):
         print(f"{number:14} {name}")
-    print(f"{found.bytes / 1e9:7.2f} GB read and written at most")
+    print(f"{found.bytes / 1e9:7.2f} GB read and written")
     print(f"{found.conditionals:7} conditionals, whose kernels are not counted")
     for turns, number in collections.Counter(n for _, n in found.loops).items():
         print(f"{number:7} loops of {turns or 'an unknown number of'} iterations")

@@ -14,6 +14,19 @@ PROGRAM = """HloModule jit_loop, is_scheduled=true
   ROOT %add.1 = f32[4]{0} add(%p, %p)
 }
 
+%fused_update (a.2: f32[9,4], i.2: s32[], u: f32[1,4]) -> f32[9,4] {
+  %a.2 = f32[9,4]{1,0} parameter(0)
+  %i.2 = s32[] parameter(1)
+  %u = f32[1,4]{1,0} parameter(2)
+  ROOT %dynamic-update-slice.1 = f32[9,4]{1,0} dynamic-update-slice(%a.2, %u, %i.2, %i.2)
+}
+
+%fused_slice (a.3: f32[9,4], i.3: s32[]) -> f32[1,4] {
+  %a.3 = f32[9,4]{1,0} parameter(0)
+  %i.3 = s32[] parameter(1)
+  ROOT %dynamic-slice.1 = f32[1,4]{1,0} dynamic-slice(%a.3, %i.3, %i.3), dynamic_slice_sizes={1,4}
+}
+
 %steps (arg: (s32[], f32[4])) -> (s32[], f32[4]) {
   %arg = (s32[], f32[4]{0}) parameter(0)
   %one = s32[] constant(1)
@@ -31,6 +44,9 @@ PROGRAM = """HloModule jit_loop, is_scheduled=true
   %fusion.12 = (bf16[4]{0}, f32[4]{0}) fusion(%y, %j), kind=kLoop, calls=%fused_add
   %half = bf16[4]{0} get-tuple-element(%fusion.12), index=0
   %products.3 = (f32[4]{0}, s8[8]{0}) custom-call(%half, %y), custom_call_target="__cublas$gemm"
+  %table = f32[9,4]{1,0} constant({...})
+  %row_fusion = f32[1,4]{1,0} fusion(%table, %j), kind=kLoop, calls=%fused_slice
+  %table_fusion = f32[9,4]{1,0} fusion(%table, %j, %row_fusion), kind=kLoop, calls=%fused_update
   %conditional.1 = f32[4]{0} conditional(%j, %y, %y), branch_computations={%steps, %steps}
   ROOT %tuple.2 = (s32[], f32[4]{0}) tuple(%j, %conditional.1)
 }
@@ -45,10 +61,12 @@ ENTRY %main (a: (s32[], f32[4])) -> (s32[], f32[4]) {
 
 def test_an_iteration_counts_what_its_loops_run():
     found = gpu_program.count(PROGRAM)
-    assert found.kernels == {"loop_add_fusion": 5, "fusion": 1, "__cublas$gemm": 1}
+    own = {"loop_add_fusion": 5, "fusion": 1, "__cublas$gemm": 1}
+    assert found.kernels == own | {"row_fusion": 1, "table_fusion": 1}
     assert found.loops == [("steps", 5)] and found.conditionals == 1
-    # Five times 16 bytes in and out; 16 + 4 in and 8 + 16 out; 8 + 16 in and 16 + 8 out.
-    assert found.bytes == 5 * 32 + 44 + 48
+    # Five times 16 bytes in and out; 16 + 4 in and 8 + 16 out; 8 + 16 in and 16 + 8 out. Of the
+    # table only a row is read (with its number), and written.
+    assert found.bytes == 5 * 32 + 44 + 48 + (16 + 4 + 16) + (4 + 16 + 16)
 
 
 def test_a_program_of_this_jax_is_read():
