@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Le, Lt
 
+from msajax.nn.activations import gelu
 from msajax.nn.attention import attend, watched
 
 # What a config.json may say: more than any encoder has, less than takes minutes to build.
@@ -19,7 +20,7 @@ Epsilon = Annotated[float, Gt(0), Le(1)]
 
 # By the names in the config.json of Hugging Face's checkpoints.
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "gelu": gelu,
     "gelu_new": nn.gelu,
     "relu": nn.relu,
     "tanh": jnp.tanh,

@@ -23,6 +23,7 @@ from msajax import losses, parallel
 from msajax.encoders import Encoder
 from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.activations import gelu
 from msajax.nn.attention import MultiHeadAttention, masked_softmax
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import FeedForward, Linear
@@ -213,7 +214,7 @@ class _Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        h = nn.gelu(Linear(self.hidden, name="fc1")(x), approximate=False)
+        h = gelu(Linear(self.hidden, name="fc1")(x))
         return LayerNorm(name="norm")(Linear(self.features, name="fc2")(h))
 
 

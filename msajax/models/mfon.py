@@ -23,6 +23,7 @@ from msajax.encoders import Encoder
 from msajax.encoders.steps import make_encoder, own_steps, text_steps
 from msajax.encoders.summary import step_zero
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.activations import gelu
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
 from msajax.nn.pooling import mean_pool
@@ -344,6 +345,6 @@ class _MLP(nn.Module):
     @nn.compact
     def __call__(self, x):
         for i, width in enumerate(self.widths):
-            x = nn.gelu(x, approximate=False) if i else x
+            x = gelu(x) if i else x
             x = Linear(width, name=f"linear_{i}")(x)
         return x

@@ -6,7 +6,6 @@ Multimodal Sentiment Analysis" (ALMT), EMNLP 2023, as in the authors' code
 layer the tokens, and of the fusion its one token.
 """
 
-import functools
 from typing import Any
 
 import chex
@@ -14,13 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msajax.nn.activations import gelu
 from msajax.nn.attention import attend, attend_few, watched
 from msajax.nn.linear import Linear, uniform
 from msajax.nn.masks import assert_steps
 from msajax.nn.norm import LayerNorm
 
 # Activations of a feed-forward block; PyTorch's GELU is the exact one.
-ACTIVATIONS = {"gelu": functools.partial(nn.gelu, approximate=False), "relu": nn.relu}
+ACTIVATIONS = {"gelu": gelu, "relu": nn.relu}
 
 
 class PreNormAttention(nn.Module):

@@ -132,7 +132,8 @@ def _add(found: Counts, parts: dict[str, list[str]], name: str, times: int) -> C
 def _moved(line: str, sizes: dict[str, int], inner: list[str]) -> int:
     """Bytes that an operation reads and writes; of a fusion with the lines that it consists of."""
     given = [sizes[x] for x in _operands(line) if x in sizes]
-    written = _bytes(line)
+    # A library's workspace, s8[...], is not filled.
+    written = _bytes(re.sub(r", s8\[\d+\]\S*(?=\) )", "", line, count=1))
     if not inner:
         return sum(given) + written
     own = {_name(x): _bytes(x) for x in inner}

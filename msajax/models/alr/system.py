@@ -35,6 +35,7 @@ from msajax.encoders.steps import make_encoder, text_steps
 from msajax.models.alr.bottleneck import Bottleneck, sample
 from msajax.models.alr.cda import PAIRINGS, CrossDiffusion
 from msajax.models.base import Batch, Model, Outputs
+from msajax.nn.activations import gelu
 from msajax.nn.bimodal import attend_pair
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import Linear
@@ -234,7 +235,7 @@ class _ALI(nn.Module):
         h = Linear(dim, name="g")(both)  # (12)
         h += Linear(dim, name="h")(jnp.concatenate([r, d], axis=-1))
         inner = Linear(dim, name="ffn")(LayerNorm(name="norm")(h))
-        return nn.gelu(inner, approximate=False) + h  # (13)
+        return gelu(inner) + h  # (13)
 
 
 # Multimodal fusion (section III-F) ------------------------------------------------
