@@ -3,6 +3,8 @@
 Importing tfds takes a second, so this module is imported where it is used.
 """
 
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,14 +76,29 @@ class MsajaxCorpus(tfds.core.GeneratorBasedBuilder):
             for name, split in self.corpus.splits.items()
         }
 
-    def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, split: Split) -> Iterator[dict[str, Any]]:
         arrays = {k: a for k, a in split.arrays.items() if not k.endswith("_mask")}
         masks = {k: split.arrays[mask_of(k)] for k in arrays if mask_of(k)}
         for i in range(len(split)):
             row = {
                 k: a[i][masks[k][i]] if k in masks else a[i] for k, a in arrays.items()
             }
-            yield i, {"id": split.ids[i], "raw_text": split.raw_text[i], **row}
+            yield {"id": split.ids[i], "raw_text": split.raw_text[i], **row}
+
+    def write(self) -> None:
+        """Writes the store row by row, each split as one file.
+
+        `download_and_prepare` would hold 1 GB of a split in memory, and sort what is more
+        on the disk, by TensorFlow.
+        """
+        splits = self._split_generators(None)
+        writer = tfds.core.SequentialWriter(
+            self.info, max_examples_per_shard=sys.maxsize, file_format="array_record"
+        )
+        os.makedirs(self.data_dir)
+        writer.initialize_splits([*splits])
+        writer.add_examples(splits)
+        writer.close_all()
 
 
 def _feature(array: np.ndarray, *, is_sequence: bool) -> tfds.features.Tensor:

@@ -63,15 +63,12 @@ def write(corpus: Corpus, folder: str | os.PathLike) -> pathlib.Path:
     Raises:
       OSError: the disk is full.
     """
-    import tensorflow_datasets as tfds
-
     from msajax.data import builder
 
-    tfds.disable_progress_bar()
     made = builder.MsajaxCorpus(corpus, data_dir=str(folder))
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            made.download_and_prepare()
+            made.write()
     except RuntimeError as error:  # the writer's word for a full disk
         raise OSError(str(error)) from error
     store = pathlib.Path(made.data_dir)

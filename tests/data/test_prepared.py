@@ -67,6 +67,17 @@ def test_padding_is_not_stored(samples, write, tmp_path):
     assert_equal(prepared.load(store), corpus)
 
 
+def test_a_split_of_any_size_is_written_without_tensorflow(
+    tiny_files, write, tmp_path, monkeypatch
+):
+    from tensorflow_datasets.core import shuffle
+
+    # Of more bytes than this tfds' own writer makes temporary files, by TensorFlow.
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
+    corpus = read(write(tiny_files["npz"]), dataset="mosi")
+    assert_equal(prepared.load(prepared.write(corpus, tmp_path / "new")), corpus)
+
+
 def test_metadata(tiny_files, write, tmp_path):
     corpus = read(write(tiny_files["npz"]), dataset="mosi")
     store = prepared.write(corpus, tmp_path / "new")
