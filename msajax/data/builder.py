@@ -23,10 +23,25 @@ def mask_of(field: str) -> str:
     return f"{modality}_mask" if is_sequence else ""
 
 
+def rows_of(split: Split) -> dict[str, list]:
+    """What is known of each row without reading it: by field the lengths of sequences, other values.
+
+    Of a store it is in the metadata as well; vectors of a row are not.
+    """
+    rows = {"id": split.ids.tolist(), "raw_text": split.raw_text.tolist()}
+    for name, array in split.arrays.items():
+        if mask := mask_of(name):
+            rows[name] = split.arrays[mask].sum(1).tolist()
+        elif array.ndim == 1:
+            rows[name] = array.tolist()
+    return rows
+
+
 class MsajaxCorpus(tfds.core.GeneratorBasedBuilder):
     """A prepared corpus; sequences are stored without their padding, masks as lengths.
 
-    The hash of the source, the notes and the padded lengths are in the metadata.
+    The hash of the source, the notes, the padded lengths and what is known of each row
+    without its features are in the metadata.
     """
 
     # tfds looks for the checksums of downloads beside a builder's code, by a package
@@ -65,6 +80,7 @@ class MsajaxCorpus(tfds.core.GeneratorBasedBuilder):
                 notes=list(self.corpus.notes),
                 media=self.corpus.media,
                 steps=steps,
+                rows={name: rows_of(split) for name, split in splits.items()},
             ),
             disable_shuffling=True,
         )

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from msajax.data import dialogues, misfit, vocabulary
-from msajax.data.prepared import StoredSequences
 from msajax.data.spec import (
     DATASETS,
     FIELDS,
@@ -16,6 +15,7 @@ from msajax.data.spec import (
     Spec,
     Split,
 )
+from msajax.data.stored import StoredSequences
 
 # Fields of dialogues that only the systems get that name them (`Model.own_fields`).
 OWN_FIELDS = {"commonsense"}

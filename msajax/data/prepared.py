@@ -1,8 +1,6 @@
 """The prepared store on disk: one folder of array_record files and their checksums."""
 
-import collections
 import contextlib
-import functools
 import hashlib
 import io
 import json
@@ -14,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data import array_records, json_file
+from msajax.data import array_records, json_file, stored
 from msajax.data.errors import DataError, decoding
 from msajax.data.formats import budget, columns
 from msajax.data.spec import Corpus, Split
@@ -31,6 +29,7 @@ _KINDS = {
     )
 }
 _ADVICE = "prepare the store again"
+_TEXTS = ("id", "raw_text")
 # Written last: a folder without it is unfinished.
 _CHECKSUMS = "checksums.json"
 
@@ -83,7 +82,8 @@ def load(folder: str | os.PathLike, *, limit: float = math.inf) -> Corpus:
     Args:
       folder: of the store.
       limit: sequences that take more bytes than this in memory, all together,
-        stay in the store: their arrays are `StoredSequences`.
+        stay in the store: their arrays are `StoredSequences`. Then no row is read, but
+        of stores that were written before their metadata held lengths and columns.
 
     Raises:
       DataError: a file of the store is missing or changed.
@@ -120,104 +120,16 @@ def load(folder: str | os.PathLike, *, limit: float = math.inf) -> Corpus:
             4 * math.prod(s) for split in shapes.values() for s in split.values()
         )
         splits = {}
-        for name, stored in names.items():
-            source = functools.partial(made.as_data_source, stored)
-            split = _split(source, shapes[name], builder.mask_of, stays=size > limit)
-            splits[name] = split
+        for name, kept in names.items():
+            known = metadata.get("rows", {}).get(name, {})
+            records, stays = _Records(made, kept), size > limit
+            splits[name] = _split(
+                records, shapes[name], known, builder.mask_of, stays=stays
+            )
         notes, media = tuple(metadata["notes"]), metadata.get("media", "")
         return Corpus(
             metadata["dataset"], splits, notes, metadata["sha256"], media=media
         )
-
-
-# The number of a row and its values [L, D] to new ones.
-Change = Callable[[int, np.ndarray], np.ndarray]
-
-
-class StoredSequences:
-    """Sequences in a store, as much of an array [N, L, D] as the loader needs.
-
-    Taking rows reads them: `sequences[index]` is an array [..., L, D] of rows
-    padded with zeros. `with_length` reads nothing.
-
-    Attributes:
-      shape: (N, L, D).
-      dtype: of the values.
-    """
-
-    def __init__(self, rows: Any, field: str, shape: tuple[int, ...], dtype: Any):
-        self._rows, self._field = rows, field
-        self.shape, self.dtype = shape, np.dtype(dtype)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the padded array."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> Any:
-        index = np.arange(len(self))[key]
-        found = self._rows.__getitems__(index.ravel().tolist())
-        values = [row[self._field][: self.shape[1]] for row in found]
-        padded = _padded(values, self.shape[1:], self.dtype)
-        return padded.reshape(*index.shape, *self.shape[1:])
-
-    def with_length(self, length: int) -> "StoredSequences":
-        """The same sequences, cut or padded to other steps."""
-        shape = (self.shape[0], length, *self.shape[2:])
-        return StoredSequences(self._rows, self._field, shape, self.dtype)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(dtype or self.dtype, copy=False)
-
-
-class _Changed:
-    """Rows of stored sequences, each changed when it is read."""
-
-    def __init__(self, array: StoredSequences, field: str, change: Change):
-        self._array, self._field, self._change = array, field, change
-
-    def __getitems__(self, index: Sequence[int]) -> list[dict[str, np.ndarray]]:
-        values = self._array[np.asarray(index, int)]
-        pairs = zip(index, values, strict=True)
-        return [{self._field: self._change(row, value)} for row, value in pairs]
-
-
-def changed(array: Any, change: Change) -> Any:
-    """[N, L, D], in memory or stored, with each row changed; of stored ones nothing is read before they are."""
-    if isinstance(array, StoredSequences):
-        rows = _Changed(array, array._field, change)
-        return StoredSequences(rows, array._field, array.shape, array.dtype)
-    return np.stack([change(row, value) for row, value in enumerate(array)])
-
-
-class _Chosen:
-    """Rows of arrays [N, L, D] or stored sequences that follow each other, in an order of their own."""
-
-    def __init__(self, parts: Sequence[Any], field: str, rows: np.ndarray):
-        self._parts, self._field = parts, field
-        ends = np.cumsum([len(part) for part in parts])
-        self._part = np.searchsorted(ends, rows, side="right")
-        self._row = rows - np.concatenate([[0], ends])[self._part]
-
-    def __getitems__(self, index: Sequence[int]) -> list[dict[str, np.ndarray]]:
-        wanted, found = np.asarray(index, int), {}
-        for i, part in enumerate(self._parts):
-            places = np.flatnonzero(self._part[wanted] == i)
-            if len(places):
-                values = part[self._row[wanted[places]]]
-                found.update(zip(places.tolist(), values, strict=True))
-        return [{self._field: found[i]} for i in range(len(wanted))]
-
-
-def choose(parts: Sequence[Any], rows: np.ndarray) -> StoredSequences:
-    """Rows of sequences of equal steps that follow each other, in memory or stored; reads nothing."""
-    stored = next(part for part in parts if isinstance(part, StoredSequences))
-    chosen = _Chosen(parts, stored._field, rows)
-    shape = (len(rows), *stored.shape[1:])
-    return StoredSequences(chosen, stored._field, shape, stored.dtype)
 
 
 def _verify(folder: pathlib.Path) -> None:
@@ -247,48 +159,102 @@ def _check_content(folder: pathlib.Path) -> None:
         budget.spend(8 * array_records.unpacked(path), f"the records of {path.name}")
 
 
+class _Records:
+    """The rows of a split; a record holds all fields of one.
+
+    Attributes:
+      fields: {name: (shape of a row, dtype)}, sequences with None for their steps.
+    """
+
+    def __init__(self, made: Any, name: str):
+        from tensorflow_datasets import decode
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        raw = decode.DeserializeMethod.RAW_BYTES
+        self._source = made.as_data_source(name, deserialize_method=raw)
+        self._parse = tf_example_pb2.Example.FromString
+        self.fields = {k: (f.shape, f.np_dtype) for k, f in made.info.features.items()}
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(
+        self, index: Sequence[int], field: str, seen: stored.Seen
+    ) -> list[np.ndarray]:
+        key = self, tuple(index)
+        if key not in seen:
+            seen[key] = self.examples(index)
+        return [self.value(example, field) for example in seen[key]]
+
+    def examples(self, index: Sequence[int]) -> list[Any]:
+        """Some rows, read and taken apart."""
+        return [self._parse(record) for record in self._source.__getitems__(index)]
+
+    def value(self, example: Any, field: str) -> Any:
+        """A field of a row: an array of its shape, or bytes."""
+        shape, dtype = self.fields[field]
+        (content,) = example.features.feature[field].bytes_list.value
+        if field in _TEXTS:
+            return content
+        return np.frombuffer(content, dtype).reshape([n or -1 for n in shape])
+
+
 def _split(
-    source: Callable[..., Any],
+    records: _Records,
     shapes: dict[str, tuple[int, ...]],
+    known: dict[str, list],
     mask_of: Callable[[str], str],
     *,
     stays: bool,
 ) -> Split:
-    """Rows without padding -> arrays; `shapes` has the (N, L, ...) of each sequence."""
-    from tensorflow_datasets import decode
+    """Rows without padding -> arrays.
 
-    rows, found = source(), collections.defaultdict(list)
-    budget.spend(_ROW * len(rows), f"{len(rows)} rows")
-    for start in range(0, len(rows), _BLOCK):
-        for row in rows.__getitems__(range(start, min(start + _BLOCK, len(rows)))):
-            for name, value in row.items():
-                drop = stays and name in shapes
-                found[name].append(len(value) if drop else value)
-    ids, raw_text = (
-        columns.strings(found.pop(name), name=name) for name in ("id", "raw_text")
-    )
+    Args:
+      records: the rows.
+      shapes: (N, L, ...) of each sequence.
+      known: of the metadata, see `builder.rows_of`; {} of a store of older versions.
+      mask_of: the mask field of a sequence.
+      stays: the sequences stay where they are.
+    """
+    budget.spend(_ROW * len(records), f"{len(records)} rows")
     arrays: dict[str, Any] = {}
-    for name, values in found.items():
-        if name not in shapes:
-            arrays[name] = np.array(values)
-            continue
-        shape = shapes[name]
+    for name, shape in shapes.items():
         columns.spend_features(shape[:2] if stays else shape, name=name)
+        dtype = records.fields[name][1]
         if stays:
-            lengths = np.array(values)
-            others = {k: decode.SkipDecoding() for k in found if k != name}
-            one = source(decoders=others)
-            dtype = one[0][name].dtype
-            arrays[name] = StoredSequences(one, name, shape, dtype)
+            arrays[name] = stored.StoredSequences(records, name, shape, dtype)
         else:
-            lengths = np.array([len(value) for value in values])
-            arrays[name] = _padded(values, shape[1:], values[0].dtype)
-        arrays[mask_of(name)] = np.arange(shape[1]) < lengths[:, None]
-    return Split(ids, raw_text, arrays)
+            arrays[name] = np.zeros(shape, dtype)
+    if not stays or known.keys() != records.fields.keys():
+        known = _scanned(records, arrays)
+    for name, values in known.items():
+        if len(values) != len(records):
+            raise DataError(f"{len(records)} rows have {len(values)} values of {name}")
+    ids, raw_text = (columns.strings(known[name], name=name) for name in _TEXTS)
+    found: dict[str, Any] = {}
+    for name, (_, dtype) in records.fields.items():
+        if name in shapes:
+            steps, lengths = shapes[name][1], np.array(known[name])
+            if lengths.max(initial=0) > steps:
+                raise DataError(f"{name} has more than {steps} steps")
+            found[name] = arrays[name]
+            found[mask_of(name)] = np.arange(steps) < lengths[:, None]
+        elif name not in _TEXTS:
+            found[name] = np.array(known[name], dtype)
+    return Split(ids, raw_text, found)
 
 
-def _padded(values: list[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    array = np.zeros((len(values), *shape), dtype)
-    for padded, value in zip(array, values, strict=True):
-        padded[: len(value)] = value
-    return array
+def _scanned(records: _Records, arrays: dict[str, Any]) -> dict[str, list]:
+    """Reads all rows: of sequences the lengths, of other fields the values; fills arrays."""
+    found = {name: [] for name in records.fields}
+    for start in range(0, len(records), _BLOCK):
+        rows = range(start, min(start + _BLOCK, len(records)))
+        for row, example in zip(rows, records.examples(rows), strict=True):
+            for name, values in found.items():
+                value = records.value(example, name)
+                if name in arrays:
+                    if isinstance(arrays[name], np.ndarray):
+                        arrays[name][row, : len(value)] = value
+                    value = len(value)
+                values.append(value)
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data import loader, prepared, videos
+from msajax.data import loader, stored, videos
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
@@ -142,6 +142,6 @@ def take(parts: Sequence[Any], rows: np.ndarray | slice = slice(None)) -> Any:
     if len(parts[0].shape) > 1:
         steps = max(part.shape[1] for part in parts)
         parts = [loader.resize(part, steps) for part in parts]
-    if any(isinstance(part, prepared.StoredSequences) for part in parts):
-        return prepared.choose(parts, np.arange(sum(map(len, parts)))[rows])
+    if any(isinstance(part, stored.StoredSequences) for part in parts):
+        return stored.choose(parts, np.arange(sum(map(len, parts)))[rows])
     return np.concatenate(parts)[rows]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from msajax.data import loader, prepared
+from msajax.data import loader, stored
 from msajax.data.spec import Split
 from msajax.run import corpora, inference, unread
 from msajax.run.run import Run
@@ -51,7 +51,7 @@ def missing(
         empty = np.zeros(array.shape[1:], array.dtype)
         if name in blank:
             empty = loader.resize(blank[name], array.shape[1])[0]
-        return prepared.changed(array, lambda row, x: empty if gone[row] else x)
+        return stored.changed(array, lambda row, x: empty if gone[row] else x)
 
     return _with(rows, modality, without)
 
@@ -65,7 +65,7 @@ def noisy(rows: Split, modality: str, level: float) -> Split:
         noise = np.random.default_rng((_SEED, row)).normal(size=x.shape) * scale
         return (x + noise * mask[row][..., None]).astype(x.dtype)
 
-    array = prepared.changed(rows.arrays[modality], add)
+    array = stored.changed(rows.arrays[modality], add)
     return dataclasses.replace(rows, arrays={**rows.arrays, modality: array})
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msajax import parallel
+from msajax.data import stored
 from msajax.data.dialogues import PLACES
 from msajax.data.loader import Batches
 
@@ -127,7 +128,7 @@ def source(
     index = tuple(part.get(PLACES, part["index"]) for part in parts)
     placed = tuple({k: v for k, v in part.items() if k != PLACES} for part in parts)
     if resident:  # what stayed in a store is read now
-        arrays = [{k: np.asarray(v) for k, v in part.items()} for part in placed]
+        arrays = [stored.in_memory(part) for part in placed]
         placed = parallel.replicate(tuple(arrays), devices)
     return Source(placed, index, devices, resident)
 
@@ -189,5 +190,4 @@ def _read(
     """Rows [devices, ..., steps, b] of a part, and their places among what was read."""
     at = np.maximum(rows, 0).reshape(*rows.shape[:-2], -1)
     places = np.arange(at.shape[-1], dtype=np.int32).reshape(rows.shape[-2:])
-    data = {name: array[at] for name, array in part.items()}
-    return data, np.where(rows < 0, ~places, places)
+    return stored.take(part, at), np.where(rows < 0, ~places, places)

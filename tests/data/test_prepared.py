@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msajax.data import array_records, builder, prepared
+from msajax.data import array_records, builder, prepared, stored
 from msajax.data.errors import DataError
 from msajax.data.formats import budget
 from msajax.data.read import read
@@ -126,22 +126,75 @@ def test_sequences_that_stay_in_the_store_are_read_row_by_row(
     for name, split in corpus.splits.items():
         arrays = found.splits[name].arrays
         for key in ("text", "audio", "vision"):
-            stored, whole = arrays[key], split.arrays[key]
-            assert isinstance(stored, prepared.StoredSequences)
-            assert (stored.shape, stored.dtype) == (whole.shape, whole.dtype)
-            assert stored.nbytes == whole.nbytes and len(stored) == len(whole)
+            kept, whole = arrays[key], split.arrays[key]
+            assert isinstance(kept, stored.StoredSequences)
+            assert (kept.shape, kept.dtype) == (whole.shape, whole.dtype)
+            assert kept.nbytes == whole.nbytes and len(kept) == len(whole)
             index = np.array([[len(whole) - 1, 0], [0, 0]])
-            np.testing.assert_array_equal(stored[index], whole[index])
+            np.testing.assert_array_equal(kept[index], whole[index])
             np.testing.assert_array_equal(
-                stored.with_length(2)[index], whole[:, :2][index]
+                kept.with_length(2)[index], whole[:, :2][index]
             )
-            longer = stored.with_length(whole.shape[1] + 1)
+            longer = kept.with_length(whole.shape[1] + 1)
             assert longer.shape[1] == whole.shape[1] + 1
             np.testing.assert_array_equal(longer[index][:, :, :-1], whole[index])
             assert not longer[index][:, :, -1].any()
-            np.testing.assert_array_equal(np.asarray(stored), whole)
+            np.testing.assert_array_equal(np.asarray(kept), whole)
         for key in set(split.arrays) - {"text", "audio", "vision"}:
             np.testing.assert_array_equal(arrays[key], split.arrays[key])
+
+
+def test_a_store_is_opened_without_its_rows_and_each_is_read_once(
+    tiny_files, write, tmp_path, monkeypatch
+):
+    corpus = read(write(tiny_files["mmsa"]), dataset="sims")
+    store = prepared.write(corpus, tmp_path / "new")
+    taken, examples = [], prepared._Records.examples
+    monkeypatch.setattr(
+        prepared._Records,
+        "examples",
+        lambda self, index: taken.extend(index) or examples(self, index),
+    )
+    found = prepared.load(store, limit=0)
+    assert not taken
+    rows, arrays = np.array([[2, 0], [3, 2]]), found.splits["train"].arrays
+    part = stored.take(arrays, rows)
+    assert taken == [2, 0, 3, 2]
+    whole = stored.in_memory(arrays)
+    assert taken[4:] == [0, 1, 2, 3]
+    expected = corpus.splits["train"].arrays
+    assert list(part) == list(whole) == list(arrays) and {*part} == {*expected}
+    for key, array in expected.items():
+        np.testing.assert_array_equal(part[key], array[rows])
+        np.testing.assert_array_equal(whole[key], array)
+        assert part[key].dtype == whole[key].dtype == array.dtype
+    # Older versions did not write the columns into the metadata.
+    rewritten(store, "metadata.json", lambda x: x.pop("rows"))
+    del taken[:]
+    older = prepared.load(store, limit=0)
+    assert len(taken) == sum(map(len, corpus.splits.values()))
+    for name, split in older.splits.items():
+        assert split.ids.tolist() == found.splits[name].ids.tolist()
+        assert split.raw_text.tolist() == found.splits[name].raw_text.tolist()
+        for key, array in split.arrays.items():
+            same = found.splits[name].arrays[key]
+            assert array.shape == same.shape and array.dtype == same.dtype
+            if isinstance(array, np.ndarray):
+                np.testing.assert_array_equal(array, same)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [([1], "4 rows have 1 values of audio"), ([8] * 4, "audio has more than 7 steps")],
+)
+def test_metadata_that_does_not_fit_is_refused(
+    values, message, tiny_files, write, tmp_path
+):
+    corpus = read(write(tiny_files["npz"]), dataset="mosi")
+    store = prepared.write(corpus, tmp_path / "new")
+    rewritten(store, "metadata.json", lambda x: x["rows"]["train"].update(audio=values))
+    with pytest.raises(DataError, match=message):
+        prepared.load(store, limit=0)
 
 
 def test_a_limit_that_suffices_loads_all(tiny_files, write, tmp_path):
@@ -152,7 +205,7 @@ def test_a_limit_that_suffices_loads_all(tiny_files, write, tmp_path):
     size = sum(array.nbytes for array in sequences)
     assert_equal(prepared.load(store, limit=size), corpus)
     audio = prepared.load(store, limit=size - 1).splits["train"].arrays["audio"]
-    assert isinstance(audio, prepared.StoredSequences)
+    assert isinstance(audio, stored.StoredSequences)
 
 
 def rewritten(store, name, change):

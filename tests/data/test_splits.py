@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from msajax.data import loader, prepared, splits, videos
+from msajax.data import loader, splits, stored, videos
 from msajax.data.errors import DataError
 from msajax.data.spec import Corpus, Split
 
@@ -130,29 +130,26 @@ def test_rows_of_stores_stay_there():
         """Sequences without padding, as a store's data source; counts what is read."""
 
         def __init__(self, lengths, first):
-            self.rows, self.read = (
+            self.rows, self.taken = (
                 list(zip(lengths, range(first, 99), strict=False)),
                 [],
             )
 
-        def __getitems__(self, index):
-            self.read += index
-            return [
-                {"audio": np.full((n, 1), i)}
-                for n, i in map(self.rows.__getitem__, index)
-            ]
+        def read(self, index, field, seen):
+            self.taken += index
+            return [np.full((n, 1), i) for n, i in map(self.rows.__getitem__, index)]
 
     sources = Source((2, 1, 3), 0), Source((4, 2), 3)
     parts = [
-        prepared.StoredSequences(source, "audio", (n, steps, 1), np.float32)
+        stored.StoredSequences(source, "audio", (n, steps, 1), np.float32)
         for source, n, steps in zip(sources, (3, 2), (3, 4), strict=True)
     ]
     chosen = splits.take(parts, np.array([4, 0, 3, 2]))
-    assert chosen.shape == (4, 4, 1) and not sources[0].read and not sources[1].read
+    assert chosen.shape == (4, 4, 1) and not sources[0].taken and not sources[1].taken
     found = chosen[[0, 2, 2, 3]]
     np.testing.assert_array_equal(found[:, 0, 0], [4, 3, 3, 2])
     np.testing.assert_array_equal((found > 0).sum((1, 2)), [2, 4, 4, 3])
-    assert sources[0].read == [2] and sources[1].read == [1, 0, 0]
+    assert sources[0].taken == [2] and sources[1].taken == [1, 0, 0]
     np.testing.assert_array_equal(chosen.with_length(1)[:][:, 0, 0], [4, 0, 3, 2])
 
 

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("matplotlib", reason="the report needs matplotlib: msajax[report]")
 
 from msajax.data import demo
-from msajax.data.prepared import StoredSequences
 from msajax.data.spec import Split
+from msajax.data.stored import StoredSequences
 from msajax.main import main as train
 from msajax.report import finished, papers, robust
 from tests import small_encoders
@@ -148,8 +148,8 @@ def test_sequences_in_a_store_are_changed_like_those_in_memory():
     values = rows.arrays["audio"]
 
     class Source:
-        def __getitems__(self, index):
-            return [{"audio": values[i]} for i in index]
+        def read(self, index, field, seen):
+            return [{"audio": values}[field][i] for i in index]
 
     kept = StoredSequences(Source(), "audio", values.shape, values.dtype)
     stored = dataclasses.replace(rows, arrays={**rows.arrays, "audio": kept})

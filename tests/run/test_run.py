@@ -126,17 +126,17 @@ def test_another_way_to_run_gives_the_same_figures(trained, tmp_path, option):
 
 
 def test_a_store_is_streamed_row_by_row(trained, tmp_path, monkeypatch):
-    from msajax.data import prepared, store
+    from msajax.data import store, stored
 
     source = trained.parent / "data.npz"
     folder = store.prepare(source, dataset="demo", name="demo/x", root=tmp_path / "s")
     args = (*SHORT, f"--config.data.path={folder}", "--config.train.seeds=1")
     taken = []
     monkeypatch.setattr(
-        prepared.StoredSequences,
-        "__getitem__",
-        lambda self, key, read=prepared.StoredSequences.__getitem__: (
-            taken.append(key) or read(self, key)
+        stored.StoredSequences,
+        "fill",
+        lambda *args, fill=stored.StoredSequences.fill: (
+            taken.append(args) or fill(*args)
         ),
     )
     for choice in ("always", "never"):
