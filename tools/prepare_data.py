@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             encoding=args.encoding,
             root=args.root,
         )
-        corpus = prepared.load(folder)
+        corpus = prepared.load(folder, limit=0)
     except (DataError, OSError) as error:
         print(f"error: {program.told(error)}", file=sys.stderr)
         return 1

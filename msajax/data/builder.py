@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from msajax.data import stored
 from msajax.data.spec import MODALITIES, Corpus, Split
 
+_BLOCK = 64  # rows that are in memory at once
 UNSPLIT = "unsplit"  # stands for 'all', a name that tfds keeps for itself
 
 
@@ -95,11 +97,13 @@ class MsajaxCorpus(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: Split) -> Iterator[dict[str, Any]]:
         arrays = {k: a for k, a in split.arrays.items() if not k.endswith("_mask")}
         masks = {k: split.arrays[mask_of(k)] for k in arrays if mask_of(k)}
-        for i in range(len(split)):
-            row = {
-                k: a[i][masks[k][i]] if k in masks else a[i] for k, a in arrays.items()
-            }
-            yield {"id": split.ids[i], "raw_text": split.raw_text[i], **row}
+        for start in range(0, len(split), _BLOCK):
+            rows = range(start, min(start + _BLOCK, len(split)))
+            taken = stored.take(arrays, np.array(rows))
+            for i, values in zip(rows, zip(*taken.values(), strict=True), strict=True):
+                row = dict(zip(taken, values, strict=True))
+                row |= {k: row[k][mask[i]] for k, mask in masks.items()}
+                yield {"id": split.ids[i], "raw_text": split.raw_text[i], **row}
 
     def write(self) -> None:
         """Writes the store row by row, each split as one file.

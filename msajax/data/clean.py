@@ -5,16 +5,20 @@ without any non-zero step is a missing modality, its mask all False. Labels are
 in the dataset's range and ids are unique.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from msajax.data import stored
 from msajax.data.errors import DataError
-from msajax.data.formats import columns, labels
+from msajax.data.formats import columns, labels, mapped
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split, suggest
 
 Log = dict[str, list[str]]  # what was done -> to which arrays
 
+# Bytes of features that are cleaned at once, as they are in the file.
+_PIECE = 2**23
 # Values of features that are as large overflow where a system squares or sums them.
 _HUGE = 1e9
 _WITHOUT_LABEL = (
@@ -23,12 +27,14 @@ _WITHOUT_LABEL = (
 )
 
 
-def clean(corpus: Corpus) -> Corpus:
+def clean(corpus: Corpus, *, lazily: bool = False) -> Corpus:
     """A reader's corpus, checked, with masks in place of lengths.
 
     Args:
       corpus: features [N, L, D] of any number type, `<modality>_length` [N] where
         the file knows it, labels [N] of any number type.
+      lazily: sequences are cleaned each time that rows of them are taken, and are not
+        in memory: they are `stored.StoredSequences`.
 
     Returns:
       A new corpus with a note on each thing that was changed.
@@ -44,7 +50,7 @@ def clean(corpus: Corpus) -> Corpus:
     order = (*columns.SPLITS, "all", columns.UNLABELLED)
     for name in [name for name in order if name in corpus.splits]:
         split = corpus.splits[name]
-        arrays = _arrays(name, split, corpus.dataset, log)
+        arrays = _arrays(name, split, corpus.dataset, log, lazily=lazily)
         splits[name] = Split(split.ids, split.raw_text, arrays)
     _fill_labels(splits)
     _check_splits(splits)
@@ -99,18 +105,23 @@ def _check_rows(corpus: Corpus) -> None:
             seen[i] = name
 
 
-def _arrays(name: str, split: Split, dataset: str, log: Log) -> dict[str, np.ndarray]:
-    arrays = {k: v for k, v in split.arrays.items() if not k.endswith("_length")}
+def _arrays(
+    name: str, split: Split, dataset: str, log: Log, *, lazily: bool
+) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        k: v for k, v in split.arrays.items() if not k.endswith("_length")
+    }
     for key in MODALITIES:
         where = f"{name} {key}"
         length = _lengths(where, split.arrays.get(f"{key}_length"))
         if key in arrays:
             # Popped, so that one array at a time is held in both types.
-            x = _finite(split.arrays.pop(key), where, log)
-            arrays[key], arrays[f"{key}_mask"] = _pad(x, length, where, log)
+            x, mask = _sequences(split.arrays.pop(key), length, where, log)
+            arrays[key], arrays[f"{key}_mask"] = x if lazily else x[:], mask
+            del x  # which holds the values in the file's type
     if "commonsense" in arrays:
-        x = split.arrays.pop("commonsense")
-        arrays["commonsense"] = _finite(x, f"{name} commonsense", log)
+        _used(arrays["commonsense"], f"{name} commonsense", log)
+        arrays["commonsense"] = _finite(arrays["commonsense"])[0]
     if "text_ids" in arrays:
         steps = arrays["text_ids"].shape[1]
         length = split.arrays["text_length"]
@@ -139,18 +150,42 @@ def _fill_labels(splits: dict[str, Split]) -> None:
             rows.arrays[key] = np.zeros(len(rows), first[key].dtype)
 
 
-def _finite(values: np.ndarray, where: str, log: Log) -> np.ndarray:
+def _finite(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Numbers as float32, with zeros for those that are not finite, and how many these were."""
     with np.errstate(all="ignore"):  # beyond float32 lies inf, which is counted
         x = np.array(values, np.float32, order="C")
     bad = ~np.isfinite(x)
-    if count := np.count_nonzero(bad):
+    count = int(np.count_nonzero(bad))
+    if count:
         x[bad] = 0
-        _note(log, "non-finite values set to 0", f"{count} in {where}")
-    if x.size and max(x.max(), -x.min()) > _HUGE:
-        count, largest = np.count_nonzero(np.abs(x) > _HUGE), np.abs(x).max()
+    return x, count
+
+
+def _pieces(array: np.ndarray) -> Iterator[slice]:
+    """All rows of an array, some megabytes at a time."""
+    step = max(1, _PIECE * len(array) // max(array.nbytes, 1))
+    for start in range(0, len(array), step):
+        yield slice(start, start + step)
+        mapped.release(array)
+
+
+def _used(values: np.ndarray, where: str, log: Log) -> np.ndarray:
+    """Where steps are more than zeros: [N, L, D] -> [N, L] bool; notes odd values."""
+    used = np.empty(values.shape[:2], bool)
+    infinite, huge, largest = 0, 0, 0.0
+    for piece in _pieces(values):
+        x, count = _finite(values[piece])
+        used[piece] = np.any(x, axis=2)
+        infinite += count
+        if x.size and (high := max(x.max(), -x.min())) > _HUGE:
+            huge += np.count_nonzero(np.abs(x) > _HUGE)
+            largest = max(largest, high)
+    if infinite:
+        _note(log, "non-finite values set to 0", f"{infinite} in {where}")
+    if huge:
         what = f"values above {_HUGE:g}, which may overflow, are kept as they are"
-        _note(log, what, f"{count} in {where} (the largest: {largest:.3g})")
-    return x
+        _note(log, what, f"{huge} in {where} (the largest: {largest:.3g})")
+    return used
 
 
 def _lengths(where: str, values: np.ndarray | None) -> np.ndarray | None:
@@ -161,20 +196,55 @@ def _lengths(where: str, values: np.ndarray | None) -> np.ndarray | None:
     return values.astype(np.int64)
 
 
-def _pad(
-    x: np.ndarray, length: np.ndarray | None, where: str, log: Log
-) -> tuple[np.ndarray, np.ndarray]:
-    """Zeros at the end and the mask: x [N, L, D], length [N] -> x, mask [N, L] bool."""
-    steps = x.shape[1]
-    used = np.any(x, axis=2)
+class _Cleaned:
+    """Features [N, L, D] of a file, cleaned when rows of them are read.
+
+    Args:
+      values: as in the file.
+      shift: [N] steps of padding at the front; None where there is none.
+      mask: [N, L] bool.
+    """
+
+    def __init__(self, values: np.ndarray, shift: np.ndarray | None, mask: np.ndarray):
+        self._values, self._shift, self._mask = values, shift, mask
+
+    def read(
+        self, index: Sequence[int], field: str, seen: stored.Seen
+    ) -> Iterator[np.ndarray]:
+        del field, seen
+        rows = np.asarray(index, int)
+        step = max(1, _PIECE * len(self._values) // max(self._values.nbytes, 1))
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            x, _ = _finite(self._values[part])
+            if self._shift is not None:
+                x = _shifted(x, self._shift[part])
+            x[~self._mask[part]] = 0
+            yield from x
+            mapped.release(self._values)
+
+
+def _shifted(x: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """[N, L, ...] with the first `shift` [N] steps of each row behind the others."""
+    index = (np.arange(x.shape[1]) + shift[:, None]) % x.shape[1]
+    index = index.reshape(*index.shape, *(1,) * (x.ndim - 2))
+    return np.take_along_axis(x, index, axis=1)
+
+
+def _sequences(
+    values: np.ndarray, length: np.ndarray | None, where: str, log: Log
+) -> tuple[stored.StoredSequences, np.ndarray]:
+    """Zeros at the end and the mask: [N, L, D], length [N] -> sequences, mask [N, L] bool."""
+    used = _used(values, where, log)
+    steps = used.shape[1]
     present = np.any(used, axis=1)
     if not present.any():
-        _note(log, "zeros only, so that every row lacks it", f"{where} ({len(x)} rows)")
+        rows = f"{where} ({len(used)} rows)"
+        _note(log, "zeros only, so that every row lacks it", rows)
     first = used.argmax(axis=1)
     last = np.where(present, steps - used[:, ::-1].argmax(axis=1), 0)
     if (shift := _front(first, last, steps, length, present)) is not None:
-        index = (np.arange(steps) + shift[:, None]) % steps
-        x = np.take_along_axis(x, index[:, :, None], axis=1)
+        used = _shifted(used, shift)
         last = steps - shift
         _note(log, "padding moved from the front to the end", where)
     length = np.asarray(last if length is None else length)
@@ -183,10 +253,10 @@ def _pad(
     length = np.clip(length, 1, steps)
     length = np.where(present, length, 0)
     mask = np.arange(steps) < length[:, None]
-    if count := np.count_nonzero(np.any(x, axis=2) & ~mask):
+    if count := np.count_nonzero(used & ~mask):
         _note(log, "steps beyond the file's lengths set to 0", f"{count} in {where}")
-    x[~mask] = 0
-    return x, mask
+    rows = _Cleaned(values, shift, mask)
+    return stored.StoredSequences(rows, where, values.shape, np.float32), mask
 
 
 def _front(

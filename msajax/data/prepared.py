@@ -172,7 +172,7 @@ class _Records:
 
         raw = decode.DeserializeMethod.RAW_BYTES
         self._source = made.as_data_source(name, deserialize_method=raw)
-        self._parse = tf_example_pb2.Example.FromString
+        self._parse = tf_example_pb2.Example.FromString  # pyright: ignore
         self.fields = {k: (f.shape, f.np_dtype) for k, f in made.info.features.items()}
 
     def __len__(self) -> int:

@@ -56,6 +56,7 @@ def read(
     modalities: Collection[str] = MODALITIES,
     limit: float = math.inf,
     encoding: str = "",
+    lazily: bool = False,
 ) -> Corpus:
     """The corpus of a file: cleaned, with masks, checked.
 
@@ -67,6 +68,7 @@ def read(
       modalities: those to keep.
       limit: of a store, see `prepared.load`.
       encoding: of texts that are no UTF-8, as Python names it; '' for none.
+      lazily: sequences stay in the file, see `clean.clean`; it must not change.
 
     Returns:
       The corpus; rows of a file that names no splits are in 'all'. Its notes say
@@ -83,7 +85,9 @@ def read(
         corpus = clean.select(corpus, modalities, labels=labels)
         if corpus.sha256:  # a prepared store: cleaned when it was written
             return corpus
-        return dataclasses.replace(clean.clean(corpus), sha256=fingerprint(path))
+        return dataclasses.replace(
+            clean.clean(corpus, lazily=lazily), sha256=fingerprint(path)
+        )
     except MemoryError as error:
         raise DataError(f"{path}: needs more memory than there is") from error
     except OSError as error:

@@ -1,5 +1,6 @@
 """Corpora by name or by file: prepared stores, and a cache of converted files."""
 
+import dataclasses
 import hashlib
 import math
 import os
@@ -10,7 +11,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 from absl import logging
 
-from msajax.data import parts, prepared, read
+from msajax.data import parts, prepared, read, stored
 from msajax.data.errors import DataError
 from msajax.data.formats import budget, npz
 from msajax.data.spec import MODALITIES, Corpus, suggest
@@ -52,7 +53,9 @@ def prepare(
         raise DataError(
             f'"{name}" is no name for a store, which is like mosi/unaligned'
         )
-    corpus = read.read(source, dataset=dataset, format=format, encoding=encoding)
+    corpus = read.read(
+        source, dataset=dataset, format=format, encoding=encoding, lazily=True
+    )
     folder = _root(root) / name
     _install(corpus, folder, _root(root))
     return folder
@@ -174,14 +177,27 @@ def _cached(
         except DataError as error:
             logging.warning("%s: %s; it is made again", folder, error)
     options = {"format": format, "encoding": encoding, "modalities": modalities}
-    corpus = read.read(path, dataset=dataset, **options)
+    corpus = read.read(path, dataset=dataset, **options, lazily=True)
     try:
         _install(corpus, folder, root)
     except OSError as error:
         logging.warning("%s is not cached, and will be read again: %s", path, error)
-        return corpus
+        return _within(corpus, limit)
     # A run must not depend on whether the cache was there: this is what later ones use.
     return prepared.load(folder, limit=limit)
+
+
+def _within(corpus: Corpus, limit: float) -> Corpus:
+    """A corpus in memory, if its sequences take no more bytes than a limit."""
+    arrays = [x for split in corpus.splits.values() for x in split.arrays.values()]
+    kept = [x for x in arrays if isinstance(x, stored.StoredSequences)]
+    if sum(x.nbytes for x in kept) > limit:
+        return corpus
+    splits = {
+        name: dataclasses.replace(split, arrays=stored.in_memory(split.arrays))
+        for name, split in corpus.splits.items()
+    }
+    return dataclasses.replace(corpus, splits=splits)
 
 
 def _install(corpus: Corpus, folder: pathlib.Path, root: pathlib.Path) -> None:

@@ -1,7 +1,7 @@
 """Sequences that stay in a store and are read row by row."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ class Rows(Protocol):
 
     def read(
         self, index: Sequence[int], field: str, seen: Seen
-    ) -> Sequence[np.ndarray]:
+    ) -> Iterable[np.ndarray]:
         """The values of some rows, [l, D] each, with or without padding.
 
         Args:

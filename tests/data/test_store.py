@@ -3,13 +3,14 @@ import logging
 import os
 import pickle
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from msajax.data import loader, read, store
+from msajax.data import clean, loader, prepared, read, store
 from msajax.data.errors import DataError
-from msajax.data.formats import budget
+from msajax.data.formats import budget, mapped
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +194,36 @@ def test_the_first_use_of_a_file_is_as_every_later_one(tiny_files, write, name):
     if name != "label_csv":  # text alone has no spec without an encoder
         assert loader.make_spec(direct) == loader.make_spec(first)
         assert loader.make_spec(direct) == loader.make_spec(again)
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_converting_takes_a_part_of_the_files_size(
+    protocol, samples, tmp_path, monkeypatch
+):
+    from msajax.data import builder
+
+    monkeypatch.setattr(mapped, "_FILE", 0)
+    monkeypatch.setattr(mapped, "_TEXT", 2**16)
+    monkeypatch.setattr(mapped, "_STRING", 2**16)
+    monkeypatch.setattr(clean, "_PIECE", 2**16)
+    monkeypatch.setattr(builder, "_BLOCK", 1)
+    data = samples.mmsa_data()
+    for entry in data.values():
+        for name, steps in (("audio", 40_000), ("vision", 60_000)):  # 19 MB in all
+            shape = (len(entry["id"]), steps, entry[name].shape[2])
+            entry[name] = np.random.default_rng(0).normal(size=shape)
+            entry[f"{name}_lengths"] = [steps // 2] * len(entry["id"])
+    source = tmp_path / "large.pkl"
+    source.write_bytes(pickle.dumps(data, protocol=protocol))
+    expected = read.read(source, dataset="mosi")
+    store.prepare(source, dataset="mosi", name="warm")  # what is imported and cached
+    tracemalloc.start()
+    folder = store.prepare(source, dataset="mosi", name="a")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert content(prepared.load(folder)) == content(expected)
+    # Some copies of a row, which is 5 % of this file; all in memory it would be 0.7.
+    assert peak < 0.4 * source.stat().st_size
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', "[" * 9999, '{"../x": "y"}'])

@@ -1,11 +1,14 @@
 """The opcodes of a pickle, one at a time, and their arguments; nothing is run."""
 
 import codecs
+import mmap
 import os
 import pickletools
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from msajax.data.errors import DataError
+from msajax.data.formats import mapped
 
 # Bytes of an argument's length, by the way in which pickletools says that it has one.
 _WIDTHS = {
@@ -31,7 +34,7 @@ def following(file: BinaryIO) -> tuple[str, Any]:
         raise DataError(f"no pickle, or a damaged one: {code!r} at {file.tell() - 1}")
     if opcode.arg is None:
         return opcode.name, None
-    reader = _STRINGS.get(opcode.name, opcode.arg.reader)
+    reader = _READERS.get(opcode.name, opcode.arg.reader)
     width = _WIDTHS.get(opcode.arg.n, 0)
     try:
         return opcode.name, reader(file)
@@ -55,7 +58,9 @@ def _is_cut(file: BinaryIO, error: Exception, width: int) -> bool:
       error: that ended it.
       width: bytes of the length that stands before the argument, or 0.
     """
-    place, end = file.tell(), file.seek(0, os.SEEK_END)
+    place = file.tell()
+    file.seek(0, os.SEEK_END)
+    end = file.tell()  # of a mapped file `seek` does not say it
     if place == end or not width or isinstance(error, UnicodeDecodeError):
         return place == end
     file.seek(place - width)  # nothing but the length was read
@@ -66,9 +71,32 @@ def _quoted(file: BinaryIO) -> bytes:
     return codecs.escape_decode(file.readline().strip()[1:-1])[0]  # pyright: ignore
 
 
-# Strings of Python 2: the readers of pickletools would decode them.
-_STRINGS = {
+def _long(name: str, *, text: bool = False) -> Callable[[Any], Any]:
+    """A reader of strings that leaves long ones in a mapped file: the content of arrays."""
+    width, reader = _STRING_READERS[name]
+
+    def read(file: Any) -> Any:
+        if isinstance(file, mmap.mmap):
+            place = file.tell()
+            length = int.from_bytes(file.read(width), "little")
+            if (found := mapped.following(file, length, text=text)) is not None:
+                return found
+            file.seek(place)
+        return reader(file)
+
+    return read
+
+
+# Bytes of the length, and what reads it and the string.
+_STRING_READERS = {
+    "BINSTRING": (4, pickletools.read_bytes4),  # pickletools would decode it
+    "BINUNICODE": (4, pickletools.read_unicodestring4),
+    "BINBYTES": (4, pickletools.read_bytes4),
+    "BINBYTES8": (8, pickletools.read_bytes8),
+    "BYTEARRAY8": (8, pickletools.read_bytearray8),  # pyright: ignore
+}
+_READERS = {
     "STRING": _quoted,
-    "BINSTRING": pickletools.read_bytes4,
     "SHORT_BINSTRING": pickletools.read_bytes1,
+    **{name: _long(name, text="UNI" in name) for name in _STRING_READERS},
 }

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from msajax.data.errors import DataError, decoding
-from msajax.data.formats import kinds, opcodes
+from msajax.data.formats import kinds, mapped, opcodes
 
 
 def load(path: str | os.PathLike) -> Any:
@@ -30,16 +30,17 @@ def load(path: str | os.PathLike) -> Any:
       path: file to read.
 
     Returns:
-      What was pickled. Arrays may share memory or be read-only; an OrderedDict
-      comes back as a dict; strings of Python 2 are bytes, but for keys.
+      What was pickled. Arrays may share memory or be read-only, those of large files
+      are views of the mapped file; an OrderedDict comes back as a dict; strings of Python 2 are bytes, but for keys.
 
     Raises:
       DataError: a truncated or damaged file, or one that holds more than data.
     """
     with open(path, "rb") as file, decoding("pickle"):
+        source = mapped.opened(file)
         # An array of objects takes eight bytes for one of the file, twice; no honest
         # file makes more, but references could make one string or buffer many times.
-        return run(file, budget=16 * os.fstat(file.fileno()).st_size + 2**16)
+        return run(source, budget=16 * os.fstat(file.fileno()).st_size + 2**16)
 
 
 def refuse(what: str) -> DataError:
@@ -115,11 +116,11 @@ def _scalar(dtype: np.dtype, content: Any) -> np.generic:
     return _buffer(content, dtype, (1,), "C")[0]
 
 
-def _encode(text: str, encoding: str | bytes) -> bytes:
+def _encode(text: Any, encoding: str | bytes) -> Any:
     encoding = _ascii(encoding)
     if encoding not in ("latin1", "latin-1"):
         raise refuse(f'bytes in the encoding "{encoding}"')
-    return text.encode("latin-1")
+    return text.encode("latin-1") if isinstance(text, str) else text.encode()
 
 
 def _dict(pairs: Any = ()) -> dict:
@@ -148,7 +149,9 @@ def _ascii(item: Any) -> Any:
 
 
 def _size(item: Any) -> int:
-    each = {bytes: 1, str: 4}.get(type(item), 8)  # of a container: a reference
+    each = {bytes: 1, memoryview: 1, str: 4}.get(
+        type(item), 8
+    )  # of a container: a reference
     return each * len(item) if hasattr(item, "__len__") else 0
 
 

@@ -1,13 +1,17 @@
 import collections
+import errno
+import io
+import mmap
 import os
 import pickle
 import re
+import tempfile
 
 import numpy as np
 import pytest
 
 from msajax.data.errors import DataError
-from msajax.data.formats import opcodes, pickles
+from msajax.data.formats import mapped, opcodes, pickles
 
 DATA = {
     "float64": np.arange(6.0).reshape(2, 3),
@@ -36,6 +40,67 @@ def same(found, expected):
         assert found.dtype == expected.dtype
         return np.array_equal(found, expected)
     return found == expected
+
+
+@pytest.fixture
+def is_mapped(monkeypatch):
+    """Files are mapped to memory, and all arrays and texts left in them, as those of large files are."""
+    monkeypatch.setattr(mapped, "_FILE", 0)
+    monkeypatch.setattr(mapped, "_STRING", 48)  # of numbers and texts there are no more
+    monkeypatch.setattr(mapped, "_TEXT", 48)
+    monkeypatch.setattr(mapped, "_PIECE", 3)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_arrays_of_a_mapped_file(protocol, is_mapped, write, samples):
+    long = np.arange(600.0).reshape(20, 10, 3)
+    data = {
+        **DATA,
+        "c": long,
+        "f": np.asfortranarray(long),
+        "t": long.transpose(2, 0, 1),
+    }
+    found = pickles.load(write(data, protocol=protocol))
+    for name, expected in data.items():
+        assert same(found[name], expected), name
+    for name in ("c", "f", "t"):
+        assert views(found[name])
+        mapped.release(found[name])
+        assert same(found[name], data[name])
+    old = pickles.load(write(samples.python2_pickle({"x": np.arange(300.0)}, 2)))
+    assert views(old["x"]) and same(old["x"], np.arange(300.0))
+
+
+def views(array):
+    """Whether an array is a view of a mapped file."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, memoryview) and isinstance(array.obj, mmap.mmap)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_every_truncation_of_a_mapped_file(protocol, is_mapped, write):
+    test_every_truncation_is_refused_in_plain_words(protocol, write)
+
+
+def test_a_long_text_that_is_no_array(is_mapped, write, monkeypatch):
+    for text in ("x" * 60, "\u4f60" * 60):
+        with pytest.raises(DataError, match="damaged"):
+            call = b"\x80\x02c_codecs\nencode\nX%sX\x06\0\0\0latin1\x86R\x85R."
+            raw = text.encode()
+            pickles.load(write(call % (len(raw).to_bytes(4, "little") + raw)))
+    no_space = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: FullFile(no_space))
+    with pytest.raises(DataError, match="No space left on device; set TMPDIR"):
+        pickles.load(write(pickle.dumps(DATA, protocol=2)))
+
+
+class FullFile(io.BytesIO):
+    def __init__(self, error):
+        self.error = error
+
+    def write(self, content):
+        raise self.error
 
 
 @pytest.mark.parametrize("numpy1", [False, True])
@@ -265,7 +330,7 @@ def test_text_that_fills_the_memory_is_not_called_damage(write, monkeypatch):
         file.read(4)
         raise MemoryError
 
-    monkeypatch.setitem(opcodes._STRINGS, "BINUNICODE", full)
+    monkeypatch.setitem(opcodes._READERS, "BINUNICODE", full)
     with pytest.raises(
         DataError, match="the pickle asks for more memory than there is"
     ):
