@@ -149,7 +149,7 @@ def _ascii(item: Any) -> Any:
 
 
 def _size(item: Any) -> int:
-    each = {bytes: 1, memoryview: 1, str: 4}.get(
+    each = {bytes: 1, memoryview: 1, str: 4, mapped.Text: 4}.get(
         type(item), 8
     )  # of a container: a reference
     return each * len(item) if hasattr(item, "__len__") else 0
