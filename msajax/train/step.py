@@ -24,7 +24,6 @@ from msajax.train.plan import NORMS, Phase
 from msajax.train.update import select, update
 from msajax.train.varied import Values
 
-
 # For programs that run once: level 1 compiles in about half the time and gives the same
 # bits. Level 0 does not: it contracts no product with a sum.
 _ONCE = {"xla_backend_optimization_level": 1}
@@ -210,7 +209,7 @@ def make_loop(
 class Program:
     """A phase made ready to run: what it trains, its optimizer, its compiled passes.
 
-    Made once and run for every group of so many seeds. `paths` are the parameters that
+    Made once and run for every group of so many `seeds`. `paths` are the parameters that
     it trains, `varies` the keys of the values that the seeds bring along.
     """
 
@@ -237,7 +236,7 @@ class Program:
         steps = len(
             loader.epoch_batches(source.sizes, phase.batch_size, order=order).part
         )
-        self.phase, self.steps = phase, steps
+        self.phase, self.steps, self.seeds = phase, steps, seeds
         self.total = steps * phase.epochs * cycles
         self.paths, self.varies = frozenset(groups), frozenset(varies)
 
