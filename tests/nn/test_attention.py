@@ -185,7 +185,7 @@ def outputs_and_gradients(qkv, mask, rate):
 
 def choose(monkeypatch, backend):
     """Long attention as on a backend, two keys of five at a time where it is by keys."""
-    monkeypatch.setattr("msajax.nn.long_attention._KEYS", 2)
+    monkeypatch.setattr("msajax.nn.long_attention._BYTES", 4 * 2 * 3 * 4 * 2)
     branch = "cpu" if backend == "cpu" else "default"
     monkeypatch.setattr(
         jax.lax, "platform_dependent", lambda *args, **of: of[branch](*args)
@@ -247,7 +247,9 @@ def test_long_attention_of_seeds_at_once(monkeypatch, backend):
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
-def test_a_gpu_holds_no_weights_of_all_keys():
+def test_a_gpu_holds_no_weights_of_all_keys(monkeypatch):
+    size = 4 * 2 * 3 * 130 * 128
+    monkeypatch.setattr("msajax.nn.long_attention._BYTES", size)
     x = jnp.zeros((2, 130, 3, 8)), *[jnp.zeros((2, 150, 3, 8))] * 2
     mask = jnp.ones((2, 1, 1, 150), bool)
 
@@ -259,7 +261,7 @@ def test_a_gpu_holds_no_weights_of_all_keys():
         return export(x, jax.random.key(0)).mlir_module()
 
     gpu, cpu = lowered("cuda"), lowered("cpu")
-    assert "tensor<2x3x130x128xf32>" in gpu and "tensor<2x3x130x128xf32>" not in cpu
+    assert "tensor<2x3x130x75xf32>" in gpu and "tensor<2x3x130x75xf32>" not in cpu
     assert "tensor<130x150xf32>" in cpu and "130x150xf32>" not in gpu
 
 
