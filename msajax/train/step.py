@@ -26,7 +26,7 @@ from msajax.train.varied import Values
 
 # For programs that run once: level 1 compiles in about half the time and gives the same
 # bits. Level 0 does not: it contracts no product with a sum.
-_ONCE = {"xla_backend_optimization_level": 1}
+ONCE = {"xla_backend_optimization_level": 1}
 
 
 class State(NamedTuple):
@@ -295,7 +295,7 @@ def draw(model: Model, key: jax.Array, values: Values = varied.NONE) -> State:
     return State(params, collections, {})
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=_ONCE)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=ONCE)
 def init(model: Model, key: jax.Array, values: Values = varied.NONE) -> State:
     """Initial parameters and collections of a system, without an optimizer state."""
     return draw(model, key, values)
