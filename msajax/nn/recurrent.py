@@ -1,5 +1,6 @@
 """LSTM and GRU over padded sequences, and an LSTM that makes one, with PyTorch's gates and initialisation."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import chex
@@ -11,6 +12,9 @@ from jax.custom_derivatives import SymbolicZero
 from msajax.nn.dropout import Dropout
 from msajax.nn.linear import uniform
 from msajax.nn.masks import assert_steps
+
+# The inputs' share of the gates of all steps, the recurrent weights, and the real steps.
+Stream = tuple[jax.Array, Any, jax.Array]
 
 
 class LSTM(nn.Module):
@@ -62,19 +66,27 @@ class LSTMLayer(nn.Module):
 
     def __call__(self, x: jax.Array, real: jax.Array) -> tuple[jax.Array, jax.Array]:
         """[L, B, D], real [L, B, 1] bool -> outputs [L, B, hidden], last state [B, hidden]."""
-        outputs, last, _ = self.with_cells(x, real)
-        return outputs, last
+        return self.together(self.prepare(x, real))[0]
 
-    @nn.compact
     def with_cells(
         self, x: jax.Array, real: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """As `__call__`, and the cells of all steps, [L, B, hidden]."""
+        return _recur((self.prepare(x, real),))[0]
+
+    @nn.compact
+    def prepare(self, x: jax.Array, real: jax.Array) -> Stream:
+        """What `together` takes of a layer and its input."""
         _assert_first_time(x, real)
         kernel, recurrent, bias = lstm_params(self, x.shape[-1], self.hidden)
         # One flat product: XLA's CPU code is faster for it than for [L, B, D].
         flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
-        return _recur(flat.reshape(*x.shape[:2], -1), recurrent, real)
+        return flat.reshape(*x.shape[:2], -1), recurrent, real
+
+    @staticmethod
+    def together(*streams: Stream) -> list[tuple[jax.Array, jax.Array]]:
+        """As `__call__`, of several layers in one loop over as many steps."""
+        return [(outputs, last) for outputs, last, _ in _recur(streams)]
 
 
 class LSTMDecoder(nn.Module):
@@ -90,7 +102,7 @@ class LSTMDecoder(nn.Module):
         projected = jnp.concatenate([(x @ kernel + bias[None])[None], later])
         # Input and state are the same from the second step on; in the first the state is 0.
         real = jnp.ones((steps, x.shape[0], 1), bool)
-        return _recur(projected, kernel + recurrent, real)[0]
+        return _recur(((projected, kernel + recurrent, real),))[0][0]
 
 
 class GRULayer(nn.Module):
@@ -98,9 +110,13 @@ class GRULayer(nn.Module):
 
     hidden: int
 
-    @nn.compact
     def __call__(self, x: jax.Array, real: jax.Array) -> tuple[jax.Array, jax.Array]:
         """[L, B, D], real [L, B, 1] bool -> outputs [L, B, hidden], last state [B, hidden]."""
+        return self.together(self.prepare(x, real))[0]
+
+    @nn.compact
+    def prepare(self, x: jax.Array, real: jax.Array) -> Stream:
+        """What `together` takes of a layer and its input."""
         _assert_first_time(x, real)
         init, gates = uniform(self.hidden), 3 * self.hidden
         kernel = self.param("kernel", init, (x.shape[-1], gates))
@@ -109,21 +125,32 @@ class GRULayer(nn.Module):
         recurrent_bias = self.param("recurrent_bias", init, (gates,))
         recurrent = recurrent.astype(jnp.float32)  # as in `_forward`
         flat = x.reshape(-1, x.shape[-1]) @ kernel + bias[None]
+        return flat.reshape(*x.shape[:2], gates), (recurrent, recurrent_bias), real
 
-        def step(h, inputs):
-            x, real = inputs
-            y = h @ recurrent + recurrent_bias[None]
-            x_r, x_z, x_n = jnp.split(x.astype(h.dtype), 3, axis=-1)
-            y_r, y_z, y_n = jnp.split(y, 3, axis=-1)
-            r, z = nn.sigmoid(x_r + y_r), nn.sigmoid(x_z + y_z)
-            n = jnp.tanh(x_n + r * y_n)
-            h = jnp.where(real, (1 - z) * n + z * h, h)
-            return h, h.astype(flat.dtype)
+    @staticmethod
+    def together(*streams: Stream) -> list[tuple[jax.Array, jax.Array]]:
+        """As `__call__`, of several layers in one loop over as many steps."""
+        weights = [weights for _, weights, _ in streams]
 
-        h = jnp.zeros((x.shape[1], self.hidden), jnp.float32)
-        inputs = flat.reshape(*x.shape[:2], gates), real
-        last, outputs = jax.lax.scan(step, h, inputs)
-        return outputs, last.astype(x.dtype)
+        def step(states, inputs):
+            made = [*map(_gru_step, states, inputs, weights)]
+            return [h for h, _ in made], [output for _, output in made]
+
+        starts = [_zeros(x, recurrent) for x, (recurrent, _), _ in streams]
+        inputs = [(x, real) for x, _, real in streams]
+        lasts, outputs = jax.lax.scan(step, starts, inputs)
+        return [(y, h.astype(y.dtype)) for h, y in zip(lasts, outputs, strict=True)]
+
+
+def _gru_step(h, inputs, weights):
+    (x, real), (recurrent, bias) = inputs, weights
+    y = h @ recurrent + bias[None]
+    x_r, x_z, x_n = jnp.split(x.astype(h.dtype), 3, axis=-1)
+    y_r, y_z, y_n = jnp.split(y, 3, axis=-1)
+    r, z = nn.sigmoid(x_r + y_r), nn.sigmoid(x_z + y_z)
+    n = jnp.tanh(x_n + r * y_n)
+    h = jnp.where(real, (1 - z) * n + z * h, h)
+    return h, h.astype(x.dtype)
 
 
 CELLS = {"lstm": LSTMLayer, "gru": GRULayer}
@@ -149,10 +176,13 @@ class Recurrent(nn.Module):
         cell = CELLS[self.cell]
         # Time goes first from here on: [L, B, D], and [L, B, 1] for the mask
         x, real = jnp.swapaxes(x, 0, 1), jnp.swapaxes(mask, 0, 1)[..., None]
-        h, _ = cell(self.hidden, name="forward")(x, real)
+        streams = [cell(self.hidden, name="forward").prepare(x, real)]
         if self.bidirectional:
-            back, _ = cell(self.hidden, name="backward")(x[::-1], real[::-1])
-            h = jnp.concatenate([h, back[::-1]], axis=-1)
+            backward = cell(self.hidden, name="backward")
+            streams.append(backward.prepare(x[::-1], real[::-1]))
+        h, *back = (outputs for outputs, _ in cell.together(*streams))
+        if back:
+            h = jnp.concatenate([h, back[0][::-1]], axis=-1)
         return jnp.swapaxes(jnp.where(real, h, 0), 0, 1)
 
 
@@ -192,87 +222,113 @@ def lstm_params(module: nn.Module, dim: int, hidden: int) -> tuple[jax.Array, ..
 
 
 @jax.custom_vjp
-def _recur(
-    projected: jax.Array, recurrent: jax.Array, real: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The scan over time, whose gradient by the recurrent kernel is one product of matrices.
+def _recur(streams: Sequence[Stream]) -> tuple[tuple[jax.Array, ...], ...]:
+    """The scan over time, whose gradient by the recurrent kernels is one product of matrices.
 
     JAX's own gradient adds one to it in each step.
 
     Args:
-      projected: [L, B, 4 H], the inputs' share of the gates.
-      recurrent: [H, 4 H].
-      real: [L, B, 1] bool.
+      streams: of as many steps each: [L, B, 4 H], the inputs' share of the gates; [H, 4 H];
+        [L, B, 1] bool.
 
     Returns:
-      Outputs [L, B, H], the last one [B, H] and the cells [L, B, H], like projected.
+      Of each stream the outputs [L, B, H], the last one [B, H] and the cells [L, B, H],
+      like the inputs' share.
     """
-    (h, c, _), last = _forward(projected, recurrent, real)
-    return _like(projected, h, last, c)
+    return _like(streams, *_forward(streams))
 
 
-def _like(projected: jax.Array, *arrays: jax.Array) -> Any:
-    return tuple(x.astype(projected.dtype) for x in arrays)
+def _like(streams, steps, lasts):
+    return tuple(
+        tuple(x.astype(projected.dtype) for x in (h, last, c))
+        for (projected, _, _), (h, c, _), last in zip(
+            streams, steps, lasts, strict=True
+        )
+    )
 
 
-def _forward(projected, recurrent, real):
-    """Outputs, cells and sums in front of the gates of all steps, and the last output, in float32.
+def _forward(streams):
+    """Outputs, cells and sums in front of the gates of all steps, and the last outputs, in float32.
 
     Products are too: on a GPU they are too small for half precision to be faster, and it
     would start kernels that pad and convert in every step.
     """
-    recurrent = recurrent.astype(jnp.float32)
+    weights = [recurrent.astype(jnp.float32) for _, recurrent, _ in streams]
 
-    def step(state, inputs):
-        h, c = state
-        z, real = inputs
-        z = z.astype(jnp.float32) + h @ recurrent
-        i, f, g, o = lstm_gates(z)
-        c_new = f * c + i * g
-        h, c = jnp.where(real, o * jnp.tanh(c_new), h), jnp.where(real, c_new, c)
-        return (h, c), (h, c, z)
+    def step(states, inputs):
+        steps = [*map(_lstm_step, states, inputs, weights)]
+        return [(h, c) for h, c, _ in steps], steps
 
-    start = jnp.zeros((projected.shape[1], recurrent.shape[0]), jnp.float32)
-    (last, _), steps = jax.lax.scan(step, (start, start), (projected, real))
-    return steps, last
+    starts = [(_zeros(*stream[:2]),) * 2 for stream in streams]
+    inputs = [(projected, real) for projected, _, real in streams]
+    lasts, steps = jax.lax.scan(step, starts, inputs)
+    return steps, [h for h, _ in lasts]
 
 
-def _save(projected, recurrent, real):
-    recurrent, real = recurrent.value, real.value
-    (h, c, z), last = _forward(projected.value, recurrent, real)
-    return _like(projected.value, h, last, c), (h, c, z, recurrent, real)
+def _zeros(projected: jax.Array, recurrent: jax.Array) -> jax.Array:
+    """The state before the first step: [B, H] float32."""
+    return jnp.zeros((projected.shape[1], recurrent.shape[0]), jnp.float32)
+
+
+def _lstm_step(state, inputs, recurrent):
+    (h, c), (z, real) = state, inputs
+    z = z.astype(jnp.float32) + h @ recurrent
+    i, f, g, o = lstm_gates(z)
+    c_new = f * c + i * g
+    return jnp.where(real, o * jnp.tanh(c_new), h), jnp.where(real, c_new, c), z
+
+
+def _save(streams):
+    streams = tuple(tuple(x.value for x in stream) for stream in streams)
+    steps, lasts = _forward(streams)
+    return _like(streams, steps, lasts), (steps, [stream[1:] for stream in streams])
 
 
 def _backward(saved, gradients):
-    h, c, z, recurrent, real = saved
-    dtype, recurrent = recurrent.dtype, recurrent.astype(jnp.float32)
-    h_before, c_before = (jnp.pad(s[:-1], ((1, 0), (0, 0), (0, 0))) for s in (h, c))
-    # What nothing reads costs nothing.
-    d_outputs, d_last, d_cells = (
-        None if isinstance(g, SymbolicZero) else g.astype(c.dtype) for g in gradients
-    )
+    steps, rest = saved
+    weights = [recurrent.astype(jnp.float32) for recurrent, _ in rest]
 
-    def step(state, inputs):
-        dh, dc = state
-        d_output, d_cell, z, c, c_before, real = inputs
-        i, f, g, o = lstm_gates(z)
-        tanh = jnp.tanh(c)
-        dh = dh if d_output is None else dh + d_output
-        dc = dc if d_cell is None else dc + d_cell
-        dc_new = dc + dh * o * (1 - tanh**2)
-        di, df = dc_new * g * i * (1 - i), dc_new * c_before * f * (1 - f)
-        dg, do = dc_new * i * (1 - g**2), dh * tanh * o * (1 - o)
-        dz = jnp.where(real, jnp.concatenate([di, df, dg, do], axis=-1), 0)
-        dh = jnp.where(real, 0, dh) + dz @ recurrent.T
-        return (dh, jnp.where(real, dc_new * f, dc)), dz
+    starts, inputs = [], []
+    for (_, c, z), (_, real), given in zip(steps, rest, gradients, strict=True):
+        # What nothing reads costs nothing.
+        d_outputs, d_last, d_cells = (
+            None if isinstance(g, SymbolicZero) else g.astype(c.dtype) for g in given
+        )
+        zeros = jnp.zeros_like(c[0])
+        starts.append((zeros if d_last is None else d_last, zeros))
+        inputs.append((d_outputs, d_cells, z, c, _before(c), real))
 
-    start = jnp.zeros_like(c[0])
-    inputs = (d_outputs, d_cells, z, c, c_before, real)
-    start = (start if d_last is None else d_last, start)
-    _, dz = jax.lax.scan(step, start, inputs, reverse=True)
-    dz = dz.astype(dtype)
-    h_before = h_before.astype(dtype).reshape(-1, h.shape[-1])
-    return dz, h_before.T @ dz.reshape(-1, dz.shape[-1]), None
+    def step(states, inputs):
+        found = [*map(_lstm_step_back, states, inputs, weights)]
+        return [(dh, dc) for dh, dc, _ in found], [dz for _, _, dz in found]
+
+    _, found = jax.lax.scan(step, starts, inputs, reverse=True)
+    by_streams = []
+    for dz, (h, _, _), (recurrent, _) in zip(found, steps, rest, strict=True):
+        dz, h = dz.astype(recurrent.dtype), _before(h).astype(recurrent.dtype)
+        by_recurrent = h.reshape(-1, h.shape[-1]).T @ dz.reshape(-1, dz.shape[-1])
+        by_streams.append((dz, by_recurrent, None))
+    return (tuple(by_streams),)
+
+
+def _before(x: jax.Array) -> jax.Array:
+    """The value of the step before, 0 in the first: [L, B, H]."""
+    return jnp.pad(x[:-1], ((1, 0), (0, 0), (0, 0)))
+
+
+def _lstm_step_back(state, inputs, recurrent):
+    dh, dc = state
+    d_output, d_cell, z, c, c_before, real = inputs
+    i, f, g, o = lstm_gates(z)
+    tanh = jnp.tanh(c)
+    dh = dh if d_output is None else dh + d_output
+    dc = dc if d_cell is None else dc + d_cell
+    dc_new = dc + dh * o * (1 - tanh**2)
+    di, df = dc_new * g * i * (1 - i), dc_new * c_before * f * (1 - f)
+    dg, do = dc_new * i * (1 - g**2), dh * tanh * o * (1 - o)
+    dz = jnp.where(real, jnp.concatenate([di, df, dg, do], axis=-1), 0)
+    dh = jnp.where(real, 0, dh) + dz @ recurrent.T
+    return dh, jnp.where(real, dc_new * f, dc), dz
 
 
 _recur.defvjp(_save, _backward, symbolic_zeros=True)

@@ -19,6 +19,7 @@ from msajax.run import (
     corpora,
     devices,
     features,
+    inference,
     init_from,
     pretrained,
     saved,
@@ -97,7 +98,7 @@ def train(
     books = trainer.train(options.train.seeds, stop)
     if books is None:
         return run, None
-    return run, _results(run, data, books, corpus, trainer.parameters())
+    return run, _results(run, data, books, corpus, trainer)
 
 
 def _read(
@@ -129,6 +130,9 @@ class Trainer:
       data: its rows.
       at_once: how many seeds one program trains.
       varies: keys of the values that trainings at once bring along (`train/varied.py`).
+
+    Attributes:
+      last: the last phase's program.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class Trainer:
         self._at_once, seeds = at_once, run.options.train.seeds
         self.programs = functools.cache(self._make_programs)
         programs = self.programs(min(self._at_once, len(seeds)))
+        self.last = programs[-1]
         self._pretrained = run.initial()
         self._taken = functools.cache(functools.partial(init_from.arrays, run))
         self._trained = {path for program in programs for path in program.paths}
@@ -285,7 +290,7 @@ def _results(
     data: fit.Data,
     books: Mapping[int, Book],
     corpus: Corpus,
-    parameters: dict[str, int],
+    trainer: Trainer,
 ) -> Results:
     """The figures on validation and test of the seeds that have any."""
     stopped = {seed: book.stopped for seed, book in books.items() if book.stopped}
@@ -295,7 +300,8 @@ def _results(
             "no seed had a finite validation figure: there is nothing to report"
         )
     splits = {name: data.splits[name] for name in ("valid", "test")}
-    made = unread.predict(run.forward, run.model, splits, list(books))
+    compute = inference.Inference(run, program=trainer.last)
+    made = unread.predict(compute, run.model, splits, list(books))
     select = run.options.plan[-1].select
     facts = {
         "epochs": [len(book.history) for book in books.values()],
@@ -306,7 +312,7 @@ def _results(
             for phase in run.options.plan
         },
         "peak_memory": max(book.peak_memory for book in books.values()) or None,
-        "parameters": parameters,
+        "parameters": trainer.parameters(),
         "precision": run.precision,
         "version": msajax.__version__,
         "config_sha256": saved.sha256(run.options),

@@ -297,7 +297,7 @@ def _is_array(run: Run, key: str) -> bool:
 
     def losses(number: jax.Array) -> list[Any]:
         system = varied.model(run.model, {key: number})
-        state = step.init(run.model, jax.random.key(0), {key: number})
+        state = step.draw(run.model, jax.random.key(0), {key: number})
         rest = step.variables(state._replace(params={}))
 
         def loss(params: Any, phase: Phase, train: bool) -> jax.Array:

@@ -183,6 +183,15 @@ def outputs_and_gradients(qkv, mask, rate):
     return heads, *gradients
 
 
+def choose(monkeypatch, backend):
+    """Long attention as on a backend, two keys of five at a time where it is by keys."""
+    monkeypatch.setattr("msajax.nn.long_attention._BYTES", 4 * 2 * 3 * 4 * 2)
+    branch = "cpu" if backend == "cpu" else "default"
+    monkeypatch.setattr(
+        jax.lax, "platform_dependent", lambda *args, **of: of[branch](*args)
+    )
+
+
 @pytest.mark.parametrize("keys_only", [False, True])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 @pytest.mark.parametrize("dtype,atol", [(jnp.float32, 2e-6), (jnp.bfloat16, 5e-2)])
@@ -194,7 +203,7 @@ def test_long_attention_computes_the_same(
     mask = mask[:, :, :1] if keys_only else mask
     kept = outputs_and_gradients(qkv, mask, rate)
     monkeypatch.setattr("msajax.nn.attention.LONG", 0)
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    choose(monkeypatch, backend)
     long = outputs_and_gradients(qkv, mask, rate)
     assert "custom_vjp" in str(
         jax.make_jaxpr(lambda q: attend(q, *qkv[1:], mask=mask))(qkv[0])
@@ -221,7 +230,7 @@ def test_long_attention_draws_another_mask_for_each_row_and_head(monkeypatch):
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_long_attention_of_seeds_at_once(monkeypatch, backend):
     monkeypatch.setattr("msajax.nn.attention.LONG", 0)
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    choose(monkeypatch, backend)
     qkv, mask = random_attention(jnp.float32)
     keys = jax.random.split(jax.random.key(0), 3)
 
@@ -236,6 +245,24 @@ def test_long_attention_of_seeds_at_once(monkeypatch, backend):
     together = jax.jit(jax.vmap(gradient))(keys)
     alone = np.stack([*map(jax.jit(gradient), keys)])
     np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_a_gpu_holds_no_weights_of_all_keys(monkeypatch):
+    size = 4 * 2 * 3 * 130 * 128
+    monkeypatch.setattr("msajax.nn.long_attention._BYTES", size)
+    x = jnp.zeros((2, 130, 3, 8)), *[jnp.zeros((2, 150, 3, 8))] * 2
+    mask = jnp.ones((2, 1, 1, 150), bool)
+
+    def loss(qkv, key):
+        return jnp.sum(Attend(0.3).apply({}, *qkv, mask, rngs={"dropout": key}))
+
+    def lowered(platform):
+        export = jax.export.export(jax.jit(jax.grad(loss)), platforms=[platform])
+        return export(x, jax.random.key(0)).mlir_module()
+
+    gpu, cpu = lowered("cuda"), lowered("cpu")
+    assert "tensor<2x3x130x75xf32>" in gpu and "tensor<2x3x130x75xf32>" not in cpu
+    assert "tensor<130x150xf32>" in cpu and "130x150xf32>" not in gpu
 
 
 @pytest.mark.parametrize("long", [2**14, 0])

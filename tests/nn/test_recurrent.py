@@ -199,6 +199,18 @@ def test_both_directions_against_a_loop_over_time(cell, side):
     np.testing.assert_array_equal(one, outputs[..., :6])
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_both_directions_are_one_loop(cell):
+    layer = Recurrent(6, cell, bidirectional=True)
+    params = jax.eval_shape(layer.init, random_bits.key(0), X, MASK)
+
+    def loss(params):
+        return jnp.sum(layer.apply(params, X, MASK))
+
+    assert str(jax.make_jaxpr(loss)(params)).count("= scan[") == 1
+    assert str(jax.make_jaxpr(jax.grad(loss))(params)).count("= scan[") == 2
+
+
 def test_a_gru_starts_in_the_interval_of_pytorch():
     variables = jax.jit(Recurrent(64, "gru").init)(random_bits.key(0), X, MASK)
     for leaf in jax.tree.leaves(variables["params"]["forward"]):

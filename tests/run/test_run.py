@@ -3,18 +3,20 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import flax.linen as nn
 import numpy as np
 import pytest
 from rich.console import Console
 
+import msajax
 from msajax import main, models, parallel
 from msajax.data import demo
 from msajax.data.spec import Spec
 from msajax.models.base import Model
 from msajax.models.text_only import TextOnly
-from msajax.run import corpora, recipe, training, workdir
+from msajax.run import corpora, inference, recipe, training, workdir
 from msajax.run.options import Options, ParallelOptions, TrainOptions
 from msajax.run.run import Run
 from msajax.train import memory, step
@@ -43,11 +45,15 @@ def write_npz(path, scale=1.0):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run of seed 1 on a file."""
+    """A run of seed 1 on a file, whose report predicts by the pass of its validation."""
     folder = tmp_path_factory.mktemp("runs")
     write_npz(folder / "data.npz")
     path = f"--config.data.path={folder / 'data.npz'}"
-    assert run(folder / "run", *SHORT, path, "--config.train.seeds=1") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            inference.Inference, "_compile", lambda *_: pytest.fail("new pass")
+        )
+        assert run(folder / "run", *SHORT, path, "--config.train.seeds=1") == 0
     return folder / "run"
 
 
@@ -63,6 +69,32 @@ def test_more_seeds_join_those_that_are_there(trained, capsys):
     path = f"--config.data.path={trained.parent / 'data.npz'}"
     assert run(trained, *SHORT, path, "--config.train.seeds=2") == 0
     assert json.loads((trained / "results.json").read_text())["seeds"] == [1, 2]
+
+
+def test_seeds_are_predicted_as_many_at_once_as_the_pass_takes(trained):
+    opened = msajax.open_run(trained)
+    source = opened.sources([opened.pad(opened.corpus().splits["test"])])[0]
+    phase, sizes = opened.options.plan[-1], []
+
+    def forward(variables, source, size, progress):
+        biases = variables["params"]["post_fusion_1"]["bias"]
+        sizes.append((len(biases), size, len(progress["lr_scale"])))
+        return np.asarray(biases), None
+
+    def predict(seeds, at_once):
+        program = SimpleNamespace(phase=phase, seeds=at_once, forward=forward)
+        infer = inference.Inference(opened, program=program)
+        return infer({"test": source}, seeds=seeds)["test"]
+
+    one, two, pair = predict([1], 1), predict([2], 1), predict([1, 2, 1], 2)
+    filled = predict([2], 2)
+    assert [size[0] for size in sizes] == [1, 1, 2, 2, 2]
+    assert {size[1] for size in sizes} == {phase.batch_size}
+    assert all(size[0] == size[2] for size in sizes)
+    assert not np.array_equal(one[1], two[2])
+    np.testing.assert_array_equal(pair[1], one[1])
+    np.testing.assert_array_equal(pair[2], two[2])
+    np.testing.assert_array_equal(filled[2], two[2])
 
 
 def test_as_many_seeds_at_once_as_what_training_keeps_lets(monkeypatch, tmp_path):

@@ -5,12 +5,15 @@ import functools
 import math
 from typing import Any
 
+import chex
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 from msajax import parallel
 from msajax.data import loader
+from msajax.nn.linear import uniform
 from msajax.train import checkpoint, feed, step
 from msajax.train.optim import Optimizer
 from msajax.train.plan import Phase
@@ -443,3 +446,14 @@ def test_the_average_of_the_parameters_is_evaluated_and_kept(
         several = params("several", count=2, ema=0.9, seeds=(1, 2))
         for name, value in several.items():
             np.testing.assert_allclose(found[name], value, atol=2e-6, err_msg=name)
+
+
+def test_the_options_of_init_change_no_bit():
+    def draw(key):
+        return uniform(7)(key, (64,)), nn.initializers.lecun_normal()(key, (9, 7))
+
+    def drawn(options):
+        return jax.jit(draw, compiler_options=options)(jax.random.key(3))
+
+    full = drawn({"xla_backend_optimization_level": 3})
+    chex.assert_trees_all_equal(drawn(step.ONCE), full)
