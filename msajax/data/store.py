@@ -53,11 +53,12 @@ def prepare(
         raise DataError(
             f'"{name}" is no name for a store, which is like mosi/unaligned'
         )
+    state = _state(source)
     corpus = read.read(
         source, dataset=dataset, format=format, encoding=encoding, lazily=True
     )
     folder = _root(root) / name
-    _install(corpus, folder, _root(root))
+    _install(corpus, folder, _root(root), source, state)
     return folder
 
 
@@ -177,9 +178,10 @@ def _cached(
         except DataError as error:
             logging.warning("%s: %s; it is made again", folder, error)
     options = {"format": format, "encoding": encoding, "modalities": modalities}
+    state = _state(path)
     corpus = read.read(path, dataset=dataset, **options, lazily=True)
     try:
-        _install(corpus, folder, root)
+        _install(corpus, folder, root, path, state)
     except OSError as error:
         logging.warning("%s is not cached, and will be read again: %s", path, error)
         return _within(corpus, limit)
@@ -200,14 +202,34 @@ def _within(corpus: Corpus, limit: float) -> Corpus:
     return dataclasses.replace(corpus, splits=splits)
 
 
-def _install(corpus: Corpus, folder: pathlib.Path, root: pathlib.Path) -> None:
-    """Writes a store beside its place, then moves it there; what killed writers left goes first."""
+def _state(source: str | os.PathLike) -> list[tuple[int, int]]:
+    """Size and time of change of each file of a source."""
+    found = [file.stat() for file in read.files(source) if file.exists()]
+    return [(x.st_size, x.st_mtime_ns) for x in found]
+
+
+def _install(
+    corpus: Corpus,
+    folder: pathlib.Path,
+    root: pathlib.Path,
+    source: str | os.PathLike,
+    state: list[tuple[int, int]],
+) -> None:
+    """Writes a store beside its place, then moves it there; what killed writers left goes first.
+
+    A large source is read several times, so that its state must still be the one given.
+    """
     for home in (root, *root.glob("*/")):
         parts.sweep(home)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with parts.beside(folder) as new:
         new.mkdir()
-        parts.settle(prepared.write(corpus, new), folder)
+        written = prepared.write(corpus, new)
+        if _state(source) != state:
+            raise DataError(
+                f"{source} changed while it was converted; run again when nothing writes to it"
+            )
+        parts.settle(written, folder)
 
 
 def _root(root: str | os.PathLike | None) -> pathlib.Path:

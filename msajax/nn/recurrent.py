@@ -304,10 +304,10 @@ def _backward(saved, gradients):
 
     _, found = jax.lax.scan(step, starts, inputs, reverse=True)
     by_streams = []
-    for dz, (h, _, _), (recurrent, _) in zip(found, steps, rest, strict=True):
-        dz, h = dz.astype(recurrent.dtype), _before(h).astype(recurrent.dtype)
-        by_recurrent = h.reshape(-1, h.shape[-1]).T @ dz.reshape(-1, dz.shape[-1])
-        by_streams.append((dz, by_recurrent, None))
+    for dz, (h, _, _), (w, _), given in zip(found, steps, rest, gradients, strict=True):
+        h, by_z = _before(h).astype(w.dtype), dz.astype(w.dtype)
+        by_w = h.reshape(-1, h.shape[-1]).T @ by_z.reshape(-1, dz.shape[-1])
+        by_streams.append((dz.astype(given[0].dtype), by_w, None))
     return (tuple(by_streams),)
 
 

@@ -187,7 +187,7 @@ class Options(typed.Checked):
         checkpoint.
       init_parameters: regex of the names of the arrays that `init_from` takes.
       cycles: how often the sequence of phases is run; more than 1 alternates them.
-      precision: how the network computes. 'float32' is exact; 'tf32' lets NVIDIA GPUs round the
+      precision: how the network computes. 'float32' has no TF32; 'tf32' lets NVIDIA GPUs round the
         factors of products to 10 bits, and is float32 elsewhere; 'bfloat16' computes in
         bfloat16, with parameters, norms and losses in float32. 'auto' is bfloat16 on
         a GPU where a pretrained encoder is trained, else float32.
@@ -248,7 +248,7 @@ class Options(typed.Checked):
 
     @property
     def trains_encoder(self) -> bool:
-        """Whether the system holds a pretrained encoder, of text or of the voice."""
+        """Whether the system trains a pretrained encoder; one of the voice always counts."""
         return self._trains_text or bool(self.audio.encoder)
 
     @property

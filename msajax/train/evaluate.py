@@ -1,8 +1,8 @@
 """Predictions and figures of a whole split in one dispatch."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -34,11 +34,15 @@ def apply(model: Any, variables: Any, batch: Arrays, precision: str, **options: 
     if precision == "bfloat16":
         variables = variables | {"params": rounded(variables["params"])}
         batch = batch | rounded({m: batch[m] for m in MODALITIES if m in batch})
-    # Else JAX's setting stays as it is (`run.devices.set_up`).
-    tf32 = precision == "tf32"
-    products = jax.default_matmul_precision("tensorfloat32") if tf32 else nullcontext()
-    with products:
+    with products(precision):
         return model.apply(variables, batch, **options)
+
+
+def products(precision: str) -> contextlib.AbstractContextManager:
+    """Traces products in TF32 where that is the precision, else as JAX is set (`run.devices.set_up`)."""
+    if precision == "tf32":
+        return jax.default_matmul_precision("tensorfloat32")
+    return contextlib.nullcontext()
 
 
 def rounded(tree: Any) -> Any:

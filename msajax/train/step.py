@@ -51,8 +51,8 @@ def make_step(
     """The one training step: (state, batch, key, progress, values, place, active, given) -> (state, metrics).
 
     The values are those of `varied.py`; without any, the phase and the system hold all. The
-    place is the step's number in its epoch. A seed that is not active stays as it is. What is
-    given are the parameters to compute with, where they are rounded: the gradients too then.
+    place is the step's number in its epoch. A seed that is not active stays as it is. `given`
+    are bfloat16 copies of the parameters to compute with: the gradients are bfloat16 too then.
     """
 
     def step(
@@ -81,9 +81,11 @@ def make_step(
             rngs,
             progress,
         )
-        (loss, (terms, updated)), grads = jax.value_and_grad(loss_of, has_aux=True)(
-            params
-        )
+        # Custom gradients are traced here, after `evaluate.apply`.
+        with evaluate.products(precision):
+            (loss, (terms, updated)), grads = jax.value_and_grad(loss_of, has_aux=True)(
+                params
+            )
         grads = parallel.mean(grads)
         params, opt_state, norms = update(
             phase,

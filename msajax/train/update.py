@@ -50,7 +50,8 @@ def update(
         params, state, mean, _ = carry
 
         def whole() -> Any:
-            # In each place for itself: a pass over them reads the half, and writes nothing.
+            # Called in each place: each pass then reads the bfloat16 gradients, and no
+            # float32 copy of them is written.
             return jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
 
         def measure() -> Norms:

@@ -252,3 +252,19 @@ def test_what_a_killed_conversion_left_elsewhere_is_removed(source, root):
     os.utime(left, (0, 0))  # without a lock, age decides
     store.prepare(source, dataset="mosi", name="mosi/x")
     assert not left.exists()
+
+
+def test_a_source_that_changes_meanwhile_is_refused(source, root, monkeypatch):
+    write = prepared.write
+
+    def slow(corpus, folder):
+        os.utime(source, ns=(1, 1))  # another program writes to it
+        return write(corpus, folder)
+
+    monkeypatch.setattr(prepared, "write", slow)
+    with pytest.raises(DataError, match="changed while it was converted; run again"):
+        store.prepare(source, dataset="sims", name="sims/unaligned")
+    with pytest.raises(DataError, match="changed while it was converted; run again"):
+        os.utime(source)
+        store.open_corpus(source, dataset="sims")
+    assert not [*root.glob("**/*.json")]

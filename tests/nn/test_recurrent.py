@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from msajax.nn import recurrent
 from msajax.nn.recurrent import LSTM, LSTMDecoder, LSTMLayer, Recurrent
 from tests import random_bits
 from tests.weights.numpy_reference import lstm_layer, sigmoid
@@ -215,3 +216,19 @@ def test_a_gru_starts_in_the_interval_of_pytorch():
     variables = jax.jit(Recurrent(64, "gru").init)(random_bits.key(0), X, MASK)
     for leaf in jax.tree.leaves(variables["params"]["forward"]):
         assert 0.8 < 8 * np.abs(leaf).max() <= 1
+
+
+def test_gradients_are_like_what_they_are_of():
+    """The inputs' share in float32, and weights in bfloat16."""
+    gates = jnp.asarray(np.random.default_rng(2).normal(size=(5, 3, 8)), jnp.float32)
+    real = jnp.asarray(MASK.T[..., None])
+
+    def loss(gates, weights):
+        ((outputs, _, _),) = recurrent._recur(((gates, weights, real),))
+        return jnp.sum(jnp.sin(outputs))
+
+    weights = jnp.full((2, 8), 0.25, jnp.bfloat16)
+    found = jax.grad(loss, (0, 1))(gates, weights)
+    assert [x.dtype for x in found] == [jnp.float32, jnp.bfloat16]
+    exact = jax.grad(loss)(gates, weights.astype(jnp.float32))
+    np.testing.assert_allclose(found[0], exact, rtol=1e-6)

@@ -90,5 +90,6 @@ def release(array: np.ndarray) -> None:
 
 
 def _release(content: memoryview) -> None:
-    if isinstance(content.obj, mmap.mmap):
+    # Windows has no such call.
+    if isinstance(content.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         content.obj.madvise(mmap.MADV_DONTNEED)

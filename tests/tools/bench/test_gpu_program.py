@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from msajax.run import recipe
+from msajax.run.options import build
 from tools.bench import gpu_program
+from tools.bench.data import Shape, example
 
 # As XLA writes a program for a GPU, shortened.
 PROGRAM = """HloModule jit_loop, is_scheduled=true
@@ -93,3 +96,16 @@ def test_without_cuda_it_says_what_to_install(capsys, monkeypatch):
     monkeypatch.setattr(gpu_program.topologies, "get_topology_desc", none)
     assert gpu_program.main(["mult"]) == 2
     assert "pip install 'jax[cuda12]'" in capsys.readouterr().err
+
+
+def test_a_step_in_tf32_has_no_other_products():
+    """Those of an LSTM's backward pass are traced after the system's forward pass."""
+    options = recipe.change(recipe.load("lf_dnn:mosi"), {"train.batch_size": 4})
+    shape = Shape("mosi", (8, 5, 4), (6, 9, 7))
+    spec, arrays, encoder = example("lf_dnn", shape, 8, None)
+    model, (phase,) = build(options, spec, encoder), options.plan
+    device, choice = jax.devices()[0], {"seeds": 1, "precision": "tf32"}
+    with jax.default_matmul_precision("float32"):  # as a run
+        text = gpu_program.lower(model, phase, arrays, device, **choice).as_text()
+    assert text.count("stablehlo.dot_general") > 10
+    assert "precision = [HIGH, HIGH]" in text and "HIGHEST" not in text
