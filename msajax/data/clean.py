@@ -161,9 +161,13 @@ def _finite(values: np.ndarray) -> tuple[np.ndarray, int]:
     return x, count
 
 
+def _rows_of_a_piece(array: np.ndarray) -> int:
+    return max(1, _PIECE * len(array) // max(array.nbytes, 1))
+
+
 def _pieces(array: np.ndarray) -> Iterator[slice]:
     """All rows of an array, some megabytes at a time."""
-    step = max(1, _PIECE * len(array) // max(array.nbytes, 1))
+    step = _rows_of_a_piece(array)
     for start in range(0, len(array), step):
         yield slice(start, start + step)
         mapped.release(array)
@@ -213,7 +217,7 @@ class _Cleaned:
     ) -> Iterator[np.ndarray]:
         del field, seen
         rows = np.asarray(index, int)
-        step = max(1, _PIECE * len(self._values) // max(self._values.nbytes, 1))
+        step = _rows_of_a_piece(self._values)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             x, _ = _finite(self._values[part])
