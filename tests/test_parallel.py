@@ -34,3 +34,26 @@ def test_too_few_devices_say_whether_jax_was_started_before(monkeypatch, cores, 
     with pytest.raises(ValueError, match="asks for 100 devices, but this") as error:
         parallel.find_devices(100)
     assert ("restart Python (a notebook's kernel)" in str(error.value)) == told
+
+
+def test_a_processor_trains_as_one_device_and_evaluates_on_two():
+    alone, several = parallel.find_devices(), parallel.find_devices(3)
+    assert alone == jax.local_devices()[:1]
+    assert parallel.to_evaluate(alone) == jax.local_devices()[:2]
+    assert parallel.to_evaluate(several) == several == jax.local_devices()[:3]
+
+
+@pytest.mark.parametrize(
+    "wanted, cores, made", [(0, 8, 2), (3, 8, 3), (9, 8, 8), (9, 1, 2), (1, 1, 2)]
+)
+def test_a_processor_stands_for_as_many_devices_as_cores(
+    monkeypatch, wanted, cores, made
+):
+    told = {}
+    monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(
+        jax.config, "update", lambda name, value: told.update({name: value})
+    )
+    parallel.split_processor(wanted)
+    assert told == {"jax_num_cpu_devices": made}

@@ -88,7 +88,7 @@ def test_a_few_steps_on_real_sequences(mmmo, system):
             )
         losses.append(float(np.mean(jax.device_get(metrics["loss"][0, : len(part)]))))
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
-    forward = evaluate.make_forward(model, devices, predict="__call__")
+    forward = evaluate.make_forward(model, predict="__call__")
     variables = step.variables(state)
     (scores,), _ = forward(variables, splits["test"], 20, {"lr_scale": scale})
     assert scores.shape == (80,) and np.isfinite(scores).all() and scores.std() > 0

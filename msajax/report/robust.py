@@ -9,7 +9,7 @@ import numpy as np
 
 from msajax.data import loader, stored
 from msajax.data.spec import Split
-from msajax.run import corpora, inference, unread
+from msajax.run import corpora, inference, placed, unread
 from msajax.run.run import Run
 
 # Shares of the rows of test that lack the modality, or of the text's pieces that are others.
@@ -112,7 +112,9 @@ def curves(
 
     def at(modality: str, level: float) -> float:
         arrays = run.pad(change(rows, modality, level))
-        made = unread.predict(compute, run.model, {name: run.sources([arrays])[0]})
+        made = unread.predict(
+            compute, run.model, {name: placed.splits(run, [arrays])[0]}
+        )
         found = run.results({name: run.labelled(rows, made.preds[name])})
         return found.splits[name][metric]["mean"]
 

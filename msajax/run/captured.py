@@ -14,7 +14,7 @@ from msajax import parallel
 from msajax.data import durable
 from msajax.data.spec import Corpus, Split, suggest
 from msajax.models.base import Model
-from msajax.run import corpora
+from msajax.run import corpora, placed
 from msajax.train import evaluate
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def one(
             f"{arrays[name].shape} for 2 dialogues of {turns} turns; take another array"
         )
     split, rows = _rows(run, split, data)
-    (source,) = run.sources([run.pad(rows)])
+    (source,) = placed.splits(run, [run.pad(rows)])
     found = run.forward({split: source}, outputs={name: arrays[name].axis})[split]
     return {seed: made[name] for seed, made in found.items()}
 
@@ -104,7 +104,7 @@ def write(
     taken = chosen(run, names)
     split, rows = _rows(run, split, data)
     _check_size(run, taken, len(rows))
-    (source,) = run.sources([run.pad(rows)])
+    (source,) = placed.splits(run, [run.pad(rows)])
     outputs = {name: array.axis for name, array in taken.items()}
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:

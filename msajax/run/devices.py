@@ -20,8 +20,7 @@ def set_up(options: Options) -> None:
         if "--xla_gpu_deterministic_ops=true" not in flags:
             flags = f"{flags} --xla_gpu_deterministic_ops=true".strip()
             os.environ["XLA_FLAGS"] = flags
-    if options.parallel.devices > 1:
-        parallel.split_processor(options.parallel.devices)
+    parallel.split_processor(options.parallel.devices)
     # On NVIDIA GPUs the default would round the factors of float32 products to TF32.
     jax.config.update("jax_default_matmul_precision", "float32")
     if jax.config.values["jax_compilation_cache_dir"] is None:

@@ -95,7 +95,6 @@ class Inference:
     def _compile(self, method: str, outputs: tuple[tuple[str, int], ...]) -> Callable:
         return evaluate.make_forward(
             self._run.model,
-            self._run.devices,
             predict=method,
             outputs=dict(outputs),
             precision=self._run.precision,

@@ -12,15 +12,24 @@ import numpy as np
 from rich.console import Console
 
 from msajax import metrics, parallel, processes
-from msajax.data import dialogues, loader, unlabelled
+from msajax.data import dialogues, loader
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Spec, Split
 from msajax.models.base import Model
 from msajax.report import table
 from msajax.report.results import ClipPrediction, Predictions, Results
-from msajax.run import captured, clip, corpora, inference, pretrained, unread, workdir
+from msajax.run import (
+    captured,
+    clip,
+    corpora,
+    inference,
+    placed,
+    pretrained,
+    unread,
+    workdir,
+)
 from msajax.run.devices import precision_of
 from msajax.run.options import Options, build
-from msajax.train import evaluate, feed, fit, step
+from msajax.train import evaluate, feed, step
 from msajax.train.checkpoint import Checkpoints
 
 Path = str | os.PathLike[str]
@@ -100,41 +109,6 @@ class Run:
                 self.say(f"data: {note}")
         return loader.pad(split, self.spec, truncate=self.options.data.truncate)
 
-    def on_devices(self, corpus: Corpus, others: Mapping[str, Corpus]) -> fit.Data:
-        """All splits of a corpus and the phases' own data, on the devices or ready to be streamed."""
-        splits = {name: self.pad(split) for name, split in corpus.splits.items()}
-        own = {}
-        for path, other in others.items():
-            self.describe(other, path)
-            own[path] = self.pad(unlabelled.rows_of(path, other))
-        labels = {n: split.arrays["label"] for n, split in corpus.splits.items()}
-        found = self.sources([*splits.values(), *own.values()])
-        return fit.Data(
-            DATASETS[corpus.dataset],
-            dict(zip(splits, found, strict=False)),
-            labels,
-            dict(zip(own, found[len(splits) :], strict=True)),
-        )
-
-    def sources(self, splits: Sequence[dict[str, np.ndarray]]) -> list[feed.Source]:
-        """Splits as the batches are taken from them, without padding that no row needs."""
-        data, cut = self.options.data, not self.model.fixed_length
-        if data.buckets > 1 and not cut:
-            raise ValueError(
-                f"config.data.buckets is {data.buckets}, but what {self.options.system} "
-                "computes depends on the padded length in this recipe; set it to 1"
-            )
-        if data.on_device == "never" and data.buckets > 1:
-            feed.refuse_buckets(data.buckets)
-        parts = [loader.parts(arrays, data.buckets, cut=cut) for arrays in splits]
-        resident = data.on_device == "always" or (
-            data.on_device == "auto"
-            and parallel.fit(dict(enumerate(parts)), self.devices)
-        )
-        # Machines with less memory than others decide for all.
-        (streamed,) = processes.agree(not resident)
-        return [feed.source(p, self.devices, resident=not streamed) for p in parts]
-
     def batch_size(self, source: feed.Source) -> int:
         """Rows of a batch in evaluation: the last phase's, or all where there are fewer."""
         return min(self.options.plan[-1].batch_size, max(source.sizes))
@@ -166,7 +140,7 @@ class Run:
         name, rows, left_out = corpora.labelled_split(corpus, split)
         if left_out:
             self.say(f"{name}: {left_out} rows without labels left out")
-        sources = {name: self.sources([self.pad(rows)])[0]}
+        sources = {name: placed.splits(self, [self.pad(rows)])[0]}
         self._note_batches(sources)
         made = unread.predict(self.forward, self.model, sources)
         return self.results({name: self.labelled(rows, made.preds[name])}, made.facts)
@@ -184,7 +158,7 @@ class Run:
             )
         corpus = self.corpus(data, labels=False)
         arrays = [self.pad(split) for split in corpus.splits.values()]
-        sources = dict(zip(corpus.splits, self.sources(arrays), strict=True))
+        sources = dict(zip(corpus.splits, placed.splits(self, arrays), strict=True))
         self._note_batches(sources)
         figures = (made := unread.predict(self.forward, self.model, sources)).figures
         for method, names in self.model.reports.items():

@@ -21,6 +21,7 @@ from msajax.run import (
     features,
     inference,
     init_from,
+    placed,
     pretrained,
     saved,
     unread,
@@ -119,7 +120,7 @@ def _read(
     run.describe(corpus)
     for note in run.model.notes:
         run.say(f"{options.system}: {note}")
-    return run, corpus, run.on_devices(corpus, others), hashes
+    return run, corpus, placed.training(run, corpus, others), hashes
 
 
 class Trainer:

@@ -19,7 +19,15 @@ import numpy as np
 from rich.console import Console
 
 from msajax.data.spec import Corpus
-from msajax.run import corpora, init_from, model_options, pretrained, saved, workdir
+from msajax.run import (
+    corpora,
+    init_from,
+    model_options,
+    placed,
+    pretrained,
+    saved,
+    workdir,
+)
 from msajax.run.options import Options
 from msajax.run.run import Run, make
 from msajax.run.training import Trainer
@@ -197,7 +205,9 @@ class Trials:
             corpus, others, hashes = self._corpora(options)
             run = self._run(options)
             seen = {name: corpus.splits[name] for name in _SPLITS}
-            data = run.on_devices(dataclasses.replace(corpus, splits=seen), others)
+            data = placed.training(
+                run, dataclasses.replace(corpus, splits=seen), others
+            )
             seeds = len(options.train.seeds)
             trainer = Trainer(run, data, at_once=seeds, varies=self._arrays(options))
             self._made[network] = _Made(run, trainer, data, corpus, hashes)

@@ -137,7 +137,6 @@ def arrays(
 
 def make_forward(
     model: Any,
-    devices: parallel.Devices,
     *,
     predict: str,
     outputs: Mapping[str, int] = {},
@@ -145,11 +144,10 @@ def make_forward(
     seeds: int = 1,
     precision: str = "float32",
 ) -> Callable:
-    """Compiles the pass over a split.
+    """The pass over a split, on the split's devices; compiled when they are first seen.
 
     Args:
       model: the system.
-      devices: where it runs.
       predict: method that returns a dict of arrays [B, ...].
       outputs: those of `arrays` to return in place of the predictions, as a dict: the
         axis of the rows of each.
@@ -161,7 +159,7 @@ def make_forward(
       forward(variables, source, batch_size, progress, values={}) -> (pred, losses) on
       the host: pred [S, N, ...] in the order of the split, losses [S]. The
       variables and the values have an axis [S] in front, and so has
-      progress['lr_scale'].
+      progress['lr_scale']; they are copied to the devices that lack them.
     """
 
     def one(variables, batch, progress, values):
@@ -199,14 +197,12 @@ def make_forward(
 
     in_axes = (0, None, None, None, None, 0)
     passes = parallel.over_seeds(split, seeds, in_axes=in_axes)
-    runs = {
-        resident: parallel.compile(
-            passes,
-            devices,
-            in_axes=(None, None if resident else 0, 0, None, None, None),
-        )
-        for resident in (True, False)
-    }
+
+    @functools.cache
+    def compiled(devices: parallel.Devices, resident: bool) -> Callable:
+        data = None if resident else 0
+        in_axes = (None, data, 0, None, None, None)
+        return parallel.compile(passes, devices, in_axes=in_axes)
 
     def forward(
         variables,
@@ -215,15 +211,20 @@ def make_forward(
         progress,
         values: Values = varied.NONE,
     ):
-        # Training may have had another number of devices.
+        devices = tuple(source.devices)
+        run = compiled(devices, source.resident)
+        # Training may have another number of devices.
         batch_size += -batch_size % len(devices)
         batches = loader.ordered_batches(source.sizes, batch_size)
         progress = dict(progress)
         values = {"lr_scale": progress.pop("lr_scale"), **values}
+        variables, progress, values = parallel.replicate(
+            (variables, progress, values), devices
+        )
         found = []
         for chunk in source.chunks(batches, whole=True):
             arguments = (chunk.data, chunk.rows, chunk.part, progress, values)
-            found.append(jax.device_get(runs[source.resident](variables, *arguments)))
+            found.append(jax.device_get(run(variables, *arguments)))
         pred, losses = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *found)
         steps = len(batches.part)  # the last chunk may be filled up
         counts = feed.counts(batches, source)

@@ -265,7 +265,6 @@ class Program:
         )
         self.forward = evaluate.make_forward(
             model,
-            devices,
             predict=phase.predict,
             loss=phase.loss,
             seeds=seeds,

@@ -16,7 +16,7 @@ from msajax.data import demo
 from msajax.data.spec import Spec
 from msajax.models.base import Model
 from msajax.models.text_only import TextOnly
-from msajax.run import corpora, inference, recipe, training, workdir
+from msajax.run import corpora, inference, placed, recipe, training, workdir
 from msajax.run.options import Options, ParallelOptions, TrainOptions
 from msajax.run.run import Run
 from msajax.train import memory, step
@@ -73,7 +73,7 @@ def test_more_seeds_join_those_that_are_there(trained, capsys):
 
 def test_seeds_are_predicted_as_many_at_once_as_the_pass_takes(trained):
     opened = msajax.open_run(trained)
-    source = opened.sources([opened.pad(opened.corpus().splits["test"])])[0]
+    source = placed.splits(opened, [opened.pad(opened.corpus().splits["test"])])[0]
     phase, sizes = opened.options.plan[-1], []
 
     def forward(variables, source, size, progress):
@@ -366,7 +366,10 @@ def test_a_phases_file_named_like_a_split_replaces_none(tmp_path, monkeypatch, c
     hashes = json.loads((tmp_path / "w" / "spec.json").read_text())["phase_data"]
     assert hashes.keys() == {"phase test", "phase valid"}
     others = corpora.phase_corpora(options, tmp_path / "w", ())
-    data = made.on_devices(corpus, others)
+    data = placed.training(made, corpus, others)
     rows = {name: sum(source.sizes) for name, source in data.splits.items()}
     assert rows == {"train": 600, "valid": 150, "test": 150}
+    evaluated = {name: len(source.devices) for name, source in data.splits.items()}
+    assert evaluated == {"train": 1, "valid": 2, "test": 2}
+    assert [len(data.of(phase).devices) for phase in options.plan] == [1, 1, 1]
     assert [sum(data.of(phase).sizes) for phase in options.plan] == [40, 50, 600]

@@ -34,7 +34,7 @@ class Recorded:
 def test_a_loss_that_gives_the_predictions_is_the_only_pass(gives_pred, loss, methods):
     model = Recorded(gives_pred)
     devices = parallel.find_devices(1)
-    forward = evaluate.make_forward(model, devices, predict="__call__", loss=loss)
+    forward = evaluate.make_forward(model, predict="__call__", loss=loss)
     part = {"x": np.array([1.0, 10.0, 100.0], np.float32), "index": np.arange(3)}
     source = feed.source([part], devices, resident=True)
     progress = {"fraction": np.float32(0.5), "lr_scale": np.ones(1, np.float32)}
@@ -49,7 +49,7 @@ def test_a_loss_that_gives_the_predictions_is_the_only_pass(gives_pred, loss, me
 def test_another_method_is_asked_itself():
     model = Recorded(gives_pred=True)
     devices = parallel.find_devices(1)
-    forward = evaluate.make_forward(model, devices, predict="teacher", loss="loss")
+    forward = evaluate.make_forward(model, predict="teacher", loss="loss")
     part = {"x": np.ones(2, np.float32), "index": np.arange(2)}
     source = feed.source([part], devices, resident=True)
     progress = {"fraction": np.float32(0.5), "lr_scale": np.ones(1, np.float32)}

@@ -87,9 +87,7 @@ def test_predictions_come_in_the_order_of_the_split(options):
         feeding = source(**{"resident": True, **options})
         model = toys.Toy(spec=toys.SPEC)
         state = fit.stack([step.init(model, jax.random.key(0))])
-        forward = evaluate.make_forward(
-            model, feeding.devices, predict="__call__", loss="loss"
-        )
+        forward = evaluate.make_forward(model, predict="__call__", loss="loss")
         progress = {"epoch": 0, "step": 0, "fraction": 0.0, "lr_scale": np.ones(1)}
         return forward(step.variables(state), feeding, 4, progress)
 

@@ -49,13 +49,14 @@ class Ours:
           seeds: trained at once.
           precision: of the computation.
           resident: False streams the batches from the host.
-          devices: that share a batch.
+          devices: that share a batch; a single one of a processor trains alone.
         """
         found = parallel.find_devices(devices)
         self._put = functools.partial(parallel.replicate, devices=found)
         self._parts = parts
         self._source = feed.source(parts, found, resident=resident)
-        self._split = self._source
+        evaluating = parallel.to_evaluate(found)
+        self._split = feed.source(parts, evaluating, resident=resident)
         self._program = step.Program(
             model,
             phase,
@@ -144,7 +145,7 @@ class Ours:
         rows = steps * self._size
         first = {name: x[:rows] for name, x in part.items() if name != "index"}
         parts = loader.parts(first, 1, cut=False)
-        devices, resident = self._source.devices, self._source.resident
+        devices, resident = self._split.devices, self._split.resident
         self._split = feed.source(parts, devices, resident=resident)
         return steps
 
