@@ -163,7 +163,7 @@ def fit(
     JAX's matmul precision (float32, not TF32); where they are not set yet, JAX's cache of
     compiled programs (~/.cache/msajax/compiled) with a filter on the warnings about it;
     XLA_FLAGS for deterministic kernels (config.deterministic); and, before JAX is used,
-    how many devices the processor is (config.parallel.devices).
+    how many devices the processor is: two, or more by config.parallel.devices.
     """
     if isinstance(seeds, int):
         raise ValueError(f"seeds is {seeds}; give each of them: seeds=(1, 2, 3)")

@@ -122,14 +122,16 @@ def rngs(key: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
 
 
 def split_processor(count: int) -> None:
-    """Lets the processor stand for `count` devices, at most one for each core.
+    """Splits the processor into `count` devices, but no more than cores, and at least two.
 
     XLA computes small products and elementwise loops on one core each: devices
-    that share a batch keep several cores busy. There are always those that
-    `to_evaluate` takes. GPUs are as many as there are. Nothing happens where jax
-    has looked for its devices already, or XLA_FLAGS say how many there are.
+    that share a batch keep several cores busy. The two are for `to_evaluate`.
+    GPUs are as many as there are. Nothing happens where jax has looked for its
+    devices already, or XLA_FLAGS or jax_num_cpu_devices say how many there are.
     """
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    if (jax.config.values["jax_num_cpu_devices"] or 0) > 0:
         return
     count = max(_EVALUATORS, min(count, os.cpu_count() or 1))
     with contextlib.suppress(RuntimeError):  # jax knows its devices already
@@ -157,7 +159,7 @@ def find_devices(limit: int = 0) -> Devices:
         )
         raise ValueError(
             f"config.parallel.devices asks for {limit} devices, but this machine has "
-            f"{len(least)} ({least[0].platform}); set it to 0 to take all"
+            f"{len(least)} ({least[0].platform}); set it to 0 to take {'one' if cpu else 'all'}"
             f"{started if cpu else ''}"
         )
     if any(len(own) > len(least) for own in found):
@@ -171,11 +173,11 @@ def find_devices(limit: int = 0) -> Devices:
 def to_evaluate(devices: Devices) -> Devices:
     """The devices for a pass without gradients, by those of the training.
 
-    Where a processor trains as one device, two share the batches here. LSTMs on two
-    cores predict 1.3 to 1.5 times as many rows a second so. A single core has two
-    devices as well, for the number of cores to change no bit of a result.
+    Where a processor trains as one device, two share the batches here: on two cores,
+    LSTMs predict 1.3 to 1.5 times as many rows a second. A single core has two devices
+    as well, so that results do not depend on the number of cores.
     """
-    if len(devices) == 1 and on_cpu(devices) and jax.process_count() == 1:
+    if len(devices) == 1 and on_cpu(devices):
         return jax.local_devices()[:_EVALUATORS]
     return devices
 

@@ -46,7 +46,7 @@ def test_a_processor_trains_as_one_device_and_evaluates_on_two():
 @pytest.mark.parametrize(
     "wanted, cores, made", [(0, 8, 2), (3, 8, 3), (9, 8, 8), (9, 1, 2), (1, 1, 2)]
 )
-def test_a_processor_stands_for_as_many_devices_as_cores(
+def test_a_processor_is_at_least_two_devices_and_else_at_most_its_cores(
     monkeypatch, wanted, cores, made
 ):
     told = {}

@@ -137,8 +137,9 @@ def ours(devices, **options):
 def on_devices(devices, *, given, spec=SPEC, resident=True, buckets=1):
     """A corpus of a spec on devices, as `train.fit` takes it."""
     splits = {k: loader.pad(v, spec) for k, v in given.splits.items()}
+    places = dict.fromkeys(splits, parallel.to_evaluate(devices)) | {"train": devices}
     sources = {
-        k: feed.source(loader.parts(v, buckets), devices, resident=resident)
+        k: feed.source(loader.parts(v, buckets), places[k], resident=resident)
         for k, v in splits.items()
     }
     labels = {k: v["label"] for k, v in splits.items()}

@@ -436,8 +436,9 @@ def _row(job: Job, home: pathlib.Path, failed: Mapping[str, int]) -> comparison.
     wanted = job.entry.options.train.seeds
     state = ""
     if job.entry.name in failed:
-        folder = job.entry.folder(home)
-        state = f"failed (exit status {failed[job.entry.name]}), see {folder}"
+        again = ["msajax", "--config", job.entry.recipe, "--workdir"]
+        again = shlex.join([*again, str(job.entry.folder(home)), *job.entry.values])
+        state = f"failed (exit status {failed[job.entry.name]}); see why: `{again}`"
     elif ours is None:
         state = "not run yet"
     elif lacking := sorted(set(wanted) - set(ours.seeds)):

@@ -143,8 +143,8 @@ class ParallelOptions(typed.Checked):
     """The devices and processes of a training.
 
     Attributes:
-      devices: number of devices of each process; 0 takes all GPUs, or the processor as
-        one device.
+      devices: number of devices of each process that train; 0 takes all GPUs, or the
+        processor as one device. One device of a processor is two in evaluation.
       coordinator: HOST:PORT where several processes meet; empty asks the launcher.
       num_processes: number of processes of the run; 0 asks the launcher (srun, mpirun),
         or is 1 without one.

@@ -44,7 +44,7 @@ class Run:
       folder: the workdir.
       spec: of the data that the system is made for.
       model: the system.
-      devices: those that it runs on.
+      devices: those that it trains on; `parallel.to_evaluate` has those that evaluate.
       console: to print to.
       own: the corpus that it is trained on, where that is no file.
     """

@@ -144,7 +144,7 @@ def make_forward(
     seeds: int = 1,
     precision: str = "float32",
 ) -> Callable:
-    """The pass over a split, on the split's devices; compiled when they are first seen.
+    """The pass over a split, on the split's devices; compiled once for each set of devices.
 
     Args:
       model: the system.
@@ -178,7 +178,8 @@ def make_forward(
         if pred is None:
             options = dict(train=False, method=predict)
             pred = apply(system, variables, batch, precision, **options)["pred"]
-        return pred.astype(jnp.float32), value.astype(jnp.float32)
+        # A loss that is no mean over the global batch is, on each device, of its own rows.
+        return pred.astype(jnp.float32), parallel.mean(value.astype(jnp.float32))
 
     def split(variables, data, rows, part, progress, values):
         def step(at):
@@ -187,13 +188,15 @@ def make_forward(
                 for d in data
             ]
             if len(data) == 1:
-                return choices[0]()
-            return jax.lax.switch(at[1], alike(choices))
+                pred, loss = choices[0]()
+            else:
+                pred, loss = jax.lax.switch(at[1], alike(choices))
+            # Every process and device gets all rows, [b, ...] -> [B, ...]. After each step,
+            # as a device that waits much longer than that for another ends the process.
+            return jax.tree.map(parallel.gather, pred), loss
 
         progress = progress | {"lr_scale": values["lr_scale"]}
-        pred, losses = jax.lax.map(step, (rows, part))
-        # Every process and device gets all rows: [steps, b, ...] -> [steps, B, ...].
-        return jax.tree.map(lambda x: parallel.gather(x, dim=1), pred), losses
+        return jax.lax.map(step, (rows, part))
 
     in_axes = (0, None, None, None, None, 0)
     passes = parallel.over_seeds(split, seeds, in_axes=in_axes)
@@ -213,9 +216,11 @@ def make_forward(
     ):
         devices = tuple(source.devices)
         run = compiled(devices, source.resident)
-        # Training may have another number of devices.
-        batch_size += -batch_size % len(devices)
         batches = loader.ordered_batches(source.sizes, batch_size)
+        # Training may have another number of devices: filler rows complete each batch.
+        filler = -batch_size % len(devices)
+        rows = np.pad(batches.rows, ((0, 0), (0, filler)), constant_values=-1)
+        batches = batches._replace(rows=rows)
         progress = dict(progress)
         values = {"lr_scale": progress.pop("lr_scale"), **values}
         variables, progress, values = parallel.replicate(

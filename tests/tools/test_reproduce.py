@@ -132,7 +132,8 @@ def test_a_stopped_command_resumes_and_a_failed_run_ends_nothing(
     assert run(tmp_path, *arguments) == 130
     assert "rerun the command to resume" in capsys.readouterr().out
     text = (tmp_path / "alr_table7_demo.md").read_text("utf-8")
-    assert "- alr/concatenation (mosei): failed (exit status 1), see " in text
+    failed = "- alr/concatenation (mosei): failed (exit status 1); see why: `msajax "
+    assert f"{failed}--config alr:demo/concatenation --workdir {tmp_path}" in text
     later = ["alr:demo/addition", "alr:demo/multiplication", "alr:demo"]
     assert "alr/multiplication (mosei), alr (mosei): not run yet" in text
     names.clear()

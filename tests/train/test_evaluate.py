@@ -58,6 +58,38 @@ def test_another_method_is_asked_itself():
     assert model.methods == ["loss", "teacher"]
 
 
+class Given:
+    """In place of a system: its loss is a function of a batch."""
+
+    def __init__(self, loss):
+        self.loss = loss
+
+    def apply(self, variables, batch, *, train, method, progress):
+        del variables, train, method, progress
+        return self.loss(batch), {"pred": batch["x"]}
+
+
+@pytest.mark.parametrize(
+    ("loss", "size", "expected"),
+    [
+        # Of the batches 1, 2, 3 and 4, 5, 6, which two devices do not divide evenly.
+        (lambda b: parallel.batch_mean(b["x"], where=b["valid"]) ** 2, 3, 14.5),
+        # Each device has a mean of its own.
+        (lambda b: jnp.mean(b["x"]), 6, 3.5),
+    ],
+)
+def test_two_devices_have_the_batches_and_losses_of_one(loss, size, expected):
+    part = {"x": np.arange(1, 7, dtype=np.float32), "index": np.arange(6)}
+    progress = {"fraction": np.float32(0.5), "lr_scale": np.ones(1, np.float32)}
+    forward = evaluate.make_forward(Given(loss), predict="__call__", loss="loss")
+    for count in (1, 2):
+        devices = parallel.find_devices(count)
+        source = feed.source([part], devices, resident=True)
+        pred, losses = forward(np.zeros(1), source, size, progress)
+        np.testing.assert_array_equal(pred, [part["x"]])
+        np.testing.assert_allclose(losses, [expected])
+
+
 @pytest.mark.parametrize(
     ("returned", "message"),
     [

@@ -317,7 +317,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--against", choices=["mmsa"], help="also time this package's modules")
     add("--padded", action="store_true", help="work on padding, as mmsa does")
     add("--seeds", type=int, default=1, help="also time so many seeds at once")
-    add("--devices", type=int, default=1, help="also time so many devices, or cores")
+    add(
+        "--devices",
+        type=int,
+        default=1,
+        help="also time training on so many devices, or cores",
+    )
     add("--precision", choices=precisions, default="float32", help="of both sides")
     add("--tf32", action="store_true", help="allow it for float32 products on a GPU")
     add("--nondeterministic", action="store_true", help="allow such kernels on a GPU")

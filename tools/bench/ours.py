@@ -49,14 +49,16 @@ class Ours:
           seeds: trained at once.
           precision: of the computation.
           resident: False streams the batches from the host.
-          devices: that share a batch; a single one of a processor trains alone.
+          devices: that share a batch; where one of a processor trains, two evaluate.
         """
         found = parallel.find_devices(devices)
         self._put = functools.partial(parallel.replicate, devices=found)
         self._parts = parts
         self._source = feed.source(parts, found, resident=resident)
         evaluating = parallel.to_evaluate(found)
-        self._split = feed.source(parts, evaluating, resident=resident)
+        self._split = self._source
+        if evaluating != found:
+            self._split = feed.source(parts, evaluating, resident=resident)
         self._program = step.Program(
             model,
             phase,
