@@ -263,7 +263,10 @@ def _check_fields(have: frozenset[str], options: Options) -> None:
 def _differences(own: Options, made: Options, have: frozenset[str]) -> str:
     """What a run does otherwise than its recipe: 'text.encoder=mine instead of bert-base-uncased; ...'."""
     wanted, found = map(_flat, (own, made))
-    skipped, said = {"data.path"}, []
+    skipped, said = (
+        {"data.path", "train.seeds"},
+        [],
+    )  # results say which seeds they have
     if not have > _SENSES:
         skipped |= {value.removeprefix("--config.").split("=")[0] for value in _PART}
     if lacks := [m for m in own.data.modalities if m in _SENSES - have]:
@@ -448,7 +451,12 @@ def _row(job: Job, home: pathlib.Path, failed: Mapping[str, int]) -> comparison.
         history = finished.read_history(job.entry.folder(home), ours.seeds)
         found = losses.columns(ours, history)
     run = shlex.join([job.entry.recipe, *job.entry.values])
-    differs = job.differs if ours else ""
+    differs = ""
+    if ours:
+        usual = recipe.load(job.entry.recipe).train.seeds
+        other = f"train.seeds={_shown(ours.seeds)} instead of {_shown(usual)}"
+        said = [job.differs, other if {*ours.seeds} != {*usual} else ""]
+        differs = "; ".join(filter(None, said))
     return comparison.Row(job.figures, ours, state, run, found, differs)
 
 
