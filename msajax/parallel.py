@@ -152,7 +152,8 @@ def find_devices(limit: int = 0) -> Devices:
     found = [own[:take] for own in known]
     least = min(found, key=len)
     if limit > len(least):
-        cpu = least[0].platform == "cpu" and len(least) < (os.cpu_count() or 1)
+        cpu = on_cpu(least)
+        early = cpu and len(least) < (os.cpu_count() or 1)
         started = (
             "; JAX was used in this process before, and is told of several only when it "
             "starts: restart Python (a notebook's kernel), and ask for them first"
@@ -160,7 +161,7 @@ def find_devices(limit: int = 0) -> Devices:
         raise ValueError(
             f"config.parallel.devices asks for {limit} devices, but this machine has "
             f"{len(least)} ({least[0].platform}); set it to 0 to take {'one' if cpu else 'all'}"
-            f"{started if cpu else ''}"
+            f"{started if early else ''}"
         )
     if any(len(own) > len(least) for own in found):
         raise ValueError(

@@ -34,6 +34,7 @@ def test_too_few_devices_say_whether_jax_was_started_before(monkeypatch, cores, 
     with pytest.raises(ValueError, match="asks for 100 devices, but this") as error:
         parallel.find_devices(100)
     assert ("restart Python (a notebook's kernel)" in str(error.value)) == told
+    assert "set it to 0 to take one" in str(error.value)
 
 
 def test_a_processor_trains_as_one_device_and_evaluates_on_two():
