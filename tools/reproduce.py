@@ -263,10 +263,8 @@ def _check_fields(have: frozenset[str], options: Options) -> None:
 def _differences(own: Options, made: Options, have: frozenset[str]) -> str:
     """What a run does otherwise than its recipe: 'text.encoder=mine instead of bert-base-uncased; ...'."""
     wanted, found = map(_flat, (own, made))
-    skipped, said = (
-        {"data.path", "train.seeds"},
-        [],
-    )  # results say which seeds they have
+    # Which seeds there are the results say.
+    skipped, said = {"data.path", "train.seeds"}, []
     if not have > _SENSES:
         skipped |= {value.removeprefix("--config.").split("=")[0] for value in _PART}
     if lacks := [m for m in own.data.modalities if m in _SENSES - have]:
@@ -439,24 +437,21 @@ def _row(job: Job, home: pathlib.Path, failed: Mapping[str, int]) -> comparison.
     wanted = job.entry.options.train.seeds
     state = ""
     if job.entry.name in failed:
-        again = ["msajax", "--config", job.entry.recipe, "--workdir"]
-        again = shlex.join([*again, str(job.entry.folder(home)), *job.entry.values])
+        again = shlex.join(["msajax", *job.entry.arguments(home)])
         state = f"failed (exit status {failed[job.entry.name]}); see why: `{again}`"
     elif ours is None:
         state = "not run yet"
     elif lacking := sorted(set(wanted) - set(ours.seeds)):
         state = f"seeds {', '.join(map(str, lacking))} are not run yet"
-    found = {}
+    found, differs = {}, ""
     if ours:
         history = finished.read_history(job.entry.folder(home), ours.seeds)
         found = losses.columns(ours, history)
-    run = shlex.join([job.entry.recipe, *job.entry.values])
-    differs = ""
-    if ours:
         usual = recipe.load(job.entry.recipe).train.seeds
         other = f"train.seeds={_shown(ours.seeds)} instead of {_shown(usual)}"
         said = [job.differs, other if {*ours.seeds} != {*usual} else ""]
         differs = "; ".join(filter(None, said))
+    run = shlex.join([job.entry.recipe, *job.entry.values])
     return comparison.Row(job.figures, ours, state, run, found, differs)
 
 

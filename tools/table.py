@@ -81,6 +81,11 @@ class Entry(NamedTuple):
         """Of its run."""
         return home / self.name.replace("/", "_")
 
+    def arguments(self, home: pathlib.Path) -> list[str]:
+        """Those of the command that trains it."""
+        run = ["--config", self.recipe, "--workdir", str(self.folder(home))]
+        return [*run, *self.values]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; the exit status is 1 where a run failed, 128 + n where a signal stopped it."""
@@ -260,8 +265,7 @@ def _check(entries: Sequence[Entry]) -> None:
 
 def train(entry: Entry, home: pathlib.Path) -> int:
     """Trains a recipe in a process of its own; its exit status, or that of a signal that came meanwhile."""
-    command = [sys.executable, "-m", "msajax.main", "--config", entry.recipe]
-    command += ["--workdir", str(entry.folder(home)), *entry.values]
+    command = [sys.executable, "-m", "msajax.main", *entry.arguments(home)]
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     stopped: list[int] = []

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 def gelu(x: jax.Array) -> jax.Array:
     """x Phi(x), as torch.nn.GELU: an array like x.
 
-    It has no forward-mode derivative (`jax.jvp`). The backward pass reads x alone. JAX's own gradient keeps three arrays of that size, which
-    were 5 % of what a step of MSG/MBA on BERT-base read and wrote on a GPU.
+    It has no forward-mode derivative (`jax.jvp`). The backward pass reads x alone. JAX's
+    own gradient keeps three arrays of that size, which were 5 % of what a step of MSG/MBA
+    on BERT-base read and wrote on a GPU.
     """
     return nn.gelu(x, approximate=False)
 

@@ -18,9 +18,9 @@ from msajax.nn.dropout import keep
 # Name of what a rematerialised layer should keep: small, and the costliest to compute.
 SAVED = "attend_long"
 _LEAST = float(jnp.finfo(jnp.float32).min)
-# Bytes of a block's weights in float32, of each seed, where all heads are computed at once. Each block
-# more costs a GPU launches: of MulT at MOSI's lengths, batch 16, blocks of 128 keys take half
-# the memory (0.47 GB, not 0.92), but 7,193 kernels a step, not 5,194.
+# Bytes of a block's weights in float32, of each seed, where all heads are computed at once.
+# Each block more costs a GPU launches: of MulT at MOSI's lengths, batch 16, blocks of 128
+# keys take half the memory (0.47 GB, not 0.92), but 7,193 kernels a step, not 5,194.
 _BYTES = 2**28
 
 

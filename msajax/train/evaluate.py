@@ -39,7 +39,10 @@ def apply(model: Any, variables: Any, batch: Arrays, precision: str, **options: 
 
 
 def products(precision: str) -> contextlib.AbstractContextManager:
-    """Traces products in TF32 where that is the precision, else as JAX is set (`run.devices.set_up`)."""
+    """Traces products in TF32 where that is the precision.
+
+    Else they stay as JAX is set (`run.devices.set_up`).
+    """
     if precision == "tf32":
         return jax.default_matmul_precision("tensorfloat32")
     return contextlib.nullcontext()

@@ -260,8 +260,7 @@ def h100() -> Any:
         made = topologies.get_topology_desc(
             "1x1x1", platform="cuda", target_config=_H100, topology="1x1x1"
         )
-    # NotImplementedError without the plugin, JaxRuntimeError where it does not load: both are.
-    except RuntimeError as error:
+    except RuntimeError as error:  # of both kinds: no plugin, or one that does not load
         raise ValueError(
             f"JAX cannot compile for CUDA here ({str(error).splitlines()[0]}); "
             "pip install 'jax[cuda12]'"
