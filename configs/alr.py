@@ -26,11 +26,7 @@ BASE = dict(
     ),
     train=dict(batch_size=64, epochs=50, patience=8),  # patience: open
     # The encoder keeps its rate where another is set for the rest.
-    optimizer=dict(
-        name="adam",
-        learning_rate=1e-5,
-        groups=((r"encoder/.*", dict(learning_rate=1e-5)), (r".*", {})),
-    ),
+    optimizer=dict(name="adam", learning_rate=1e-5, encoder_rate=1e-5),
 )
 _DEMO = dict(dim=32, heads=4, tokens=4, layers=3, hidden=64, dropout=0.1)
 DATASETS = {

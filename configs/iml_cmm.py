@@ -42,11 +42,7 @@ BASE = dict(
     ),
     # 100 epochs and a single rate are the paper's. Open: batch, patience and optimizer.
     train=dict(batch_size=32, epochs=100, patience=16),
-    optimizer=dict(
-        name="adam",
-        learning_rate=1e-5,
-        groups=((r"encoder/.*", dict(learning_rate=1e-5)), (r".*", {})),
-    ),
+    optimizer=dict(name="adam", learning_rate=1e-5, encoder_rate=1e-5),
 )
 
 

@@ -12,7 +12,7 @@ from msajax.run import recipe
 _ESTIMATORS = r"mi_\w+/(mean|log_variance)_\d/.*"
 
 
-def _phases(*, groups=(), **rule):
+def _phases(**rule):
     """The estimators, then all else, an epoch each; its rate alone goes by the validation loss."""
     return (
         dict(
@@ -30,7 +30,6 @@ def _phases(*, groups=(), **rule):
                 schedule="plateau",
                 plateau_patience=20,
                 plateau_factor=0.5,
-                groups=groups,
                 **rule,
             ),
         ),
@@ -52,8 +51,8 @@ _THEIRS = dict(
     train=dict(batch_size=32),
     cycles=100,
     phases=_phases(
-        groups=((r"encoder/.*", dict(learning_rate=5e-5)), (r".*", {})),
         learning_rate=1e-3,
+        encoder_rate=5e-5,
         weight_decay=1e-4,
         clip_norm=1.0,
     ),

@@ -10,16 +10,18 @@ from msajax.run import recipe
 
 def _groups(*, rates, decays):
     """MMSA's learning rate and weight decay of each part; the encoder's biases and norms do not decay."""
-    parts = {k: dict(learning_rate=rates[k], weight_decay=decays[k] / 4) for k in rates}
-    no_decay = parts["encoder"] | dict(weight_decay=0.0)
+    parts = {k: dict(weight_decay=decay / 4) for k, decay in decays.items()}
+    own = {m: dict(learning_rate=rates[m], **parts[m]) for m in ("audio", "vision")}
     return dict(
+        learning_rate=rates["other"],
+        encoder_rate=rates["encoder"],
         groups=(
-            (r"encoder/.*(bias|[nN]orm/scale)", no_decay),
+            (r"encoder/.*(bias|[nN]orm/scale)", dict(weight_decay=0.0)),
             (r"encoder/.*", parts["encoder"]),
-            (r"audio/.*", parts["audio"]),
-            (r"vision/.*", parts["vision"]),
+            (r"audio/.*", own["audio"]),
+            (r"vision/.*", own["vision"]),
             (r".*", parts["other"]),
-        )
+        ),
     )
 
 

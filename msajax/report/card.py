@@ -116,7 +116,8 @@ def _training(run: Finished) -> dict[str, str]:
         "epochs of each seed": _joined(facts.get("epochs", ())),
         "seconds of each seed": _joined(facts.get("seconds", ())),
         "batch": str(plan.batch_size),
-        "optimizer": f"{optimizer.name}, learning rate {optimizer.learning_rate:g}",
+        "optimizer": f"{optimizer.name}, learning rate {optimizer.learning_rate:g}"
+        + (f", of encoders {rate:g}" if (rate := optimizer.encoder_rate) else ""),
         "the epoch is chosen by": f"validation {plan.select}",
         "SHA-256 of the recipe": str(facts.get("config_sha256", "")),
     }

@@ -156,7 +156,7 @@ def merge(a: Changes, b: Changes) -> dict[str, Any]:
 def fine_tune(
     *,
     learning_rate: float,
-    head: float,
+    head: float | None = None,
     weight_decay: float = 0.01,
     frozen_layers: int | None = 0,
     **others: Any,
@@ -167,7 +167,7 @@ def fine_tune(
 
     Args:
       learning_rate: of the encoder.
-      head: learning rate of all else.
+      head: learning rate of all else; None: the same.
       weight_decay: of both.
       frozen_layers: first layers that stay as they are, with the embeddings and a table
         of distances that all layers read; 0 trains all, None nothing of the encoder.
@@ -177,23 +177,21 @@ def fine_tune(
     Returns:
       The values of the section 'optimizer'.
     """
-    rate, no_decay = {"learning_rate": learning_rate}, {"weight_decay": 0.0}
-    encoder: list[tuple[str, Any]] = [
-        (r"encoder/.*(bias|[nN]orm(_\d+)?/scale)", {**rate, **no_decay}),
-        (r"encoder/.*", rate),
-    ]
+    frozen: tuple[tuple[str, None], ...] = ()
     if frozen_layers is None:
-        encoder = [(r"encoder/.*", None)]
+        frozen = ((r"encoder/.*", None),)
     elif frozen_layers:
         layers = "|".join(map(str, range(frozen_layers)))
         shared = "relative_attention_bias|rel_embeddings|LayerNorm|conv"
         first = rf"embeddings(_project)?|word_embedding|encoder/({shared})"
         first = rf"({first}|(encoder/)?layer/({layers}))"
-        encoder.insert(0, (rf"encoder/{first}/.*", None))
-    groups = (*encoder, (r".*(bias|[nN]orm(_\d+)?/scale)", no_decay), (r".*", {}))
+        frozen = ((rf"encoder/{first}/.*", None),)
+    small = (r".*(bias|[nN]orm(_\d+)?/scale)", dict(weight_decay=0.0))
+    groups = (*frozen, small, (r".*", {}))
     return dict(
         name="adamw",
-        learning_rate=head,
+        learning_rate=learning_rate if head is None else head,
+        encoder_rate=0.0 if head is None else learning_rate,
         weight_decay=weight_decay,
         schedule="warmup_linear",
         warmup=0.1,

@@ -26,6 +26,8 @@ class Optimizer(typed.Checked):
         (the same with amsgrad=True), 'adamw' (decoupled), 'rmsprop' (coupled, as
         torch.optim.RMSprop, whose alpha is b2: 0.99 by default there) or 'sgd'.
       learning_rate: peak learning rate.
+      encoder_rate: peak learning rate of pretrained encoders, in groups without one of
+        their own; 0: learning_rate.
       weight_decay: L2 coefficient.
       b1, b2: shares of the running averages of gradients and of their squares that
         Adam keeps at each update; RMSprop keeps those of squares.
@@ -54,6 +56,7 @@ class Optimizer(typed.Checked):
     where: dataclasses.InitVar[str] = "config.optimizer"
     name: Literal["adam", "amsgrad", "adamw", "rmsprop", "sgd"] = "adam"
     learning_rate: NotNegative = 1e-3
+    encoder_rate: NotNegative = 0.0
     weight_decay: NotNegative = 0.0
     b1: ShareBelowOne = 0.9
     b2: ShareBelowOne = 0.999
@@ -121,7 +124,8 @@ def assign(
         ("encoder/...", "voice/..."): a recipe that fine-tunes also trains on features.
 
     Raises:
-      ValueError: a parameter that no regex covers, or a regex that covers nothing.
+      ValueError: a parameter that no regex covers, a regex that covers nothing, or an
+        encoder_rate for groups that all have a rate of their own.
     """
     paths = list(paths)
     if not optimizer.groups:
@@ -152,7 +156,19 @@ def assign(
                 f"group left. Parameters begin with {', '.join(begin)}"
             )
     frozen = {i for i, (_, settings) in enumerate(optimizer.groups) if settings is None}
-    return {path: None if i in frozen else i for path, i in found.items()}
+    found = {path: None if i in frozen else i for path, i in found.items()}
+    rated = [
+        "learning_rate" in (optimizer.groups[i][1] or ())
+        for path, i in found.items()
+        if i is not None and _of_encoder(path)
+    ]
+    if optimizer.encoder_rate and rated and all(rated):
+        raise ValueError(
+            f"config.optimizer.encoder_rate is {optimizer.encoder_rate:g}, but the groups of "
+            "the encoder have a learning_rate of their own in config.optimizer.groups; "
+            "change it there, or set encoder_rate to 0"
+        )
+    return found
 
 
 def build(
@@ -172,22 +188,37 @@ def build(
       updates: number of updates in the phase, for the schedules.
       accumulate: batches whose gradients are averaged into one update. (MMSA
         sums them; Adam does not see the difference but for its weight decay.)
-      values: a learning_rate or weight_decay, possibly traced, in place of the settings'.
-        Groups with one of their own keep it.
+      values: a learning_rate, encoder_rate or weight_decay, possibly traced, in place of
+        the settings'. Groups with one of their own keep it.
 
     Returns:
       A transform whose updates are to be added to the parameters.
     """
-    # The adapters of a group are one of their own.
-    labels = {k: -1 - i if is_adapter(k) else i for k, i in groups.items()}
+    count = len(optimizer.groups) or 1
+    apart = optimizer.encoder_rate > 0 or "encoder_rate" in values
+
+    def label_of(path: str, i: int) -> int:
+        """A group's adapters, and its parameters of encoders, are groups of their own."""
+        if is_adapter(path):
+            return -1 - i
+        return i + count if apart and _of_encoder(path) else i
+
+    labels = {path: label_of(path, i) for path, i in groups.items()}
     rules = {}
     for label in set(labels.values()):
-        i = label if label >= 0 else -1 - label
-        own = dict((optimizer.groups[i][1] if optimizer.groups else None) or {})
+        i, rate = label % count, "learning_rate"
         if label < 0:
-            own["learning_rate"] = optimizer.lora_rate
-        given = {k: v for k, v in values.items() if k not in own}
-        rule = dataclasses.replace(optimizer, groups=(), **own)
+            i, rate = -1 - label, "lora_rate"
+        elif label >= count:
+            rate = "encoder_rate"
+        own = dict((optimizer.groups[i][1] if optimizer.groups else None) or {})
+        if rate == "lora_rate":
+            own.pop("learning_rate", None)
+        settings = {"learning_rate": getattr(optimizer, rate), **own}
+        given = {"learning_rate": values.get(rate)}
+        given["weight_decay"] = values.get("weight_decay")
+        given = {k: v for k, v in given.items() if k not in own}
+        rule = dataclasses.replace(optimizer, groups=(), **settings)
         rules[label] = _rule(rule, updates, **given)
     clips = []
     if optimizer.clip_value:
@@ -208,6 +239,10 @@ def build(
             transform, every_k_schedule=accumulate
         ).gradient_transformation()
     return transform
+
+
+def _of_encoder(path: str) -> bool:
+    return path.partition("/")[0] in ENCODERS
 
 
 def layer_of(path: str) -> int | None:

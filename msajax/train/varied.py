@@ -15,7 +15,10 @@ from msajax.models.base import Model
 Values = Mapping[str, jax.Array]
 
 # Those of the optimizer; of a system any number that its code only computes with.
-OPTIMIZER = ("optimizer.learning_rate", "optimizer.weight_decay")
+OPTIMIZER = (
+    *("optimizer.learning_rate", "optimizer.encoder_rate"),
+    "optimizer.weight_decay",
+)
 NONE: Values = {}
 
 

@@ -45,6 +45,7 @@ LATER = {
     "text.reinit_layers": 0,
     "data.also": (),
     "optimizer.layer_decay": 1.0,
+    "optimizer.encoder_rate": 0.0,
     "train.ema": 0.0,
     "optimizer.lora_rank": 0,
     "optimizer.lora_rate": 3e-4,

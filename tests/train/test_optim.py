@@ -132,6 +132,38 @@ def test_groups_have_their_own_rates_and_freeze():
     np.testing.assert_allclose(step["head/kernel"], [-1.0, -1.0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("values", [{}, {"encoder_rate": jnp.array(0.2)}])
+def test_encoders_have_a_rate_of_their_own(values):
+    optimizer = Optimizer(
+        name="sgd",
+        learning_rate=1.0,
+        encoder_rate=0.0 if values else 0.2,
+        weight_decay=0.5,
+        groups=((".*bias", {"weight_decay": 0.0}), (".*", {})),
+    )
+    ones = {k: jnp.ones(2) for k in (*PATHS, "head/bias", "voice/kernel")}
+    groups: Any = optim.assign(optimizer, ones)
+    made = optim.build(optimizer, groups, updates=1, accumulate=1, values=values)
+    found, _ = made.update(ones, made.init(ones), ones)
+    wanted = {
+        **{"encoder/kernel": 0.3, "voice/kernel": 0.3, "encoder/bias": 0.2},
+        **{"head/kernel": 1.5, "head/bias": 1.0},
+    }
+    for path, size in wanted.items():
+        np.testing.assert_allclose(found[path], [-size, -size], rtol=1e-6)
+
+
+def test_a_rate_of_encoders_that_no_group_takes_is_an_error():
+    own = ("encoder/.*", {"learning_rate": 0.1})
+    with pytest.raises(ValueError, match="the groups of the encoder have a learning_r"):
+        optim.assign(Optimizer(encoder_rate=1e-5, groups=(own, (".*", {}))), PATHS)
+    # One of them does, or there is no encoder.
+    rest = (("encoder/kernel", {"learning_rate": 0.1}), (".*", {}))
+    optim.assign(Optimizer(encoder_rate=1e-5, groups=rest), PATHS)
+    rule = Optimizer(encoder_rate=1e-5, groups=(own, (".*", {})))
+    assert optim.assign(rule, ["head/bias"], encoders=()) == {"head/bias": 1}
+
+
 @pytest.mark.parametrize(
     "groups,message",
     [

@@ -269,12 +269,11 @@ def _adam(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
 def _adamw(module: nn.Module, phase: Phase) -> torch.optim.Optimizer:
     """The groups of `msajax.run.recipe.fine_tune`, at their peak rates."""
     settings = phase.optimizer
-    encoder: Any = dict(settings.groups)[r"encoder/.*"]
     groups: dict[tuple[float, float], list] = {}
     for name, parameter in module.named_parameters():
-        own = encoder if name.startswith("encoder") else {}
         decays = not (name.endswith("bias") or "LayerNorm" in name)
-        rate = own.get("learning_rate", settings.learning_rate)
+        own = settings.encoder_rate if name.startswith("encoder") else 0.0
+        rate = own or settings.learning_rate
         group = rate, settings.weight_decay if decays else 0.0
         groups.setdefault(group, []).append(parameter)
     return torch.optim.AdamW(
