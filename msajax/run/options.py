@@ -6,7 +6,7 @@ Nothing changes options after they are made; `dataclasses.replace` makes others.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -254,6 +254,17 @@ class Options(typed.Checked):
     @property
     def _trains_text(self) -> bool:
         return bool(self.text.encoder) and not self.text.frozen
+
+    def without_effect(self, keys: Iterable[str]) -> list[str]:
+        """Those of the keys, as 'train.epochs', that every phase has a value of its own for."""
+
+        def has(phase: Mapping[str, Any], key: str) -> bool:
+            section, _, name = key.partition(".")
+            own = {"train": phase, "optimizer": phase.get("optimizer", {})}
+            return name in own.get(section, {})
+
+        phases = self.phases
+        return [k for k in keys if phases and all(has(phase, k) for phase in phases)]
 
     def _check_no_encoder(self) -> None:
         """Refuses settings of the training of an encoder that is not there."""

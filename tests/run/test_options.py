@@ -246,3 +246,12 @@ def test_all_phases_are_shortened_at_once():
     assert [phase.epochs for phase in whole.plan] == [100, 30]
     changed, _ = saved.differences(short, whole)
     assert changed == "epochs_scale: 1.0 -> 0.1"
+
+
+def test_options_that_every_phase_has_itself_are_named():
+    options = recipe.load("cormult:mosi")
+    keys = ("train.epochs", "train.patience", "optimizer.learning_rate")
+    assert options.without_effect([*keys, "optimizer.b1", "model.dim"]) == [
+        *("train.epochs", "optimizer.learning_rate"),
+    ]
+    assert recipe.load("tfn:demo").without_effect(keys) == []
