@@ -130,6 +130,11 @@ class _Search:
             raise ValueError("the seeds of a search are given by --seeds 1,2,3")
         options = recipe.load(args.config, self._given.items())
         self._space = space.parse(args.space, options.system, self._given)
+        if idle := options.without_effect(d.key for d in self._space):
+            raise ValueError(
+                f"--space {idle[0]}: without effect, for every phase of {args.config} "
+                "(config.phases) has its own value"
+            )
         self._base = recipe.change(options, {"train.seeds": args.seeds})
         select = self._base.plan[-1].select
         self._select = "loss" if select == "last" else select

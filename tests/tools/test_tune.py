@@ -206,6 +206,12 @@ def test_a_trial_of_a_process_that_ended_is_taken_up(tmp_path):
     assert lost.state.name == "FAIL" and "killed 3 times" in lost.user_attrs["reason"]
 
 
+def test_a_key_that_every_phase_has_itself_is_refused(tmp_path, judged, capsys):
+    assert run(tmp_path, config="cormult:mosi") == 1
+    assert "optimizer.learning_rate: without effect" in capsys.readouterr().err
+    assert judged == []
+
+
 def test_a_study_of_something_else_is_refused(tmp_path, judged, capsys):
     assert run(tmp_path, "--trials", "1") == 0
 
