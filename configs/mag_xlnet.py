@@ -11,7 +11,7 @@ BASE = dict(
     text=dict(encoder="xlnet-base-cased", words=True),
     model=dict(criterion="mse"),
     train=dict(batch_size=48, epochs=40, patience=0),
-    optimizer=recipe.fine_tune(learning_rate=1e-5),
+    optimizer=recipe.fine_tune(learning_rate=1e-5, head=1e-5),
 )
 DATASETS = {
     "mosi": {},

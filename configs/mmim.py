@@ -12,28 +12,16 @@ from msajax.run import recipe
 _ESTIMATORS = r"mi_\w+/(mean|log_variance)_\d/.*"
 
 
-def _phases(**rule):
-    """The estimators, then all else, an epoch each; its rate alone goes by the validation loss."""
-    return (
-        dict(
-            name="estimators",
-            loss="estimator_loss",
-            train=_ESTIMATORS,
-            epochs=1,
-            optimizer=rule,
-        ),
-        dict(
-            name="main",
-            train=rf"(?!{_ESTIMATORS}).*",
-            epochs=1,
-            optimizer=dict(
-                schedule="plateau",
-                plateau_patience=20,
-                plateau_factor=0.5,
-                **rule,
-            ),
-        ),
-    )
+# The estimators, then all else, an epoch each; its rate alone goes by the validation loss.
+_PHASES = (
+    dict(name="estimators", loss="estimator_loss", train=_ESTIMATORS, epochs=1),
+    dict(
+        name="main",
+        train=rf"(?!{_ESTIMATORS}).*",
+        epochs=1,
+        optimizer=dict(schedule="plateau", plateau_patience=20, plateau_factor=0.5),
+    ),
+)
 
 
 _THEIRS = dict(
@@ -50,11 +38,9 @@ _THEIRS = dict(
     ),
     train=dict(batch_size=32),
     cycles=100,
-    phases=_phases(
-        learning_rate=1e-3,
-        encoder_rate=5e-5,
-        weight_decay=1e-4,
-        clip_norm=1.0,
+    phases=_PHASES,
+    optimizer=dict(
+        learning_rate=1e-3, encoder_rate=5e-5, weight_decay=1e-4, clip_norm=1.0
     ),
 )
 BASE = recipe.merge(recipe.MMSA, _THEIRS)
@@ -63,10 +49,10 @@ DATASETS = {
     "mosei": {},
     "sims": dict(text=dict(encoder="bert-base-chinese", max_length=39)),
     "demo": recipe.demo(
-        model=dict(pooling="mean", fusion_dim=32), cycles=30, phases=_phases()
+        model=dict(pooling="mean", fusion_dim=32), cycles=30, phases=_PHASES
     ),
     "poria": recipe.poria(
-        model=dict(hidden_dims=(32, 32), fusion_dim=64), cycles=60, phases=_phases()
+        model=dict(hidden_dims=(32, 32), fusion_dim=64), cycles=60, phases=_PHASES
     ),
 }
 

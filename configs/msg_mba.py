@@ -34,7 +34,7 @@ _PAPER = dict(
     # The paper's: AdamW, its rate, and a warm-up. Open, and ours: the warm-up's share (a
     # tenth of the updates, then linearly down to 0), and the weight decay with what is
     # exempt from it.
-    optimizer=recipe.fine_tune(learning_rate=2e-5),
+    optimizer=recipe.fine_tune(learning_rate=2e-5, head=2e-5),
 )
 # The pickles of conversations have the sentences, which the encoder reads, and a vector of
 # audio and of vision for each, repeated for its word pieces; row by row, without the dialogue.
@@ -89,12 +89,9 @@ ROWS = {
 
 
 def _without_text(values):
-    """Removes the encoder, its optimizer groups, and the text's length as audio's and vision's."""
+    """Removes the encoder, and the text's length as audio's and vision's."""
     values["data"]["lengths"] = ()
     values.setdefault("text", {}).update(encoder="", words=False)
-    optimizer = values.setdefault("optimizer", {})
-    groups = optimizer.get("groups", ())
-    optimizer["groups"] = tuple(g for g in groups if "encoder" not in g[0])
 
 
 def get_config(argument=""):

@@ -119,16 +119,17 @@ _XLNET = {
     "text.raw": True,  # MMSA's files have pieces of BERT alone
     "datasets": ("mosi", "mosei"),
 }
+_VISION = dict(datasets=tuple(name for name in DATASETS if name != "mosi_audio"))
 # The paper's ablation of tasks. M is the task of all modalities together, which every row
 # has; T, A and V are those of text, audio and vision.
 ROWS = {
     "xlnet": _XLNET,
     "m": dict(tasks=()),
-    "mv": dict(tasks=("vision",)),
+    "mv": dict(tasks=("vision",), **_VISION),
     "mt": dict(tasks=("text",)),
     "ma": dict(tasks=("audio",)),
-    "mav": dict(tasks=("audio", "vision")),
-    "mtv": dict(tasks=("text", "vision")),
+    "mav": dict(tasks=("audio", "vision"), **_VISION),
+    "mtv": dict(tasks=("text", "vision"), **_VISION),
     "mta": dict(tasks=("text", "audio")),
 }
 

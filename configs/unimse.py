@@ -65,7 +65,7 @@ _CLASSES = dict(train=dict(select="weighted_f1"))
 # It needs a T5: --config.text.encoder=NAME. All of it is trained, as it may be small.
 _SMALL = dict(
     model=dict(adapter_dim=32),
-    optimizer=recipe.fine_tune(learning_rate=1e-3),
+    optimizer=recipe.fine_tune(learning_rate=1e-3, head=1e-3),
     train=dict(epochs=30, select="mae"),
 )
 DATASETS = {

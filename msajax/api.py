@@ -183,6 +183,8 @@ def fit(
         )
     folder = pathlib.Path(workdir) if str(workdir) else _temporary()
     console = Console(quiet=quiet)
+    for line in wanted.without_effect(changes):
+        console.print(line, highlight=False, soft_wrap=True)
     try:
         with (
             training.at_work(wanted, folder) as wanted,

@@ -43,7 +43,7 @@ the recipe's train.select on validation, the mean over --seeds; the test split i
 Start the same command in several processes or on several hosts that see --workdir: they
 share the study. Rerun it to resume, also with more --trials. A trial whose process was
 killed is continued from its checkpoint by whoever finds it. Trials that differ only in
-learning rate, weight decay and weights in the loss can train in one program: --at-once.
+learning rates, weight decay and weights in the loss can train in one program: --at-once.
 trials.md, trials.csv, trials.png and best.py, the recipe of the best trial, are in --workdir.
 """
 # A search whose first trials all fail is wrong as a whole.
@@ -131,10 +131,7 @@ class _Search:
         options = recipe.load(args.config, self._given.items())
         self._space = space.parse(args.space, options.system, self._given)
         if idle := options.without_effect(d.key for d in self._space):
-            raise ValueError(
-                f"--space {idle[0]}: without effect, for every phase of {args.config} "
-                "(config.phases) has its own value"
-            )
+            raise ValueError("--space: " + "; ".join(idle))
         self._base = recipe.change(options, {"train.seeds": args.seeds})
         select = self._base.plan[-1].select
         self._select = "loss" if select == "last" else select

@@ -110,14 +110,15 @@ def _labels(run: Finished) -> str:
 
 def _training(run: Finished) -> dict[str, str]:
     plan, facts = run.options.plan[-1], run.results.facts
-    optimizer = plan.optimizer
+    optimizer, own = plan.optimizer, ""
+    if optimizer.encoder_rate and run.options.trains_encoder:
+        own = f", of encoders {optimizer.encoder_rate:g}"
     return {
         "seeds": _joined(run.results.seeds),
         "epochs of each seed": _joined(facts.get("epochs", ())),
         "seconds of each seed": _joined(facts.get("seconds", ())),
         "batch": str(plan.batch_size),
-        "optimizer": f"{optimizer.name}, learning rate {optimizer.learning_rate:g}"
-        + (f", of encoders {rate:g}" if (rate := optimizer.encoder_rate) else ""),
+        "optimizer": f"{optimizer.name}, learning rate {optimizer.learning_rate:g}{own}",
         "the epoch is chosen by": f"validation {plan.select}",
         "SHA-256 of the recipe": str(facts.get("config_sha256", "")),
     }

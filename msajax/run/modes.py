@@ -33,11 +33,7 @@ def train_mode(args: argparse.Namespace, pairs: Pairs) -> int:
     idle = options.without_effect(key for key, _ in pairs)
     with training.at_work(options, folder) as options, Question() as stop:
         if idle and processes.is_first():
-            print(
-                f"config.{', config.'.join(idle)}: without effect, for every phase of the "
-                "recipe (config.phases) has its own value",
-                file=sys.stderr,
-            )
+            print(*idle, sep="\n", file=sys.stderr)
         run, results = training.train(options, folder, stop=stop)
         if results is None:
             run.say(f"saved in {folder}; rerun the command to resume")

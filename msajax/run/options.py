@@ -256,15 +256,29 @@ class Options(typed.Checked):
         return bool(self.text.encoder) and not self.text.frozen
 
     def without_effect(self, keys: Iterable[str]) -> list[str]:
-        """Those of the keys, as 'train.epochs', that every phase has a value of its own for."""
+        """A sentence about each of the keys, as 'train.epochs', that changes nothing in this recipe."""
 
-        def has(phase: Mapping[str, Any], key: str) -> bool:
+        def has(phase: Mapping[str, Any], section: str, name: str) -> bool:
+            if section == "train":
+                return name in phase
+            rule = phase.get("optimizer", {})
+            groups = rule.get("groups", self.optimizer.groups)
+            trained = [own for _, own in groups if own is not None]
+            in_all = bool(trained) and all(name in own for own in trained)
+            return section == "optimizer" and (name in rule or in_all)
+
+        found = []
+        for key in keys:
             section, _, name = key.partition(".")
-            own = {"train": phase, "optimizer": phase.get("optimizer", {})}
-            return name in own.get(section, {})
-
-        phases = self.phases
-        return [k for k in keys if phases and all(has(phase, k) for phase in phases)]
+            if key == "optimizer.encoder_rate" and not self.trains_encoder:
+                found.append(f"config.{key} has no effect: no encoder is trained")
+            elif all(has(phase, section, name) for phase in self.phases or ({},)):
+                advice = "; config.epochs_scale changes those of all phases"
+                found.append(
+                    f"config.{key} has no effect: the phases or optimizer groups of the recipe "
+                    f"have values of their own{advice if name == 'epochs' else ''}"
+                )
+        return found
 
     def _check_no_encoder(self) -> None:
         """Refuses settings of the training of an encoder that is not there."""

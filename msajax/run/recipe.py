@@ -156,18 +156,18 @@ def merge(a: Changes, b: Changes) -> dict[str, Any]:
 def fine_tune(
     *,
     learning_rate: float,
-    head: float | None = None,
+    head: float,
     weight_decay: float = 0.01,
     frozen_layers: int | None = 0,
     **others: Any,
 ) -> dict[str, Any]:
-    """AdamW with a rate of its own for the encoder, warmed up over a tenth of the updates.
+    """AdamW with a rate of its own for encoders, warmed up over a tenth of the updates.
 
     Biases and norms do not decay.
 
     Args:
-      learning_rate: of the encoder.
-      head: learning rate of all else; None: the same.
+      learning_rate: of the encoder, and of that of the voice.
+      head: learning rate of all else.
       weight_decay: of both.
       frozen_layers: first layers that stay as they are, with the embeddings and a table
         of distances that all layers read; 0 trains all, None nothing of the encoder.
@@ -190,8 +190,8 @@ def fine_tune(
     groups = (*frozen, small, (r".*", {}))
     return dict(
         name="adamw",
-        learning_rate=learning_rate if head is None else head,
-        encoder_rate=0.0 if head is None else learning_rate,
+        learning_rate=head,
+        encoder_rate=learning_rate,
         weight_decay=weight_decay,
         schedule="warmup_linear",
         warmup=0.1,

@@ -164,9 +164,9 @@ def assign(
     ]
     if optimizer.encoder_rate and rated and all(rated):
         raise ValueError(
-            f"config.optimizer.encoder_rate is {optimizer.encoder_rate:g}, but the groups of "
-            "the encoder have a learning_rate of their own in config.optimizer.groups; "
-            "change it there, or set encoder_rate to 0"
+            f"config.optimizer.encoder_rate is {optimizer.encoder_rate:g}, but the optimizer "
+            "groups of the encoder have a learning_rate of their own; change it there "
+            "(config.optimizer.groups, or those of config.phases), or set encoder_rate to 0"
         )
     return found
 
@@ -216,6 +216,9 @@ def build(
             own.pop("learning_rate", None)
         settings = {"learning_rate": getattr(optimizer, rate), **own}
         given = {"learning_rate": values.get(rate)}
+        if rate == "encoder_rate" and rate in values:  # 0 is not known before it runs
+            whole = values.get("learning_rate", optimizer.learning_rate)
+            given["learning_rate"] = jnp.where(values[rate] > 0, values[rate], whole)
         given["weight_decay"] = values.get("weight_decay")
         given = {k: v for k, v in given.items() if k not in own}
         rule = dataclasses.replace(optimizer, groups=(), **settings)

@@ -341,9 +341,10 @@ def test_groups_of_alr():
 @pytest.mark.parametrize("name", ["text_only:mosi", "self_mm:mosi", "mmim:mosi"])
 def test_the_rate_of_an_encoder_is_changed_by_its_key(name):
     _, params, groups, _ = groups_of(name)
-    changed = load(name).plan[-1].optimizer
-    before = applied(changed, groups)
-    after = applied(dataclasses.replace(changed, encoder_rate=1e-6), groups)
+    changed = load(name, **{"optimizer.encoder_rate": 1e-6})
+    assert changed.without_effect(["optimizer.encoder_rate"]) == []
+    before = applied(load(name).plan[-1].optimizer, groups)
+    after = applied(changed.plan[-1].optimizer, groups)
     for path, found in after.items():
         inside = path.startswith("encoder/")
         assert before[path][0] > 1e-5

@@ -248,10 +248,21 @@ def test_all_phases_are_shortened_at_once():
     assert changed == "epochs_scale: 1.0 -> 0.1"
 
 
-def test_options_that_every_phase_has_itself_are_named():
-    options = recipe.load("cormult:mosi")
-    keys = ("train.epochs", "train.patience", "optimizer.learning_rate")
-    assert options.without_effect([*keys, "optimizer.b1", "model.dim"]) == [
-        *("train.epochs", "optimizer.learning_rate"),
-    ]
-    assert recipe.load("tfn:demo").without_effect(keys) == []
+def test_options_that_change_nothing_are_told():
+    keys = ("train.epochs", "train.patience", "train.seeds", "optimizer.groups")
+    keys += ("optimizer.learning_rate", "optimizer.b1", "model.dim")
+
+    def told(name, *also):
+        found = recipe.load(name).without_effect([*keys, *also])
+        return [line.partition(" ")[0].removeprefix("config.") for line in found]
+
+    assert told("tfn:demo") == told("text_only:mosi", "optimizer.encoder_rate") == []
+    assert told("cormult:mosi") == ["train.epochs", "optimizer.learning_rate"]
+    # Two phases have a rate, the third has one in all of its groups.
+    assert told("mfon:mosi") == ["optimizer.learning_rate"]
+    assert told("lf_dnn:demo", "optimizer.encoder_rate") == ["optimizer.encoder_rate"]
+    frozen = recipe.load("text_only:mosi", [("text.frozen", "True")])
+    (line,) = frozen.without_effect(["optimizer.encoder_rate"])
+    assert line.endswith("has no effect: no encoder is trained")
+    (line,) = recipe.load("cormult:mosi").without_effect(["train.epochs"])
+    assert line.endswith("own; config.epochs_scale changes those of all phases")

@@ -208,7 +208,10 @@ def test_a_trial_of_a_process_that_ended_is_taken_up(tmp_path):
 
 def test_a_key_that_every_phase_has_itself_is_refused(tmp_path, judged, capsys):
     assert run(tmp_path, config="cormult:mosi") == 1
-    assert "optimizer.learning_rate: without effect" in capsys.readouterr().err
+    assert (
+        "config.optimizer.learning_rate has no effect: the phases"
+        in capsys.readouterr().err
+    )
     assert judged == []
 
 

@@ -1,6 +1,7 @@
 """Optimizers against hand-written numpy, and the errors of parameter groups."""
 
 import collections
+import dataclasses
 import re
 from typing import Any
 
@@ -132,12 +133,19 @@ def test_groups_have_their_own_rates_and_freeze():
     np.testing.assert_allclose(step["head/kernel"], [-1.0, -1.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("values", [{}, {"encoder_rate": jnp.array(0.2)}])
-def test_encoders_have_a_rate_of_their_own(values):
+@pytest.mark.parametrize(
+    "given,values",
+    [
+        (0.2, {}),
+        (0.0, {"encoder_rate": jnp.array(0.2)}),
+        (0.2, {"learning_rate": jnp.array(1.0)}),
+    ],
+)
+def test_encoders_have_a_rate_of_their_own(given, values):
     optimizer = Optimizer(
         name="sgd",
         learning_rate=1.0,
-        encoder_rate=0.0 if values else 0.2,
+        encoder_rate=given,
         weight_decay=0.5,
         groups=((".*bias", {"weight_decay": 0.0}), (".*", {})),
     )
@@ -153,9 +161,20 @@ def test_encoders_have_a_rate_of_their_own(values):
         np.testing.assert_allclose(found[path], [-size, -size], rtol=1e-6)
 
 
+def test_a_rate_of_encoders_of_0_is_that_of_all_else_also_in_trials():
+    ones = {"encoder/kernel": jnp.ones(2), "head/kernel": jnp.ones(2)}
+    rule = Optimizer(name="sgd", learning_rate=0.5, encoder_rate=0.1)
+    values = {"encoder_rate": jnp.array(0.0), "learning_rate": jnp.array(0.3)}
+    made = optim.build(
+        rule, dict.fromkeys(ones, 0), updates=1, accumulate=1, values=values
+    )
+    found, _ = made.update(ones, made.init(ones), ones)
+    np.testing.assert_allclose([*found.values()], np.full((2, 2), -0.3), rtol=1e-6)
+
+
 def test_a_rate_of_encoders_that_no_group_takes_is_an_error():
     own = ("encoder/.*", {"learning_rate": 0.1})
-    with pytest.raises(ValueError, match="the groups of the encoder have a learning_r"):
+    with pytest.raises(ValueError, match="groups of the encoder have a learning_r"):
         optim.assign(Optimizer(encoder_rate=1e-5, groups=(own, (".*", {}))), PATHS)
     # One of them does, or there is no encoder.
     rest = (("encoder/kernel", {"learning_rate": 0.1}), (".*", {}))
@@ -280,8 +299,9 @@ def test_adapters_have_a_rate_of_their_own(groups):
     rule = Optimizer(
         name="sgd", learning_rate=1.0, groups=groups, lora_rank=1, lora_rate=0.25
     )
+    rule = dataclasses.replace(rule, encoder_rate=0.0 if groups else 0.1)
     rates = {"encoder/q/lora_a": 0.25, "encoder/rel_attn/q_lora_b": 0.25}
-    rates |= {"encoder/pooler/kernel": 0.1 if groups else 1.0, "head/kernel": 1.0}
+    rates |= {"encoder/pooler/kernel": 0.1, "head/kernel": 1.0}
     assigned: Any = optim.assign(rule, rates)
     made = optim.build(rule, assigned, updates=1, accumulate=1)
     ones = {k: jnp.ones(2) for k in rates}
