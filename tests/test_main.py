@@ -259,6 +259,16 @@ def test_what_users_do_wrong(tmp_path, capsys, args, message):
     assert not (tmp_path / "w" / "results.json").exists()
 
 
+def test_options_without_effect_are_named(tmp_path, capsys):
+    given = ("--config.optimizer.encoder_rate=1e-4", "--config.data.dims=(24,12,99)")
+    assert run(tmp_path / "w", *given) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "config.optimizer.encoder_rate has no effect: no encoder is "
+    )
+    assert said.count("\n") == 2 and "\nerror: " in said
+
+
 def test_wrong_use_of_a_workdir(trained, tmp_path, capsys):
     assert run(tmp_path / "empty", "--mode", "evaluate", config=None, short=()) == 1
     assert "holds no run (no config.json); train there first" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`python -m msajax.report`: one page and its figures from finished runs."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import re
@@ -16,6 +17,7 @@ pytest.importorskip("matplotlib", reason="the report needs matplotlib: msajax[re
 from msajax.main import main as train
 from msajax.report import card, charts, finished, papers, runs, significance
 from msajax.report.__main__ import main as report
+from msajax.run import recipe as recipes
 from msajax.run.options import DataOptions
 
 SHORT = ("--config.train.seeds=1,2", "--config.train.epochs=2")
@@ -63,6 +65,14 @@ def written(trained, better, tmp_path_factory):
     args = [str(trained), str(better), "--figure", "msg_mba_9", "--out", str(out)]
     assert report(args) == 0
     return out
+
+
+@pytest.mark.parametrize("frozen,of", [("False", ", of encoders 5e-05"), ("True", "")])
+def test_a_card_says_the_rate_of_an_encoder_that_is_trained(trained, frozen, of):
+    options = recipes.load("text_only:mosi", [("text.frozen", frozen)])
+    run = dataclasses.replace(finished.read(trained), options=options)
+    made = card.sections(run)["Training"]
+    assert made["optimizer"] == f"adamw, learning rate 0.001{of}"
 
 
 def test_the_page_needs_no_other_file(written):
