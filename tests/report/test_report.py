@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib", reason="the report needs matplotlib: msajax[re
 from msajax.main import main as train
 from msajax.report import card, charts, finished, papers, runs, significance
 from msajax.report.__main__ import main as report
-from msajax.run import recipe as recipes
+from msajax.run import recipe
 from msajax.run.options import DataOptions
 
 SHORT = ("--config.train.seeds=1,2", "--config.train.epochs=2")
@@ -69,7 +69,7 @@ def written(trained, better, tmp_path_factory):
 
 @pytest.mark.parametrize("frozen,of", [("False", ", of encoders 5e-05"), ("True", "")])
 def test_a_card_says_the_rate_of_an_encoder_that_is_trained(trained, frozen, of):
-    options = recipes.load("text_only:mosi", [("text.frozen", frozen)])
+    options = recipe.load("text_only:mosi", [("text.frozen", frozen)])
     run = dataclasses.replace(finished.read(trained), options=options)
     made = card.sections(run)["Training"]
     assert made["optimizer"] == f"adamw, learning rate 0.001{of}"
@@ -215,10 +215,10 @@ def test_figures_of_the_papers(tmp_path):
     out = tmp_path / "out"
     for system, rows in (("msg_mba", "no_modules"), ("mfon", "no_losses")):
         folders = [tmp_path / f"{system}_{name}" for name in ("full", rows)]
-        for folder, recipe in zip(
+        for folder, name in zip(
             folders, (f"{system}:demo", f"{system}:demo/{rows}"), strict=True
         ):
-            args = ("--config", recipe, "--workdir", str(folder))
+            args = ("--config", name, "--workdir", str(folder))
             assert train([*args, *SHORT, "--config.parallel.devices=1"]) == 0
         names = [name for name in papers.names() if name.startswith(system)]
         figures = [x for name in names for x in ("--figure", name)]
