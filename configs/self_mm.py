@@ -8,7 +8,7 @@ from msajax.data.spec import MODALITIES
 from msajax.run import recipe
 
 
-def _groups(*, rates, decays):
+def _optimizer(*, rates, decays):
     """MMSA's learning rate and weight decay of each part; the encoder's biases and norms do not decay."""
     parts = {k: dict(weight_decay=decay / 4) for k, decay in decays.items()}
     own = {m: dict(learning_rate=rates[m], **parts[m]) for m in ("audio", "vision")}
@@ -44,7 +44,7 @@ DATASETS = {
         model=dict(
             hidden_dims=(16, 32), post_dims=(32, 16, 32), post_dropouts=(0.1, 0.1, 0.0)
         ),
-        optimizer=_groups(
+        optimizer=_optimizer(
             rates=dict(encoder=5e-5, audio=5e-3, vision=5e-3, other=1e-3),
             decays=dict(encoder=1e-3, audio=1e-3, vision=1e-3, other=1e-3),
         ),
@@ -57,7 +57,7 @@ DATASETS = {
             post_dropouts=(0.0, 0.0, 0.0),
             fusion_dropout=0.1,
         ),
-        optimizer=_groups(
+        optimizer=_optimizer(
             rates=dict(encoder=5e-5, audio=5e-3, vision=1e-4, other=1e-3),
             decays=dict(encoder=1e-3, audio=0.0, vision=0.0, other=1e-2),
         ),
@@ -71,7 +71,7 @@ DATASETS = {
             post_dropouts=(0.1, 0.1, 0.0),
             bound=1.0,
         ),
-        optimizer=_groups(
+        optimizer=_optimizer(
             rates=dict(encoder=5e-5, audio=5e-3, vision=5e-3, other=1e-3),
             decays=dict(encoder=1e-3, audio=1e-2, vision=1e-2, other=1e-3),
         ),
@@ -82,7 +82,7 @@ DATASETS = {
         model=dict(
             hidden_dims=(16, 64), post_dims=(64, 32, 32), post_dropouts=(0.0, 0.1, 0.0)
         ),
-        optimizer=_groups(
+        optimizer=_optimizer(
             rates=dict(encoder=5e-5, audio=1e-3, vision=1e-3, other=1e-3),
             decays=dict(encoder=1e-2, audio=0.0, vision=0.0, other=1e-3),
         ),

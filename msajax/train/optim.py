@@ -196,30 +196,27 @@ def build(
     """
     count = len(optimizer.groups) or 1
     apart = optimizer.encoder_rate > 0 or "encoder_rate" in values
-
-    def label_of(path: str, i: int) -> int:
-        """A group's adapters, and its parameters of encoders, are groups of their own."""
+    # A group's adapters, and its parameters of encoders, are groups of their own.
+    labels: dict[str, int] = {}
+    parts: dict[int, tuple[int, str]] = {}
+    for path, i in groups.items():
+        label, rate = i, "learning_rate"
         if is_adapter(path):
-            return -1 - i
-        return i + count if apart and _of_encoder(path) else i
-
-    labels = {path: label_of(path, i) for path, i in groups.items()}
+            label, rate = -1 - i, "lora_rate"
+        elif apart and _of_encoder(path):
+            label, rate = i + count, "encoder_rate"
+        labels[path], parts[label] = label, (i, rate)
     rules = {}
-    for label in set(labels.values()):
-        i, rate = label % count, "learning_rate"
-        if label < 0:
-            i, rate = -1 - label, "lora_rate"
-        elif label >= count:
-            rate = "encoder_rate"
+    for label, (i, rate) in parts.items():
         own = dict((optimizer.groups[i][1] if optimizer.groups else None) or {})
         if rate == "lora_rate":
             own.pop("learning_rate", None)
         settings = {"learning_rate": getattr(optimizer, rate), **own}
-        given = {"learning_rate": values.get(rate)}
-        if rate == "encoder_rate" and rate in values:  # 0 is not known before it runs
+        peak = values.get(rate)
+        if rate == "encoder_rate" and peak is not None:  # 0 is not known before it runs
             whole = values.get("learning_rate", optimizer.learning_rate)
-            given["learning_rate"] = jnp.where(values[rate] > 0, values[rate], whole)
-        given["weight_decay"] = values.get("weight_decay")
+            peak = jnp.where(peak > 0, peak, whole)
+        given = {"learning_rate": peak, "weight_decay": values.get("weight_decay")}
         given = {k: v for k, v in given.items() if k not in own}
         rule = dataclasses.replace(optimizer, groups=(), **settings)
         rules[label] = _rule(rule, updates, **given)

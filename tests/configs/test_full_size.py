@@ -331,7 +331,7 @@ def test_an_encoder_is_no_row():
 
 
 def test_groups_of_alr():
-    _, params, groups, _ = groups_of("alr:mosei")
+    _, _, groups, _ = groups_of("alr:mosei")
     # The encoder keeps its rate.
     changed = load("alr:mosei", **{"optimizer.learning_rate": 1e-3})
     for path, (rate, _) in applied(changed.optimizer, groups).items():
@@ -340,7 +340,7 @@ def test_groups_of_alr():
 
 @pytest.mark.parametrize("name", ["text_only:mosi", "self_mm:mosi", "mmim:mosi"])
 def test_the_rate_of_an_encoder_is_changed_by_its_key(name):
-    _, params, groups, _ = groups_of(name)
+    _, _, groups, _ = groups_of(name)
     changed = load(name, **{"optimizer.encoder_rate": 1e-6})
     assert changed.without_effect(["optimizer.encoder_rate"]) == []
     before = applied(load(name).plan[-1].optimizer, groups)

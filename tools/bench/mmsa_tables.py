@@ -174,9 +174,5 @@ def settings(name: str, phase: Phase) -> dict[str, float] | None:
     own = next(own for regex, own in groups if re.fullmatch(regex, name))
     if own is None or not re.fullmatch(phase.train, name):
         return None
-    rate = optimizer.encoder_rate if name.startswith("encoder/") else 0.0
-    whole = dict(
-        learning_rate=rate or optimizer.learning_rate,
-        weight_decay=optimizer.weight_decay,
-    )
-    return {**whole, **own}
+    names = ("learning_rate", "weight_decay")
+    return {key: own.get(key, getattr(optimizer, key)) for key in names}
