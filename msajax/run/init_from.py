@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+from collections.abc import Iterable
 
 import jax
 import numpy as np
@@ -53,18 +54,20 @@ def arrays(run: Run, seed: int) -> dict[str, np.ndarray]:
     regex = options.init_parameters
     wanted = ours.keys() - text.drawn_anew(options, ours)
     taken = {k: v for k, v in theirs.items() if k in wanted and re.fullmatch(regex, k)}
-    wrong = [
-        f"{path} is {taken[path].shape} there, {ours[path].shape} here"
-        for path in taken
-        if taken[path].shape != ours[path].shape
-    ]
+    wrong = {k for k, v in taken.items() if v.shape != ours[k].shape}
     if wrong or not taken:
-        reason = (
-            "; ".join(wrong) or f"nothing there is named as here and matches {regex}"
+        shapes_differ = (
+            f"{path} is {taken[path].shape} there, {ours[path].shape} here"
+            for path in sorted(wrong)
         )
+        reason = "; ".join(shapes_differ) or (
+            f"nothing there matches {regex} and is named as here; there are "
+            f"{', '.join(_modules(theirs))}, here {', '.join(_modules(ours))}"
+        )
+        fitting = [m for m in _modules(taken) if m not in _modules(wrong)]
         raise ValueError(
             f"{folder / name} does not fit this recipe: {reason}; choose what is taken "
-            "with config.init_parameters, for example (statistics/)?mce/.*"
+            f"with config.init_parameters, for example ({'|'.join(fitting) or 'encoder'})/.*"
         )
     if seed == options.train.seeds[0]:
         _compare(run, folder)
@@ -95,6 +98,11 @@ def _best(run: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     if model.lora and model.lora != run.model.lora:
         return model.lora.merge(best.params) | best.collections
     return best.params | best.collections
+
+
+def _modules(paths: Iterable[str]) -> list[str]:
+    """The first parts of the paths of parameters: the modules that they belong to."""
+    return sorted({path.partition("/")[0] for path in paths})
 
 
 def _compare(run: Run, folder: pathlib.Path) -> None:

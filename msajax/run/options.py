@@ -272,6 +272,11 @@ class Options(typed.Checked):
             section, _, name = key.partition(".")
             if key == "optimizer.encoder_rate" and not self.trains_encoder:
                 found.append(f"config.{key} has no effect: no encoder is trained")
+            elif key == "optimizer.encoder_rate" and self.lora:
+                found.append(
+                    f"config.{key} has no effect on the encoder's layers: "
+                    "the learning rate of their adapters is config.optimizer.lora_rate"
+                )
             elif all(has(phase, section, name) for phase in self.phases or ({},)):
                 advice = "; config.epochs_scale changes those of all phases"
                 found.append(

@@ -264,5 +264,8 @@ def test_options_that_change_nothing_are_told():
     frozen = recipe.load("text_only:mosi", [("text.frozen", "True")])
     (line,) = frozen.without_effect(["optimizer.encoder_rate"])
     assert line.endswith("has no effect: no encoder is trained")
+    adapters = recipe.load("text_only:mosi", [("optimizer.lora_rank", "8")])
+    (line,) = adapters.without_effect(["optimizer.encoder_rate"])
+    assert line.endswith("of their adapters is config.optimizer.lora_rate")
     (line,) = recipe.load("cormult:mosi").without_effect(["train.epochs"])
     assert line.endswith("own; config.epochs_scale changes those of all phases")

@@ -1,6 +1,7 @@
 """Pretrained encoders in runs: word pieces, weights, frozen features, what users do wrong."""
 
 import csv
+import dataclasses
 import json
 import pickle
 import re
@@ -163,6 +164,12 @@ def check_adapters(folder, place):
     anew = chosen(place, "text_only:sims", *init, reinit_layers=1)
     other = make(anew, folder.parent / "x", found.spec)
     assert last and init_from.arrays(other, 1).keys() == taken.keys() - last
+    wider = dataclasses.replace(found.spec, classes=("a", "b", "c"))
+    other = make(chosen(place, "text_only:sims", *init), folder.parent / "x", wider)
+    with pytest.raises(ValueError) as refused:
+        init_from.arrays(other, 1)
+    assert "head/kernel is (12, 1) there, (12, 3) here" in str(refused.value)
+    assert str(refused.value).endswith("init_parameters, for example (encoder)/.*")
 
 
 @pytest.mark.parametrize(

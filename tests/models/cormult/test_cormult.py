@@ -509,6 +509,9 @@ def test_main_pretrains_on_other_rows_and_another_run_takes_the_evaluator(
     assert "init_from: nowhere is not the folder of a run" in capsys.readouterr().err
     assert run("next", row, *args, "--config.train.seeds=2") == 1
     assert "has no seed_2, only seed_1; to start" in capsys.readouterr().err
+    other = ["--config", "lf_dnn:demo", "--workdir", str(tmp_path / "other"), args[1]]
+    assert main.main(other) == 1
+    assert "and is named as here; there are mce, here" in capsys.readouterr().err
     assert run("next", row, *args) == 0
     scores = [
         ["--mode", "predict", "--data", str(tmp_path / "clips.npz")],
