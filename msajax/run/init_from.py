@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 
 import jax
 import numpy as np
@@ -54,20 +54,20 @@ def arrays(run: Run, seed: int) -> dict[str, np.ndarray]:
     regex = options.init_parameters
     wanted = ours.keys() - text.drawn_anew(options, ours)
     taken = {k: v for k, v in theirs.items() if k in wanted and re.fullmatch(regex, k)}
-    wrong = {k for k, v in taken.items() if v.shape != ours[k].shape}
+    wrong = sorted(k for k, v in taken.items() if v.shape != ours[k].shape)
     if wrong or not taken:
-        shapes_differ = (
+        reason = "; ".join(
             f"{path} is {taken[path].shape} there, {ours[path].shape} here"
-            for path in sorted(wrong)
+            for path in wrong
         )
-        reason = "; ".join(shapes_differ) or (
-            f"nothing there matches {regex} and is named as here; there are "
-            f"{', '.join(_modules(theirs))}, here {', '.join(_modules(ours))}"
+        reason = (
+            reason or f"no array of it has a name of this recipe and matches {regex}"
         )
-        fitting = [m for m in _modules(taken) if m not in _modules(wrong)]
+        both = {k: theirs[k].shape == ours[k].shape for k in theirs.keys() & wanted}
+        advice = _fitting(both, {path.partition("/")[0] for path in shapes.collections})
         raise ValueError(
             f"{folder / name} does not fit this recipe: {reason}; choose what is taken "
-            f"with config.init_parameters, for example ({'|'.join(fitting) or 'encoder'})/.*"
+            f"with config.init_parameters{advice}"
         )
     if seed == options.train.seeds[0]:
         _compare(run, folder)
@@ -100,9 +100,23 @@ def _best(run: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     return best.params | best.collections
 
 
-def _modules(paths: Iterable[str]) -> list[str]:
-    """The first parts of the paths of parameters: the modules that they belong to."""
-    return sorted({path.partition("/")[0] for path in paths})
+def _fitting(both: Mapping[str, bool], collections: Collection[str]) -> str:
+    """The option that takes the modules all of whose arrays fit, as an example; '' of none.
+
+    Args:
+      both: whether each array that is in both runs has the same shape.
+      collections: names in front of the paths of arrays that are not parameters.
+    """
+    modules: dict[str, bool] = {}
+    for path, fits in both.items():
+        first, *rest = path.split("/")
+        module = rest[0] if first in collections else first
+        modules[module] = fits and modules.get(module, True)
+    names = "|".join(sorted(name for name, fits in modules.items() if fits))
+    if not names:
+        return ""
+    front = f"(({'|'.join(sorted(collections))})/)?" if collections else ""
+    return f', for example --config.init_parameters="{front}({names})(/.*)?"'
 
 
 def _compare(run: Run, folder: pathlib.Path) -> None:

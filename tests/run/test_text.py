@@ -169,7 +169,17 @@ def check_adapters(folder, place):
     with pytest.raises(ValueError) as refused:
         init_from.arrays(other, 1)
     assert "head/kernel is (12, 1) there, (12, 3) here" in str(refused.value)
-    assert str(refused.value).endswith("init_parameters, for example (encoder)/.*")
+    assert str(refused.value).endswith('--config.init_parameters="(encoder)(/.*)?"')
+
+
+def test_the_example_of_what_fits_has_whole_modules_and_their_collections():
+    both = {"mce/w": True, "statistics/mce/mean": True, "prompt": True, "head/w": True}
+    fitting = init_from._fitting
+    example = ', for example --config.init_parameters="((statistics)/)?'
+    assert fitting(both, {"statistics"}) == example + '(head|mce|prompt)(/.*)?"'
+    other = both | {"statistics/mce/mean": False}
+    assert fitting(other, {"statistics"}) == example + '(head|prompt)(/.*)?"'
+    assert fitting({"encoder/w": False}, ()) == fitting({}, ()) == ""
 
 
 @pytest.mark.parametrize(

@@ -511,7 +511,7 @@ def test_main_pretrains_on_other_rows_and_another_run_takes_the_evaluator(
     assert "has no seed_2, only seed_1; to start" in capsys.readouterr().err
     other = ["--config", "lf_dnn:demo", "--workdir", str(tmp_path / "other"), args[1]]
     assert main.main(other) == 1
-    assert "and is named as here; there are mce, here" in capsys.readouterr().err
+    assert "no array of it has a name of this recipe" in capsys.readouterr().err
     assert run("next", row, *args) == 0
     scores = [
         ["--mode", "predict", "--data", str(tmp_path / "clips.npz")],
