@@ -53,18 +53,18 @@ def arrays(run: Run, seed: int) -> dict[str, np.ndarray]:
     ours = shapes.params | shapes.collections
     regex = options.init_parameters
     wanted = ours.keys() - text.drawn_anew(options, ours)
-    taken = {k: v for k, v in theirs.items() if k in wanted and re.fullmatch(regex, k)}
-    wrong = sorted(k for k, v in taken.items() if v.shape != ours[k].shape)
+    same = {k: v.shape == ours[k].shape for k, v in theirs.items() if k in wanted}
+    taken = {k: theirs[k] for k in same if re.fullmatch(regex, k)}
+    wrong = sorted(k for k in taken if not same[k])
     if wrong or not taken:
-        reason = "; ".join(
-            f"{path} is {taken[path].shape} there, {ours[path].shape} here"
-            for path in wrong
-        )
         reason = (
-            reason or f"no array of it has a name of this recipe and matches {regex}"
+            "; ".join(
+                f"{path} is {taken[path].shape} there, {ours[path].shape} here"
+                for path in wrong
+            )
+            or f"no array of it has a name of this recipe and matches {regex}"
         )
-        both = {k: theirs[k].shape == ours[k].shape for k in theirs.keys() & wanted}
-        advice = _fitting(both, {path.partition("/")[0] for path in shapes.collections})
+        advice = _fitting(same, {path.partition("/")[0] for path in shapes.collections})
         raise ValueError(
             f"{folder / name} does not fit this recipe: {reason}; choose what is taken "
             f"with config.init_parameters{advice}"
@@ -100,15 +100,15 @@ def _best(run: Run, folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     return best.params | best.collections
 
 
-def _fitting(both: Mapping[str, bool], collections: Collection[str]) -> str:
+def _fitting(same: Mapping[str, bool], collections: Collection[str]) -> str:
     """The option that takes the modules all of whose arrays fit, as an example; '' of none.
 
     Args:
-      both: whether each array that is in both runs has the same shape.
+      same: whether each array that is in both runs has the same shape.
       collections: names in front of the paths of arrays that are not parameters.
     """
     modules: dict[str, bool] = {}
-    for path, fits in both.items():
+    for path, fits in same.items():
         first, *rest = path.split("/")
         module = rest[0] if first in collections else first
         modules[module] = fits and modules.get(module, True)
