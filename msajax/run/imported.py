@@ -85,7 +85,7 @@ def _spec(options: Options, folder: pathlib.Path) -> tuple[Spec, str]:
     if options.text.encoder:
         fields = (*fields, "text_ids", "text_type")
         lengths = (options.text.max_length, *lengths[1:])
-        if options.text.context or options.text.context_behind:
+        if options.text.joined:
             fields = (*fields, "text_own")
     if dataset.own_labels:
         fields = (*fields, *(f"label_{m}" for m in MODALITIES))

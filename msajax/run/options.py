@@ -272,6 +272,8 @@ class Options(typed.Checked):
             section, _, name = key.partition(".")
             if key == "optimizer.encoder_rate" and not self.trains_encoder:
                 found.append(f"config.{key} has no effect: no encoder is trained")
+            elif key == "text.context_mark" and not self.text.joined:
+                found.append(f"config.{key} has no effect: no utterances are joined")
             elif key == "optimizer.encoder_rate" and self.lora:
                 found.append(
                     f"config.{key} has no effect on the encoder's layers: "

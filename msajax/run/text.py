@@ -161,7 +161,7 @@ def prepare(
 
 def _context(reading: TextOptions, encoder: Encoder) -> Neighbours | None:
     """What the recipe joins to each utterance."""
-    if not (reading.context or reading.context_behind):
+    if not reading.joined:
         return None
     return Neighbours(
         reading.context,

@@ -67,14 +67,19 @@ class TextOptions(typed.Checked):
                     f"config.text.{key} is set, but config.text.encoder names no encoder; "
                     "give a folder, an installed package or an id on the hub, or unset it"
                 )
-        if self.context_speaker and not (self.context or self.context_behind):
+        if self.context_speaker and not self.joined:
             raise ValueError(
                 "config.text.context_speaker is set, but no utterances are joined; set "
                 "config.text.context (or context_behind) to their number, or unset it"
             )
-        if (count := self.context + self.context_behind) >= self.max_length:
+        if self.joined >= self.max_length:
             raise ValueError(
-                f"config.text.context and context_behind join {count} utterances to each "
+                f"config.text.context and context_behind join {self.joined} utterances to each "
                 f"one, but config.text.max_length leaves {self.max_length} word pieces for "
                 "all; give fewer utterances, or more pieces"
             )
+
+    @property
+    def joined(self) -> int:
+        """Number of utterances that the encoder reads with each one."""
+        return self.context + self.context_behind

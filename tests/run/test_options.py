@@ -267,5 +267,8 @@ def test_options_that_change_nothing_are_told():
     adapters = recipe.load("text_only:mosi", [("optimizer.lora_rank", "8")])
     (line,) = adapters.without_effect(["optimizer.encoder_rate"])
     assert line.endswith("of their adapters is config.optimizer.lora_rate")
+    (line,) = recipe.load("mmml:mosi/no_context").without_effect(["text.context_mark"])
+    assert line == "config.text.context_mark has no effect: no utterances are joined"
+    assert told("mmml:mosi", "text.context_mark") == []
     (line,) = recipe.load("cormult:mosi").without_effect(["train.epochs"])
     assert line.endswith("own; config.epochs_scale changes those of all phases")
