@@ -23,6 +23,7 @@ from msajax.data.errors import DataError
 from msajax.data.file_sizes import FILES, File
 from msajax.data.formats import columns, labels, meld
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
+from msajax.encoders.context import Neighbours
 from msajax.run import corpora, model_options, recipe, text
 from msajax.run.options import Options, build
 from msajax.train import evaluate, step
@@ -394,18 +395,31 @@ def _with_text(options: Options, corpus: Corpus) -> Corpus:
     reading = options.text
     if not reading.encoder:
         return corpus
-    splits = {}
+    if reading.joined:
+        around = Neighbours(
+            *(reading.context, reading.context_behind),
+            mark=reading.context_mark,
+            segments=False,
+            speakers=reading.context_speaker,
+        )
+        around.rows(corpus)
+        around.marks(corpus)
+    raw, splits = reading.raw or reading.prefix or reading.joined, {}
     for name, split in corpus.splits.items():
         arrays = {k: x for k, x in split.arrays.items() if k != "text"}
-        if reading.raw or "text_ids" not in arrays:
+        if raw or "text_ids" not in arrays:
             if name == "train" and not any(map(str.strip, split.raw_text.tolist())):
-                raise DataError("no raw text, nor word pieces, for the text encoder")
+                pieces = "" if raw else ", nor word pieces,"
+                raise DataError(f"no raw text{pieces} for the text encoder")
             pieces = np.zeros((len(split), reading.max_length), np.int32)
             arrays |= {"text_ids": pieces, "text_type": pieces}
             arrays["text_mask"] = np.ones(pieces.shape, bool)
+        if reading.joined:
+            arrays["text_own"] = arrays["text_mask"]
         if reading.frozen:
-            shape = (*arrays.pop("text_ids").shape, 768)
-            del arrays["text_type"]
+            shape = (*arrays["text_ids"].shape, 768)
+            for key in ("text_ids", "text_type", "text_own"):
+                arrays.pop(key, None)
             arrays["text"] = np.broadcast_to(np.float32(0), shape)
         splits[name] = Split(split.ids, split.raw_text, arrays)
     return Corpus(corpus.dataset, splits, corpus.notes, corpus.sha256)

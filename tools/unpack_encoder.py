@@ -111,7 +111,13 @@ def find_parts(source: str) -> list[pathlib.Path]:
     for file in found:
         if (match := _PART.fullmatch(file.name)) and file.is_file():
             parts[match[1], int(match[2])] = file
-    if path.is_file() and (match := _PART.fullmatch(path.name)):
+    if path.is_file():
+        match = _PART.fullmatch(path.name)
+        if not match:
+            raise ValueError(
+                f"{source} is not named as a part of a zip file (x.zip.001); give the path "
+                "of the first part, or unpack a whole zip file yourself"
+            )
         parts = {key: file for key, file in parts.items() if key[0] == match[1]}
     if not parts:
         raise ValueError(

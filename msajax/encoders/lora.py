@@ -11,7 +11,7 @@ would, once in the forward pass and once as its gradient (README.md has the numb
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -50,9 +50,25 @@ class Lora:
     alpha: float
     targets: tuple[str, ...] = ()
 
-    def adapting(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def adapting(self) -> Iterator[None]:
         """While it lasts, encoders of systems that are called compute with their adapters."""
-        return nn.intercept_methods(self._enter)
+        entered = set()
+
+        def enter(call, args, kwargs, context):
+            path = context.module.path
+            # A method of an encoder may call another one (T5 with its decoder has several).
+            if len(path) != 1 or path[0] not in ENCODERS or path in entered:
+                return call(*args, **kwargs)
+            entered.add(path)
+            try:
+                with nn.intercept_methods(self._add):
+                    return call(*args, **kwargs)
+            finally:
+                entered.remove(path)
+
+        with nn.intercept_methods(enter):
+            yield
 
     def trains(self, path: str) -> bool:
         """Whether a parameter of a system may be trained: all but those of the encoder's layers and below."""
@@ -92,13 +108,6 @@ class Lora:
     @property
     def _scale(self) -> float:
         return self.alpha / self.rank
-
-    def _enter(self, call, args, kwargs, context):
-        path, name = context.module.path, context.method_name
-        if len(path) == 1 and path[0] in ENCODERS and name == "__call__":
-            with nn.intercept_methods(self._add):
-                return call(*args, **kwargs)
-        return call(*args, **kwargs)
 
     def _add(self, call, args, kwargs, context):
         """The call of a method, plus the adapter's output where it is that of a target."""

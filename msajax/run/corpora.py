@@ -106,9 +106,6 @@ def wordless(
     """
     row = Split(np.array(["0"]), np.array([""]), {})
     corpus = Corpus(options.data.dataset, {"all": row})
-    # Nobody speaks in such a row.
-    unnamed = dataclasses.replace(options.text, context_speaker=False)
-    options = dataclasses.replace(options, text=unnamed)
     corpus = read_corpus(options, folder, corpus, labels=False, encoder=encoder)
     return corpus.splits["all"]
 

@@ -8,7 +8,15 @@ from rich.console import Console
 from msajax.data import vocabulary
 from msajax.data.spec import Corpus
 from msajax.run import devices, recipe, saved, workdir
+from msajax.run.options import Options
 from msajax.run.run import Run, make
+
+# Sections that say what the network is and reads, and in them where its files are and how
+# those of the data are read.
+_LEARNED, _NOT = (
+    ("system", "model.", "text."),
+    ("text.encoder", "text.raw", "text.words"),
+)
 
 
 def open_run(
@@ -29,9 +37,12 @@ def open_run(
       console: to print to; the terminal, where it is not given.
 
     Raises:
-      ValueError: there is no run, or one of another recipe, or a file of it is damaged.
+      ValueError: there is no run, or one of another recipe, or a file of it is damaged, or
+        the pairs change what the network learned to read.
     """
-    options = recipe.override(workdir.load_options(folder), pairs)
+    trained = workdir.load_options(folder)
+    options = recipe.override(trained, pairs)
+    _check_same(folder, trained, options)
     if options.parallel.coordinator or options.parallel.num_processes > 1:
         raise ValueError(
             "only training runs in several processes; leave config.parallel.coordinator "
@@ -51,3 +62,17 @@ def open_run(
             "what is there and run the training command again, which writes it"
         )
     return make(options, folder, spec, own=own, console=console)
+
+
+def _check_same(folder: pathlib.Path, trained: Options, options: Options) -> None:
+    """Refuses values with which the trained network would be another, or read something else."""
+    changed = [
+        line
+        for line in saved.differences(options, trained)
+        if line.startswith(_LEARNED) and not line.startswith(_NOT)
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} holds a trained network, which cannot be read with other values: "
+            f"{'; '.join(changed)}; leave them away, or train again with them"
+        )

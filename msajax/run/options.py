@@ -242,8 +242,7 @@ class Options(typed.Checked):
                 "layers are not trained (config.text.frozen, config.optimizer.lora_rank) and "
                 "would stay random; set it to 0"
             )
-        if not self.trains_encoder:
-            self._check_no_encoder()
+        self._check_rules()
         _ = self.plan
 
     @property
@@ -287,14 +286,17 @@ class Options(typed.Checked):
                 )
         return found
 
-    def _check_no_encoder(self) -> None:
+    def _check_rules(self) -> None:
         """Refuses settings of the training of an encoder that is not there."""
         rules = {"config.optimizer": self.optimizer}
         for i, phase in enumerate(self.plan):
             rules[f"config.phases[{i}].optimizer"] = phase.optimizer
         for where, rule in rules.items():
-            for key, off in (("lora_rank", 0), ("layer_decay", 1.0)):
-                if (value := getattr(rule, key)) != off:
+            for key, off, there in (
+                ("lora_rank", 0, self.trains_encoder),
+                ("layer_decay", 1.0, self._trains_text),
+            ):
+                if (value := getattr(rule, key)) != off and not there:
                     raise ValueError(
                         f"{where}.{key} is {value}, but no encoder is trained; name one by "
                         "config.text.encoder, with config.text.frozen=False, or set "

@@ -13,8 +13,8 @@ from msajax.data import typed
 from msajax.data.typed import Count, NotNegative, Positive, PositiveShare, ShareBelowOne
 from msajax.encoders.lora import ENCODERS, is_adapter
 
-# What reads the last of an encoder's layers: the pooler, and T5's norm.
-_ABOVE = r"encoder/(pooler|encoder/final_layer_norm)/"
+# What reads the last of an encoder's layers: the pooler, T5's norm, its decoder and head.
+_ABOVE = r"encoder/(pooler|encoder/final_layer_norm|decoder|lm_head)/"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -247,7 +247,7 @@ def _of_encoder(path: str) -> bool:
 
 def layer_of(path: str) -> int | None:
     """Which of the encoder's layers a parameter belongs to, from 0; None: to none."""
-    found = re.match(r"encoder/(?:.*/)?layer/(\d+)/", path)
+    found = re.match(r"encoder/(?!decoder/)(?:.*/)?layer/(\d+)/", path)
     return int(found[1]) if found else None
 
 
@@ -255,7 +255,7 @@ def _layer_factors(paths: Iterable[str], decay: float) -> dict[str, float]:
     """The factor of each parameter's learning rate: decay^(layers above it), 1 outside of an encoder.
 
     What is in none of the encoder's layers is below them (embeddings, a shared table of
-    positions), but for the pooler and T5's last norm, which are above.
+    positions), but for what reads the last one (`_ABOVE`).
     """
     layers = {k: layer_of(k) for k in paths}
     top = max((i for i in layers.values() if i is not None), default=-1)

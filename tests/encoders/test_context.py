@@ -234,6 +234,11 @@ def test_data_that_do_not_say_who_speaks(bert):
     around = dataclasses.replace(context(1), speakers=True)
     with pytest.raises(DataError, match="does not say it; give MELD's csv files"):
         joined(corpus(VIDEO), bert, around)
+    # New texts are read as they are.
+    new = corpus(VIDEO, "all")
+    found, notes = rows(new, bert, around)
+    assert found == rows(new, bert, context(1))[0]
+    assert "context: the data does not say who speaks" in notes
 
 
 def test_where_there_is_no_room_the_speaker_gives_way_before_the_utterance(bert):

@@ -11,6 +11,7 @@ import pytest
 
 from msajax import losses
 from msajax.data.spec import IGNORED, MODALITIES, Corpus, Split, Written
+from msajax.encoders.lora import Lora, is_adapter
 from msajax.encoders.read_back import read_back
 from msajax.encoders.t5 import T5Config
 from msajax.encoders.t5_writer import shift
@@ -178,8 +179,9 @@ def test_an_adapter_passes_the_text_at_first():
     np.testing.assert_allclose(piece, made["cross", False][:, 2:], atol=1e-5)
 
 
+LORA = Lora(2, 4.0)
 FORMS = {
-    "parallel": dict(adapter_name="parallel"),
+    "parallel": dict(adapter_name="parallel", lora=LORA),
     "cross_attention": dict(adapter_name="cross_attention", cross_layers=1),
 }
 
@@ -187,7 +189,13 @@ FORMS = {
 def test_the_form_is_that_of_the_recipe():
     fields = recipe.load("unimse:demo/cross_attention").model
     fields = {"adapter_name": fields["adapter_name"], "cross_layers": 1}
-    shapes = step.shapes(test_registry.build("unimse", **fields)).params
+    model = test_registry.build("unimse", **fields, lora=LORA)
+    shapes = step.shapes(model).params
+    model.lora.check(shapes)
+    layers = ("encoder/layer/0/attention", "decoder/layer/0/attention")
+    layers += ("decoder/layer/0/cross_attention",)
+    adapted = {f"encoder/{x}/{q}/lora_{a}" for x in layers for q in "qv" for a in "ab"}
+    assert {k for k in shapes if is_adapter(k) and "/layer/0/" in k} == adapted
     own = {k.split("/")[1] for k in shapes if k.startswith("adapter_")}
     reads = {"signal_0", "signal_1", "reader_0_0", "reader_1_0"}
     assert own == {"text", "out"} | reads
@@ -233,6 +241,11 @@ def test_each_form_writes_as_it_reads(form):
     assert np.ptp(whole, axis=1).max() > 0.1
     for path, x in grads.items():
         assert np.any(x), path
+    if model.lora:  # once each: merged they compute the same
+        merged, plain = LORA.merge(params), model.clone(lora=None)
+        variables = step.variables(step.State(merged, {}, {}))
+        found = jax.jit(functools.partial(plain.apply, method=logits))
+        np.testing.assert_allclose(found(variables, view.filled)[1], whole, atol=1e-4)
 
 
 def test_a_spec_without_texts_of_labels_is_refused():

@@ -21,6 +21,7 @@ from msajax.nn.pooling import mean_pool
 from msajax.run import corpora, features, opened, pretrained, recipe, text, workdir
 from msajax.run.run import Run
 from msajax.train.step import State
+from tests import small_encoders
 from tools import extract_features, make_demo_clips
 
 RATE = 8000
@@ -84,11 +85,11 @@ def corpus_folder(tmp_path_factory):
     return folder
 
 
-def make_run(folder, data, monkeypatch, *, dataset="mosi", **changes):
+def make_run(folder, data, monkeypatch, *, name="mult:demo", dataset="mosi", **changes):
     """A run whose system is `Toy`, with two seeds of known parameters."""
     pairs = {"data.path": str(data), "data.dataset": dataset, "text.vocabulary": "True"}
     pairs |= {"text.max_length": "6", "train.seeds": "1,2"} | changes
-    options = recipe.load("mult:demo", [*pairs.items()])
+    options = recipe.load(name, [*pairs.items()])
     corpus = corpora.read_corpus(options, folder)
     spec = loader.make_spec(corpus)
     folder.mkdir(exist_ok=True)
@@ -135,6 +136,22 @@ def test_a_clip_is_scored_as_its_row_in_the_data(run, corpus_folder):
         assert {*made.seconds} == {"audio", "vision", "text", "load", "score"}
         assert made.audio.shape == (run.spec.lengths[1], 1)
         assert made.vision.shape == (5, 4)
+
+
+def test_a_clip_of_a_run_with_context_stands_alone(
+    tmp_path, corpus_folder, monkeypatch, tokenizer_in_process
+):
+    small_encoders.bert(tmp_path / "bert", [*TEXTS])
+    changes = {"text.vocabulary": "False", "text.encoder": str(tmp_path / "bert")}
+    changes |= {"text.context": "2", "text.max_length": "16"}
+    data = corpus_folder / "f.npz"
+    folder = tmp_path / "run"
+    run = make_run(folder, data, monkeypatch, name="misa:demo", **changes)
+    rows = run.predict(data)  # each is alone in its split
+    made = run.predict_clip(corpus_folder / "Raw" / "v" / "1.mp4", TEXTS[1])
+    np.testing.assert_allclose(made.score, rows.mean[1], rtol=1e-4)
+    pieces = len(TEXTS[1].split())
+    assert made.figures["cor_a"] == pieces + 4  # [CLS] [SEP] [SEP] ... [SEP]
 
 
 def test_what_a_clip_lacks_is_said(run, corpus_folder):

@@ -142,6 +142,9 @@ def test_chinese_end_to_end_and_without_the_folder(
     assert run(folder, *args) == 0
     assert len(scores.read_text().splitlines()) == 4
     assert "nan" not in scores.read_text()
+    other = f"--config.text.context={1 - context}"
+    assert run(folder, *args, other) == 1
+    assert f"text.context: {context} -> {1 - context}; leave" in capsys.readouterr().err
 
 
 def check_adapters(folder, place):

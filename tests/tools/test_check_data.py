@@ -47,7 +47,8 @@ _RECIPES = {
     "text_only": (
         "text_only",
         {name: dict(text=_TRAINED) for name in ("mosi", "mosei", "sims", "simsv2")}
-        | dict(meld=dict(text=_TRAINED)),
+        | dict(meld=dict(text=_TRAINED))
+        | dict(context=_MOSI | dict(text=_TRAINED | dict(context=1))),
     ),
 }
 
@@ -130,6 +131,8 @@ def test_which_recipes_fit(tool, source, capsys):
         "config.text.encoder to a folder, an...",
         "misa:mosi": "no raw text, nor word pieces, for the text encoder",
         "text_only:mosi": "no raw text, nor word pieces, for the text encoder",
+        "text_only:context": "config.text.context joins the utterances of a video, but the "
+        'id "train0" names none',
     }
 
 
@@ -142,6 +145,7 @@ def test_recipes_with_an_encoder_of_the_raw_text(tool, tmp_path, capsys):
     assert tool([str(path), "--dataset", "mosi"]) == 0
     found = told(capsys.readouterr().out)
     assert found["text_only:mosi"] == found["lf_dnn:frozen"] == ""
+    assert found["text_only:context"] == ""
     assert found["lf_dnn:mosi"].startswith("the data has no feature arrays for text")
     assert found["misa:mosi"].startswith("misa compares modalities")
     rows = len(names)
@@ -157,9 +161,17 @@ def test_recipes_with_an_encoder_of_the_raw_text(tool, tmp_path, capsys):
         tool([str(tmp_path / "x.npz"), "--dataset", "mosi"])
         found = told(capsys.readouterr().out)
         assert found["text_only:mosi"] == found["lf_dnn:frozen"] == reason
+        no_video = "config.text.context joins the utterances of a video, but the id"
+        assert found["text_only:context"].startswith(no_video)
     assert (
         found["lf_dnn:mosi"] == "the data has word pieces of the text but no features"
     )
+    arrays["id"] = [f"v{i}$_$0" for i in range(rows)]
+    np.savez(tmp_path / "x.npz", **arrays, text_bert=pieces)
+    tool([str(tmp_path / "x.npz"), "--dataset", "mosi"])
+    found = told(capsys.readouterr().out)
+    # The raw text is joined, also where there are word pieces.
+    assert found["text_only:context"] == "no raw text for the text encoder"
 
 
 def test_datasets_of_classes_share_the_recipes(tool, source, capsys):

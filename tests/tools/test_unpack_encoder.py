@@ -194,6 +194,16 @@ def test_a_wrong_source(tmp_path, capsys):
     )
 
 
+def test_a_file_that_is_no_part(archive, tmp_path, capsys):
+    """Parts of another zip file may be beside it."""
+    split(archive, tmp_path)
+    whole = tmp_path / "other.zip"
+    whole.write_bytes(b"PK")
+    assert unpack_encoder.main([str(whole), str(tmp_path / "to")]) == 1
+    assert "other.zip is not named as a part of" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+
+
 def test_a_folder_under_a_file(archive, tmp_path, capsys):
     first = split(archive, tmp_path)
     assert unpack_encoder.main([first, f"{first}/a/b"]) == 1

@@ -15,6 +15,7 @@ from msajax.models.text_only import TextOnly
 from msajax.train import optim, step
 from msajax.train.optim import Optimizer
 from tests import toys
+from tests.models import test_registry
 
 PATHS = ("encoder/kernel", "encoder/bias", "head/kernel")
 
@@ -290,6 +291,16 @@ def test_layers_below_learn_more_slowly(name, config, above, below):
         np.testing.assert_allclose(
             updates[1][k], factor * updates[0][k], rtol=1e-6, err_msg=k
         )
+
+
+def test_the_decoder_is_above_the_layers_of_the_encoder():
+    paths = step.shapes(test_registry.build("unimse")).params
+    rates = optim._layer_factors(paths, 0.5)
+    below = {k: rate for k, rate in rates.items() if rate != 1}
+    bias = "encoder/encoder/relative_attention_bias/embedding"
+    assert below == {bias: 0.5, "encoder/word_embedding/embedding": 0.5}
+    found = {k for k in paths if optim.layer_of(k) is not None}
+    assert found == {k for k in paths if k.startswith("encoder/encoder/layer/")}
 
 
 @pytest.mark.parametrize(
