@@ -16,6 +16,8 @@ import msajax
 from msajax import models
 from msajax.data import demo
 from msajax.train import step
+from tests import toys
+from tests.encoders import test_lora
 from tests.models import test_registry
 from tools import export
 
@@ -140,6 +142,28 @@ def test_what_cannot_be_exported_is_refused(run, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def stand_in(model) -> Any:
+    """What `export.exported` takes of a run."""
+    plan = [types.SimpleNamespace(predict="__call__")]
+    options = types.SimpleNamespace(plan=plan)
+    return types.SimpleNamespace(model=model, options=options, precision="float32")
+
+
+def flat(state):
+    return {f"params/{k}": x for k, x in state.params.items()} | state.collections
+
+
+def test_adapters_are_merged():
+    state = test_lora.drawn(test_lora.system(toys.BERT))
+    expected = test_lora.predict(test_lora.system(toys.BERT), state)
+    merged = flat(state._replace(params=test_lora.LORA.merge(state.params)))
+    fields = export.fields_of(test_lora.SPEC)
+    made = export.exported(stand_in(test_lora.system(toys.BERT)), merged, fields, 3)
+    batch = test_lora.SPEC.example(3)
+    given = {k: batch[k] for k in fields}
+    np.testing.assert_allclose(made.call(merged, given)["pred"], expected, atol=1e-5)
+
+
 # Its KAN layers are computed in blocks of rows.
 FIXED_ROWS = {"iml_cmm"}
 
@@ -149,11 +173,7 @@ FIXED_ROWS = {"iml_cmm"}
 def test_every_system_is_exported_for_any_number_of_rows(name):
     model = test_registry.build(name)
     state = step.shapes(model)
-    params = {f"params/{k}": leaf for k, leaf in state.params.items()}
-    plan = [types.SimpleNamespace(predict="__call__")]
-    options = types.SimpleNamespace(plan=plan, precision="float32")
-    run: Any = types.SimpleNamespace(model=model, options=options)
-    args: Any = run, params | state.collections, export.fields_of(model.spec)
+    args: Any = stand_in(model), flat(state), export.fields_of(model.spec)
     if name in FIXED_ROWS:
         with pytest.raises(jax.errors.InconclusiveDimensionOperation):
             export.exported(*args, 0)
