@@ -296,12 +296,13 @@ def _read_by(name: str, common: Sequence[str]) -> list[str]:
     """The values of all recipes, without an encoder for a recipe of features that reads none."""
     own = recipe.load(name)
     kinds = model_options.encoder_kinds(own.system)
-    frozen = "--config.text.frozen=True" in common
+    frozen, heard = (f"--config.{m}.frozen=True" in common for m in ("text", "audio"))
     unread = []
     if not (own.text.encoder or kinds or frozen) or "text" not in own.data.modalities:
         unread.append("--config.text.encoder=")
-    if "voice" not in models.get(own.system).__dataclass_fields__:
-        unread.append("--config.audio.encoder=")
+    waves = heard or "voice" in models.get(own.system).__dataclass_fields__
+    if not waves or "audio" not in own.data.modalities:
+        unread.append("--config.audio.")
     return [value for value in common if not value.startswith(tuple(unread))]
 
 

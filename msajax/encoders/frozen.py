@@ -1,35 +1,62 @@
-"""Features of a frozen encoder: computed once for each text, and kept on disk."""
+"""Features of a frozen encoder, of text or of waves: computed once, and kept on disk."""
 
 import functools
 import hashlib
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from msajax.data import store
 from msajax.encoders import files
-from msajax.encoders.kinds import Encoder
+from msajax.encoders.kinds import Encoder, Voice
 from msajax.encoders.load import load
+from msajax.encoders.wav2vec2 import RATE
 
-# Rows that the encoder reads at once, at most.
+# Rows that the encoder reads at once, at most: texts, and waves of at most so many samples.
 _ROWS = 64
+_SAMPLES = 30 * RATE
 # Raise it when the encoders' results change: older entries of the cache are then left.
 _VERSION = 1
+_SHA256 = "weights.sha256"
 
 
-class Features:
-    """The last hidden states of a frozen encoder, computed where the cache lacks them.
+class Frozen:
+    """A frozen encoder.
 
     Attributes:
       folder: has the config and the weights.
       sha256: hash of both.
     """
 
-    def __init__(self, folder: pathlib.Path, config: Encoder):
+    def __init__(self, folder: pathlib.Path):
         self.folder, self.sha256 = folder, files.fingerprint(folder)
+
+    def check_same(self, kept: pathlib.Path) -> None:
+        """Refuses other weights than those that a run was trained on, of whose encoder a folder is kept."""
+        known = kept / _SHA256
+        if known.is_file() and known.read_bytes() != self.sha256.encode():
+            raise ValueError(
+                f"the weights in {self.folder} are not those that the run in {kept.parent} "
+                "was trained on: their content has changed; put the old ones back, or "
+                "train in another workdir"
+            )
+
+
+def keep_hash(folder: pathlib.Path, kept: pathlib.Path) -> None:
+    """Writes the hash of the weights in a folder beside what a run keeps of the encoder: no checkpoint holds them."""
+    (kept / _SHA256).write_text(files.fingerprint(folder), "utf-8")
+
+
+class Features(Frozen):
+    """The last hidden states of a frozen encoder of text, computed where the cache lacks them."""
+
+    def __init__(self, folder: pathlib.Path, config: Encoder):
+        super().__init__(folder)
         self._encode = functools.cache(lambda: _encode(folder, config))
 
     def __call__(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -38,8 +65,87 @@ class Features:
         fields = [arrays[name] for name in ("text_ids", "text_mask", "text_type")]
         for x in fields:
             digest.update(repr(x.shape).encode() + x.tobytes())
-        path = store.cache(None) / "features" / f"{digest.hexdigest()[:32]}.npz"
-        return store.kept(path, lambda: {"text": self._encode()(fields)})["text"]
+        return _kept(digest, lambda: {"text": self._encode()(fields)})["text"]
+
+
+class WaveFeatures(Frozen):
+    """Means of the last hidden states of a frozen encoder of waves over some frames each, computed where the cache lacks them.
+
+    Args:
+      folder: of the encoder.
+      config: of the network.
+      frames: how many of the encoder's frames, 50 a second, make a step.
+    """
+
+    def __init__(self, folder: pathlib.Path, config: Voice, frames: int):
+        super().__init__(folder)
+        self._config, self._frames = config, frames
+        self._forward = functools.cache(lambda: _forward(folder, config, frames))
+
+    def steps(self, samples: int) -> int:
+        """Steps of a wave of so many samples; none where it is too short for a frame."""
+        return math.ceil(max(0, self._config.frames(samples)) / self._frames)
+
+    def __call__(self, waves: Any, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Encodes waves.
+
+        Args:
+          waves: [N, T, 1] float32, 16 000 samples a second; also sequences of a store.
+          mask: [N, T] bool, real samples, which padding follows.
+
+        Returns:
+          [N, S, D] float32, zeros on padding, and the mask of steps [N, S]; S is that of T
+          samples, and at least 1.
+        """
+        lengths, rows = np.sum(mask, axis=1), 64
+        identity = self.sha256, _VERSION, self._frames, waves.shape, lengths.tolist()
+        digest = hashlib.sha256(repr(identity).encode())
+        for start in range(0, len(lengths), rows):
+            digest.update(np.asarray(waves[start : start + rows]).tobytes())
+        found = _kept(digest, lambda: {"audio": self._encode(waves, lengths)})["audio"]
+        steps = np.array([self.steps(n) for n in lengths.tolist()], int)
+        return found, np.arange(found.shape[1]) < steps[:, None]
+
+    def _encode(self, waves: Any, lengths: np.ndarray) -> np.ndarray:
+        forward = self._forward()
+        most = max(1, self.steps(waves.shape[1]))
+        found = np.zeros((len(lengths), most, self._config.hidden_size), np.float32)
+        left = np.argsort(lengths, kind="stable")
+        left = left[lengths[left] >= self._config.field]
+        while len(left):
+            # The longest ones first: memory that is not there is missed at once.
+            size = _padded(int(lengths[left[-1]]))
+            count = min(1 << (max(1, _SAMPLES // size).bit_length() - 1), len(left))
+            left, rows = left[:-count], left[-count:]
+            block = np.zeros((1 << (count - 1).bit_length(), size), np.float32)
+            own = np.asarray(waves[rows])[:, :size, 0]
+            block[:count, : own.shape[1]] = own
+            mask = np.zeros(block.shape, bool)
+            mask[:count] = np.arange(size) < lengths[rows, None]
+            made = jax.device_get(forward(block, mask))[:count, :most]
+            found[rows, : made.shape[1]] = made
+        return found
+
+
+def _padded(samples: int) -> int:
+    """Samples to which a wave is padded: few lengths, each compiled once, at most a quarter longer."""
+    step = max(1 << (samples.bit_length() - 3), RATE // 8)
+    return -(-samples // step) * step
+
+
+def _kept(
+    digest: Any, make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    path = store.cache(None) / "features" / f"{digest.hexdigest()[:32]}.npz"
+    return store.kept(path, make)
+
+
+def _loaded(folder: pathlib.Path, encoder: Any, x: np.ndarray) -> Any:
+    """The parameters of an encoder on the device; x [1, L] is an input."""
+    run: Callable[..., Any] = functools.partial(encoder.init, train=False)
+    made = jax.eval_shape(lambda key: run(key, x, mask=x == 0), jax.random.key(0))
+    params, _ = load(folder, encoder, made["params"])
+    return jax.device_put(params)
 
 
 def _encode(
@@ -47,11 +153,7 @@ def _encode(
 ) -> Callable[[list[np.ndarray]], np.ndarray]:
     """[ids, mask, segments], [N, L] each -> the encoder's last hidden state [N, L, D]."""
     encoder = config.encoder(pooler=False)
-    ids = np.zeros((1, 2), np.int32)
-    run: Callable[..., Any] = functools.partial(encoder.init, train=False)
-    made = jax.eval_shape(lambda key: run(key, ids, mask=ids == 0), jax.random.key(0))
-    params, _ = load(folder, encoder, made["params"])
-    params = jax.device_put(params)
+    params = _loaded(folder, encoder, np.zeros((1, 2), np.int32))
 
     @jax.jit
     def forward(params, ids, mask, segments):
@@ -71,3 +173,26 @@ def _encode(
         return np.concatenate(made)
 
     return encode
+
+
+def _forward(
+    folder: pathlib.Path, config: Voice, frames: int
+) -> Callable[[np.ndarray, np.ndarray], jax.Array]:
+    """Waves [B, T] and their mask -> means over frames [B, S, D], zeros on padding."""
+    encoder: Any = config.encoder()
+    params = _loaded(folder, encoder, np.zeros((1, config.field), np.float32))
+
+    @jax.jit
+    def forward(params, waves, mask):
+        encoded = encoder.apply({"params": params}, waves, mask=mask, train=False)
+        real = encoded.mask[..., None]
+        short = -real.shape[1] % frames
+        states, real = (
+            jnp.pad(x, ((0, 0), (0, short), (0, 0)))
+            .reshape(len(x), -1, frames, x.shape[-1])
+            .sum(axis=2)
+            for x in (encoded.last * real, real.astype(jnp.float32))
+        )
+        return states / jnp.maximum(real, 1)
+
+    return functools.partial(forward, params)

@@ -1,4 +1,4 @@
-"""The types of a system's fields that take an encoder: of text, `Encoder`; of raw waves, `Voice`, which none takes yet.
+"""The types of a system's fields that take an encoder: of text, `Encoder`; of raw waves, `Voice`.
 
 A system that takes one architecture only names that config instead, such as `BertConfig`.
 These are the only lists of the encoders: a config says which types of networks in a

@@ -71,14 +71,11 @@ def _model(run: Finished) -> dict[str, str]:
         "msajax": str(facts.get("version", "")),
         "checkpoint": str(facts.get("checkpoint", "")),
     }
-    for what, encoder in (
-        ("text", options.text.encoder),
-        ("audio", options.audio.encoder),
-    ):
-        if encoder:
-            kind = "frozen" if what == "text" and options.text.frozen else "fine-tuned"
-            found[f"{what} encoder"] = f"{pathlib.Path(encoder).name}, {kind}"
-            found[f"licence of the {what} encoder"] = licence(encoder) or _UNKNOWN
+    for what, read in (("text", options.text), ("audio", options.audio)):
+        if read.encoder:
+            kind = "frozen" if read.frozen else "fine-tuned"
+            found[f"{what} encoder"] = f"{pathlib.Path(read.encoder).name}, {kind}"
+            found[f"licence of the {what} encoder"] = licence(read.encoder) or _UNKNOWN
     return found | {f"`{k}`": str(v) for k, v in options.model.items()}
 
 

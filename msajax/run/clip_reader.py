@@ -7,6 +7,8 @@ import pathlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from msajax.data.spec import MODALITIES
 from msajax.media import (
     audio,
@@ -18,7 +20,7 @@ from msajax.media import (
     transcript,
     words,
 )
-from msajax.run import features
+from msajax.run import features, voice
 
 if TYPE_CHECKING:
     from msajax.media.network import PictureNetwork
@@ -64,6 +66,9 @@ class Reader:
         self.settings = features.of_run(run)
         self._network = functools.cache(self._make_network)
         self._recognizer = functools.cache(speech.Recognizer)
+        self._listener = functools.cache(
+            functools.partial(voice.frozen_encoder, run.options, run.folder)
+        )
 
     def load(
         self, *, weights: Path | None = None, speech_model: Path | None = None
@@ -80,6 +85,8 @@ class Reader:
         _need("weights", weights, kind == "resnet50", f"the vision features {kind}")
         if weights:
             self._network(pathlib.Path(weights))
+        if self._run.options.audio.frozen:
+            self._listener()
         if speech_model and "text" not in self._reads:
             raise ValueError("the run reads no text; leave speech_model out")
         if speech_model:
@@ -131,6 +138,8 @@ class Reader:
             word_times=words.read(word_times) if word_times else (),
             longest=longest,
         )
+        if self._run.options.audio.frozen and found.audio.size:
+            found = self._heard(found)
         found, cut = self._fitted(found, path)
         sample = Sample(name or str(path), found, spoken, (*notes, *cut), seconds)
         if not self.present(sample):
@@ -162,6 +171,21 @@ class Reader:
         why = "the transcript is recognized" if found else "no speech is recognized"
         return found, [why if found else f"{why}: the text is missing"]
 
+    def _heard(self, found: clips.Clip) -> clips.Clip:
+        """A clip with the features of the run's frozen encoder in place of its wave."""
+        start = time.perf_counter()
+        wave = self._standardized("audio", found.audio)
+        (steps,), (real,) = self._listener()(wave[None], np.ones((1, len(wave)), bool))
+        seconds = found.seconds["audio"] + time.perf_counter() - start
+        notes = found.notes
+        if not real.any():
+            notes += (
+                "the audio is too short for the encoder: the modality is missing",
+            )
+        return found._replace(
+            audio=steps[real], notes=notes, seconds={**found.seconds, "audio": seconds}
+        )
+
     def _fitted(
         self, found: clips.Clip, path: pathlib.Path
     ) -> tuple[clips.Clip, list[str]]:
@@ -183,10 +207,14 @@ class Reader:
                     f"the {m} is cut from {len(values)} to the {length} steps of the training"
                 )
             values = values[:length]
-            if m in self.settings.standard:
-                values = self.settings.standard[m](values)
+            if not (m == "audio" and self._run.options.audio.frozen):
+                values = self._standardized(m, values)
             found = found._replace(**{m: values})
         return found, notes
+
+    def _standardized(self, modality: str, values: np.ndarray) -> np.ndarray:
+        standard = self.settings.standard.get(modality)
+        return standard(values) if standard else values
 
     def present(self, sample: Sample) -> list[str]:
         """The modalities that the run reads and the clip has."""

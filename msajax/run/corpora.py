@@ -18,7 +18,7 @@ from msajax.data.errors import DataError
 from msajax.data.formats import columns
 from msajax.data.spec import Corpus, Spec, Split, suggest
 from msajax.encoders.frozen import Features
-from msajax.run import features, text, universal
+from msajax.run import features, text, universal, voice
 from msajax.run.options import DataOptions, Options
 
 # Rows that are hashed at a time: no copy of a whole array is made.
@@ -59,7 +59,7 @@ def read_corpus(
       with_unlabelled: keep rows without labels where labels are wanted.
       advise: where they are left out, say how to train on them too.
       words: the run's vocabulary, where its folder does not hold it yet.
-      encoder: the run's frozen encoder, where it is loaded already.
+      encoder: the run's frozen encoder of text, where it is loaded already.
 
     Raises:
       ValueError: `other` is neither a file nor a corpus, or cannot be read.
@@ -89,6 +89,8 @@ def read_corpus(
         if data.split:
             corpus = splits.divide(corpus, data.split, seed=data.seed)
         corpus = splits.first(corpus, data.fraction)
+    if options.audio.frozen:
+        corpus = voice.prepare(options, folder, corpus)
     if options.text.vocabulary:
         return text.number_words(options, folder, corpus, words)
     if not options.text.encoder:
@@ -300,16 +302,23 @@ def _cuts_text(options: Options) -> bool:
 def expected(options: Options, corpus: Corpus) -> dict[str, Any]:
     """What a recipe expects of a corpus: the arguments of `loader.make_spec`."""
     data = options.data
-    dims, lengths = data.dims, data.lengths
-    if _cuts_text(options):  # it fixes those of the text, not the recipe's features
-        arrays = corpus.splits["train"].arrays
-        steps, *dim = arrays["text" if "text" in arrays else "text_ids"].shape[1:]
-        dims = (*dim, *dims[1:]) if dim and dims else dims
-        lengths = (steps, *lengths[1:]) if lengths else lengths
+    dims, lengths = [*data.dims], [*data.lengths]
+    arrays = corpus.splits["train"].arrays
+    # Pretrained encoders fix these, not the recipe's features.
+    own = {}
+    if _cuts_text(options):
+        own[0] = arrays["text" if "text" in arrays else "text_ids"].shape[1:]
+    if options.audio.frozen and "audio" in arrays:
+        own[1] = arrays["audio"].shape[1:]
+    for place, (steps, *width) in own.items():
+        if lengths:
+            lengths[place] = steps
+        if dims and width:
+            (dims[place],) = width
     sizes = [phase.batch_size for phase in options.plan if phase.data == "train"]
     return dict(
-        dims=dims,
-        lengths=lengths,
+        dims=(*dims,),
+        lengths=(*lengths,),
         truncate=data.truncate,
         batch_size=max(sizes, default=0),
         view=models.get(options.system).view,

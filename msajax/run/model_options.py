@@ -11,6 +11,7 @@ import numpy as np
 from msajax import models
 from msajax.data import typed
 from msajax.data.spec import suggest
+from msajax.run.audio_options import AudioOptions
 
 # Fields of a module that are not a recipe's.
 _NOT_OPTIONS = ("spec", "encoder", "voice", "lora", "parent", "name")
@@ -91,20 +92,21 @@ def check_text(system: str, *, trained_encoder: bool, vocabulary: bool) -> None:
         )
 
 
-def check_voice(system: str, encoder: str, modalities: Collection[str]) -> None:
-    """Refuses an encoder of waves where the system takes none, or sees no audio.
+def check_voice(system: str, audio: AudioOptions, modalities: Collection[str]) -> None:
+    """Refuses an encoder of waves to train where the system takes none, or sees no audio.
 
     Raises:
       ValueError: says what to do.
     """
-    if encoder and "audio" not in modalities:
+    if "audio" not in modalities:
         raise ValueError(
             'config.audio.encoder is set, but config.data.modalities lacks "audio"'
         )
-    if encoder and "voice" not in models.get(system).__dataclass_fields__:
+    if not audio.frozen and "voice" not in models.get(system).__dataclass_fields__:
         raise ValueError(
-            f"config.audio.encoder is {encoder}, but {system} reads features of the audio, "
-            "not waves; leave it empty, or take a system that does (mmml)"
+            f"config.audio.encoder is {audio.encoder}, but {system} reads features of the "
+            "audio, not waves; set config.audio.frozen=True to compute those of the encoder "
+            "once, leave it empty, or take a system that does (mmml)"
         )
 
 

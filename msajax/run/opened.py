@@ -11,12 +11,10 @@ from msajax.run import devices, recipe, saved, workdir
 from msajax.run.options import Options
 from msajax.run.run import Run, make
 
-# Sections that say what the network is and reads, and in them where its files are and how
-# those of the data are read.
-_LEARNED, _NOT = (
-    ("system", "model.", "text."),
-    ("text.encoder", "text.raw", "text.words"),
-)
+# Options that say what the network is and reads; but for where files are, and how those of
+# the data are read.
+_LEARNED = ("system", "model.", "text.", "audio.")
+_NOT_LEARNED = ("text.encoder", "audio.encoder", "text.raw", "text.words")
 
 
 def open_run(
@@ -69,7 +67,7 @@ def _check_same(folder: pathlib.Path, trained: Options, options: Options) -> Non
     changed = [
         line
         for line in saved.differences(options, trained)
-        if line.startswith(_LEARNED) and not line.startswith(_NOT)
+        if line.startswith(_LEARNED) and not line.startswith(_NOT_LEARNED)
     ]
     if changed:
         raise ValueError(

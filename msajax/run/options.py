@@ -19,6 +19,7 @@ from msajax.data.typed import Count, NotNegative, Share
 from msajax.encoders.lora import Lora
 from msajax.models.base import Model
 from msajax.run import model_options
+from msajax.run.audio_options import AudioOptions
 from msajax.run.text_options import TextOptions
 from msajax.train.optim import Optimizer, check_regex
 from msajax.train.plan import Phase, Training
@@ -100,19 +101,6 @@ class DataOptions(typed.Checked):
                     f"once and not {self.dataset}, as mosei=FILE,meld=FOLDER, but it has "
                     f'"{name}"{why}'
                 )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AudioOptions(typed.Checked):
-    """How the audio is read.
-
-    Attributes:
-      encoder: pretrained encoder of waves, given as that of the text; empty takes the
-        audio features of the data.
-    """
-
-    where: dataclasses.InitVar[str] = "config.audio"
-    encoder: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -227,7 +215,8 @@ class Options(typed.Checked):
                 raise ValueError(
                     f'config.text.{key} is set, but config.data.modalities lacks "text"'
                 )
-        model_options.check_voice(self.system, self.audio.encoder, self.data.modalities)
+        if self.audio.encoder:
+            model_options.check_voice(self.system, self.audio, self.data.modalities)
         model_options.check_steps(self.system, self.data.lengths, self.data.truncate)
         model_options.check_text(
             self.system,
@@ -248,7 +237,7 @@ class Options(typed.Checked):
     @property
     def trains_encoder(self) -> bool:
         """Whether the system trains a pretrained encoder; one of the voice always counts."""
-        return self._trains_text or bool(self.audio.encoder)
+        return self._trains_text or bool(self.audio.encoder and not self.audio.frozen)
 
     @property
     def _trains_text(self) -> bool:
@@ -266,13 +255,17 @@ class Options(typed.Checked):
             in_all = bool(trained) and all(name in own for own in trained)
             return section == "optimizer" and (name in rule or in_all)
 
+        alone = {
+            "optimizer.encoder_rate": (self.trains_encoder, "no encoder is trained"),
+            "text.context_mark": (self.text.joined, "no utterances are joined"),
+            "audio.frames": (self.audio.frozen, "no encoder of waves is frozen"),
+        }
+        idle = {key: why for key, (used, why) in alone.items() if not used}
         found = []
         for key in keys:
             section, _, name = key.partition(".")
-            if key == "optimizer.encoder_rate" and not self.trains_encoder:
-                found.append(f"config.{key} has no effect: no encoder is trained")
-            elif key == "text.context_mark" and not self.text.joined:
-                found.append(f"config.{key} has no effect: no utterances are joined")
+            if why := idle.get(key):
+                found.append(f"config.{key} has no effect: {why}")
             elif key == "optimizer.encoder_rate" and self.lora:
                 found.append(
                     f"config.{key} has no effect on the encoder's layers: "

@@ -32,7 +32,7 @@ _LATER = (
     *("text.prefix", "text.reinit_layers", "data.also"),
     *("optimizer.layer_decay", "optimizer.lora_rank", "optimizer.lora_rate"),
     *("optimizer.lora_alpha", "optimizer.lora_targets", "train.ema", "audio.encoder"),
-    "optimizer.encoder_rate",
+    *("optimizer.encoder_rate", "audio.frozen", "audio.frames"),
 )
 # Others, which are part of every hash since they are there.
 _HASHED = (

@@ -19,8 +19,6 @@ from msajax.run.options import Options, TextOptions
 from msajax.train import optim
 
 _PIECES = ("text_ids", "text_type", "text_own")
-# In the workdir, beside the config and the tokenizer of a frozen encoder.
-_SHA256 = "weights.sha256"
 
 
 def find(options: Options, workdir: pathlib.Path | None) -> pathlib.Path:
@@ -40,8 +38,8 @@ def keep(options: Options, workdir: pathlib.Path, words: tuple[str, ...] = ()) -
     source = encoders.locate(options.text.encoder)
     with parts.replacing(kept) as part:
         part.mkdir()
-        if options.text.frozen:  # no checkpoint holds its weights
-            (part / _SHA256).write_text(encoders.fingerprint(source), "utf-8")
+        if options.text.frozen:
+            frozen.keep_hash(source, part)
         for name in ("config.json", *tokenizer_files.FILES):
             if (source / name).is_file():
                 shutil.copyfile(source / name, part / name)
@@ -104,7 +102,7 @@ def frozen_encoder(options: Options, workdir: pathlib.Path) -> frozen.Features:
     """
     config = encoders.read_config(find(options, workdir))
     found = frozen.Features(encoders.locate(options.text.encoder), config)
-    _check_weights(found, workdir)
+    found.check_same(workdir / "encoder")
     return found
 
 
@@ -170,17 +168,6 @@ def _context(reading: TextOptions, encoder: Encoder) -> Neighbours | None:
         segments=encoder.has_segments,
         speakers=reading.context_speaker,
     )
-
-
-def _check_weights(features: frozen.Features, workdir: pathlib.Path) -> None:
-    """Refuses other weights than those that a run in the folder was trained on."""
-    known = workdir / "encoder" / _SHA256
-    if known.is_file() and known.read_bytes() != features.sha256.encode():
-        raise ValueError(
-            f"the weights in {features.folder} are not those that the run in {workdir} "
-            "was trained on: their content has changed; put the old ones back, or "
-            "train in another workdir"
-        )
 
 
 def drawn_anew(options: Options, paths: Iterable[str]) -> set[str]:

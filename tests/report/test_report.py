@@ -220,8 +220,13 @@ def test_figures_of_the_papers(tmp_path):
         ):
             args = ("--config", name, "--workdir", str(folder))
             assert train([*args, *SHORT, "--config.parallel.devices=1"]) == 0
-        names = [name for name in papers.names() if name.startswith(system)]
-        figures = [x for name in names for x in ("--figure", name)]
+        # These need a text encoder, and runs on different modalities.
+        names = {name for name in papers.names() if name.startswith(system)}
+        figures = [
+            x
+            for name in sorted(names - {"msg_mba_6", "mfon_1"})
+            for x in ("--figure", name)
+        ]
         assert report([*map(str, folders), *figures, "--out", str(out)]) == 0
     drawn = {path.stem for path in (out / "figures").glob("*.png")}
     assert {"mfon_4_vision", "msg_mba_9_f1", "msg_mba_8_audio_positive"} <= drawn

@@ -22,6 +22,7 @@ from msajax.run import corpora, features, opened, pretrained, recipe, text, work
 from msajax.run.run import Run
 from msajax.train.step import State
 from tests import small_encoders
+from tests.encoders import checkpoints, test_voice
 from tools import extract_features, make_demo_clips
 
 RATE = 8000
@@ -152,6 +153,24 @@ def test_a_clip_of_a_run_with_context_stands_alone(
     np.testing.assert_allclose(made.score, rows.mean[1], rtol=1e-4)
     pieces = len(TEXTS[1].split())
     assert made.figures["cor_a"] == pieces + 4  # [CLS] [SEP] [SEP] ... [SEP]
+
+
+def test_a_clip_of_a_run_with_a_frozen_voice(tmp_path, corpus_folder, monkeypatch):
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "root"))
+    _, state = test_voice.made("hubert", tmp_path / "voice")
+    checkpoints.write(tmp_path / "voice", state=state)
+    changes = {"audio.encoder": str(tmp_path / "voice"), "audio.frozen": "True"}
+    changes |= {"audio.frames": "9", "data.lengths": "()", "data.dims": "()"}
+    data = corpus_folder / "f.npz"
+    run = make_run(tmp_path / "run", data, monkeypatch, **changes)
+    rows = run.predict(data)
+    home = corpus_folder / "Raw" / "v"
+    made = run.predict_clip(home / "1.mp4", TEXTS[1])
+    np.testing.assert_allclose(made.score, rows.mean[1], rtol=1e-3, atol=1e-3)
+    assert made.audio.shape[1] == run.spec.dims[1] == 12
+    made = run.predict_clip(home / f"{LONG}.mp4", TEXTS[1])
+    assert len(made.audio) == run.spec.lengths[1]
+    assert any("the audio is cut from" in note for note in made.notes)
 
 
 def test_what_a_clip_lacks_is_said(run, corpus_folder):

@@ -1,17 +1,20 @@
 """The encoder of waves of a recipe: found, kept, its weights read."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
+import msajax
 from msajax import encoders
 from msajax.data.spec import Spec
-from msajax.run import pretrained, recipe, voice
+from msajax.encoders import frozen
+from msajax.run import opened, pretrained, recipe, voice
 from msajax.run.options import build
 from msajax.train import optim
 from tests.encoders import checkpoints
-from tests.encoders.test_voice import facts_of, made, write
+from tests.encoders.test_voice import empty, facts_of, made, write
 
 SPEC = Spec((5, 1, 1), (4, 60, 1), 3)
 
@@ -78,3 +81,72 @@ def test_groups_of_an_encoder_that_is_not_there_are_passed_over():
         optim.assign(optimizer, paths)
     found = optim.assign(optimizer, ["head/bias"], encoders=("head",))
     assert found == {"head/bias": 2}
+
+
+def waves(rows, seed=0):
+    """A corpus file of waves of 40 to 60 samples; the fourth row has none."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(40, 61, rows)
+    lengths[3] = 0
+    audio = rng.normal(size=(rows, 60, 1)).astype(np.float32)
+    audio *= (np.arange(60) < lengths[:, None])[..., None]
+    return audio, lengths
+
+
+def test_features_of_a_frozen_encoder(folder, tmp_path, monkeypatch):
+    """Each wave as it is alone, means of frames, for a system that takes features; from the cache the same."""
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "root"))
+    audio, lengths = waves(11)
+    mask = np.arange(60) < lengths[:, None]
+    config = encoders.read_voice(folder)
+    features = frozen.WaveFeatures(folder, config, 2)
+    found, real = features(audio, mask)
+    encoder = config.encoder()
+    params, _ = encoders.load(folder, encoder, empty(encoder))
+    assert found.shape == (11, features.steps(60), config.hidden_size)
+    assert not found[~real].any() and not real[3].any()
+    for i in (0, 5, 10):
+        wave = audio[i : i + 1, : lengths[i], 0]
+        alone = encoder.apply({"params": params}, wave, mask=wave == wave, train=False)
+        frames = np.asarray(alone.last)[0]
+        assert len(frames) == config.frames(int(lengths[i]))
+        steps = [frames[k : k + 2].mean(axis=0) for k in range(0, len(frames), 2)]
+        np.testing.assert_allclose(found[i][real[i]], steps, atol=1e-4)
+    monkeypatch.setattr(frozen, "_forward", None)  # nothing is computed again
+    again, _ = frozen.WaveFeatures(folder, config, 2)(audio, mask)
+    np.testing.assert_array_equal(again, found)
+    other = frozen.WaveFeatures(folder, config, 3)
+    with pytest.raises(TypeError):
+        other(audio, mask)
+
+
+def test_a_run_on_the_features_of_a_frozen_encoder(folder, tmp_path, monkeypatch):
+    """It is trained, evaluated, and refuses other weights."""
+    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "root"))
+    place = shutil.copytree(folder, tmp_path / "encoder")
+    audio, lengths = waves(12)
+    names = np.repeat(["train", "valid", "test"], 4)
+    text = np.ones((12, 3, 5), np.float32)
+    labels = np.linspace(-2, 2, 12, dtype=np.float32)
+    data = dict(split=names, label=labels, text=text, audio=audio, audio_length=lengths)
+    np.savez(tmp_path / "waves.npz", id=np.arange(12), **data)
+    changes = {"audio.encoder": str(place), "audio.frozen": True, "audio.frames": 2}
+    changes |= {"data.path": str(tmp_path / "waves.npz"), "data.dataset": "mosi"}
+    changes |= {"data.modalities": ("text", "audio"), "train.batch_size": 4}
+    options = recipe.change(recipe.load("tfn:demo"), changes)
+    run = msajax.fit(
+        options, workdir=tmp_path / "run", seeds=(1,), epochs=1, quiet=True
+    )
+    width = encoders.read_voice(place).hidden_size
+    assert run.spec.dims[1] == width
+    assert (tmp_path / "run" / "voice" / "weights.sha256").is_file()
+    expected = run.evaluate("test")["mae"]
+    assert msajax.open_run(tmp_path / "run").evaluate("test")["mae"] == expected
+    with pytest.raises(
+        ValueError, match="holds a trained .*audio.frames: 2 -> 5; leave"
+    ):
+        opened.open_run(tmp_path / "run", pairs=[("audio.frames", "5")])
+    path = next(place.glob("*.safetensors"))
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="weights in .* are not those that the run in"):
+        msajax.open_run(tmp_path / "run").evaluate("test")

@@ -56,13 +56,11 @@ def test_parameters_count_by_what_trains_them():
 
 @pytest.mark.slow
 def test_five_seeds_of_bert_base():
-    """MSG/MBA in float32, batch 48: 24 GB for five seeds, of which the parameters' part is 8.9."""
+    """MSG/MBA in float32, batch 48: 21 GB for five seeds, of which the parameters' part is 8.9."""
     recipe_of = recipe.load("msg_mba:mosi", [("model.align", "True")])
     spec, _, encoder = example("msg_mba", SHAPES["mosi"], 48, "base")
     model = options.build(recipe_of, spec, encoder)
-    found = memory.of_seed(
-        model, recipe_of.plan, devices=1, precision=recipe_of.precision
-    )
+    found = memory.of_seed(model, recipe_of.plan, devices=1, precision="float32")
     parameters = sum(x.size for x in step.shapes(model).params.values())
     assert 5 * 16 * parameters == pytest.approx(8.9e9, rel=0.01)
-    assert 5 * found == pytest.approx(24.1e9, rel=0.02)
+    assert 5 * found == pytest.approx(20.8e9, rel=0.02)
