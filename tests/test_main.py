@@ -283,7 +283,10 @@ def test_wrong_use_of_a_workdir(trained, tmp_path, capsys):
     more = ("--mode", "evaluate", "--config.model.post_fusion_dim=16")
     assert run(trained, *more, config=None, short=()) == 1
     said = capsys.readouterr().err
-    assert "holds a trained network" in said and "model.post_fusion_dim: " in said
+    assert (
+        "a network that was trained with other values" in said
+        and "model.post_fusion_dim: " in said
+    )
     (tmp_path / "file").write_text("")
     assert run(tmp_path / "file") == 1
     assert "is a file; give a folder" in capsys.readouterr().err

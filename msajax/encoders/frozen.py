@@ -17,9 +17,11 @@ from msajax.encoders.kinds import Encoder, Voice
 from msajax.encoders.load import load
 from msajax.encoders.wav2vec2 import RATE
 
-# Rows that the encoder reads at once, at most: texts, and waves of at most so many samples.
+# Texts that the encoder reads at once, at most; samples of waves that it reads at once; waves
+# in an entry of the cache: a pass that was stopped has lost no more than one.
 _ROWS = 64
 _SAMPLES = 30 * RATE
+_WAVES = 64
 # Raise it when the encoders' results change: older entries of the cache are then left.
 _VERSION = 1
 _SHA256 = "weights.sha256"
@@ -37,7 +39,14 @@ class Frozen:
         self.folder, self.sha256 = folder, files.fingerprint(folder)
 
     def check_same(self, kept: pathlib.Path) -> None:
-        """Refuses other weights than those that a run was trained on, of whose encoder a folder is kept."""
+        """Refuses other weights than those that a run was trained on.
+
+        Args:
+          kept: what the run's workdir keeps of its encoder.
+
+        Raises:
+          ValueError: names both folders.
+        """
         known = kept / _SHA256
         if known.is_file() and known.read_bytes() != self.sha256.encode():
             raise ValueError(
@@ -80,11 +89,25 @@ class WaveFeatures(Frozen):
     def __init__(self, folder: pathlib.Path, config: Voice, frames: int):
         super().__init__(folder)
         self._config, self._frames = config, frames
+        self._stride = math.prod(config.conv_stride)
         self._forward = functools.cache(lambda: _forward(folder, config, frames))
+
+    @property
+    def seconds(self) -> float:
+        """From one step to the next."""
+        return self._frames * self._stride / RATE
 
     def steps(self, samples: int) -> int:
         """Steps of a wave of so many samples; none where it is too short for a frame."""
         return math.ceil(max(0, self._config.frames(samples)) / self._frames)
+
+    def samples(self, steps: int) -> int:
+        """The most samples of a wave that has at most so many steps."""
+        return self._config.field + self._frames * steps * self._stride - 1
+
+    def load(self) -> None:
+        """Loads the weights; without it the first wave does."""
+        self._forward()
 
     def __call__(self, waves: Any, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Encodes waves.
@@ -97,19 +120,34 @@ class WaveFeatures(Frozen):
           [N, S, D] float32, zeros on padding, and the mask of steps [N, S]; S is that of T
           samples, and at least 1.
         """
-        lengths, rows = np.sum(mask, axis=1), 64
-        identity = self.sha256, _VERSION, self._frames, waves.shape, lengths.tolist()
-        digest = hashlib.sha256(repr(identity).encode())
-        for start in range(0, len(lengths), rows):
-            digest.update(np.asarray(waves[start : start + rows]).tobytes())
-        found = _kept(digest, lambda: {"audio": self._encode(waves, lengths)})["audio"]
-        steps = np.array([self.steps(n) for n in lengths.tolist()], int)
-        return found, np.arange(found.shape[1]) < steps[:, None]
-
-    def _encode(self, waves: Any, lengths: np.ndarray) -> np.ndarray:
-        forward = self._forward()
+        lengths = np.sum(mask, axis=1)
         most = max(1, self.steps(waves.shape[1]))
         found = np.zeros((len(lengths), most, self._config.hidden_size), np.float32)
+        for start in range(0, len(lengths), _WAVES):
+            rows = slice(start, start + _WAVES)
+            longest = lengths[rows].max()  # with other padding they are the same waves
+            block = np.asarray(waves[rows])[:, :longest, 0]
+            made = self._block(np.ascontiguousarray(block), lengths[rows])
+            found[rows, : made.shape[1]] = made
+        steps = np.array([self.steps(n) for n in lengths.tolist()], int)
+        return found, np.arange(most) < steps[:, None]
+
+    def alone(self, wave: np.ndarray) -> np.ndarray:
+        """Features [S, D] of one wave [T, 1], which are not kept; silence has no steps, as in a file."""
+        if not wave.any():
+            return np.zeros((0, self._config.hidden_size), np.float32)
+        return self._encode(wave[None, :, 0], np.array([len(wave)]))[0]
+
+    def _block(self, waves: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Waves [N, T] of so many samples each -> [N, S, D]."""
+        identity = self.sha256, _VERSION, self._frames, lengths.tolist()
+        digest = hashlib.sha256(repr(identity).encode())
+        digest.update(waves.tobytes())
+        return _kept(digest, lambda: {"audio": self._encode(waves, lengths)})["audio"]
+
+    def _encode(self, waves: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        shape = (len(waves), self.steps(waves.shape[1]), self._config.hidden_size)
+        found = np.zeros(shape, np.float32)
         left = np.argsort(lengths, kind="stable")
         left = left[lengths[left] >= self._config.field]
         while len(left):
@@ -118,17 +156,17 @@ class WaveFeatures(Frozen):
             count = min(1 << (max(1, _SAMPLES // size).bit_length() - 1), len(left))
             left, rows = left[:-count], left[-count:]
             block = np.zeros((1 << (count - 1).bit_length(), size), np.float32)
-            own = np.asarray(waves[rows])[:, :size, 0]
+            own = waves[rows, :size]
             block[:count, : own.shape[1]] = own
             mask = np.zeros(block.shape, bool)
             mask[:count] = np.arange(size) < lengths[rows, None]
-            made = jax.device_get(forward(block, mask))[:count, :most]
-            found[rows, : made.shape[1]] = made
+            made = jax.device_get(self._forward()(block, mask))
+            found[rows, : made.shape[1]] = made[:count, : shape[1]]
         return found
 
 
 def _padded(samples: int) -> int:
-    """Samples to which a wave is padded: few lengths, each compiled once, at most a quarter longer."""
+    """Samples to which a wave is padded: few lengths, each compiled once; above half a second at most a quarter longer."""
     step = max(1 << (samples.bit_length() - 3), RATE // 8)
     return -(-samples // step) * step
 

@@ -1,11 +1,10 @@
 """A clip to its score: the features of a run's training, its transcript as the run reads text, its checkpoints."""
 
-import dataclasses
 import functools
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
 from msajax.encoders.frozen import Features
 from msajax.report.results import ClipPrediction
 from msajax.run import corpora, inference, text, unread
-from msajax.run.audio_options import AudioOptions
 from msajax.run.clip_reader import SENSES, Reader, Sample
 from msajax.train import feed
 
@@ -83,10 +81,9 @@ class Predictor(Reader):
             self._run.options.data.dataset, {"all": Split(ids, texts, arrays)}
         )
         run, encoder = self._run, self._encoder()
-        # The reader has the audio's features already.
-        options = dataclasses.replace(run.options, audio=AudioOptions())
+        options: Any = dict(labels=False, encoder=encoder, heard=True)
         return corpora.read_corpus(
-            options, run.folder, clean.clean(rows), labels=False, encoder=encoder
+            run.options, run.folder, clean.clean(rows), **options
         )
 
     def _load_encoder(self) -> Features | None:

@@ -7,8 +7,6 @@ import pathlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from msajax.data.spec import MODALITIES
 from msajax.media import (
     audio,
@@ -86,7 +84,7 @@ class Reader:
         if weights:
             self._network(pathlib.Path(weights))
         if self._run.options.audio.frozen:
-            self._listener()
+            self._listener().load()
         if speech_model and "text" not in self._reads:
             raise ValueError("the run reads no text; leave speech_model out")
         if speech_model:
@@ -138,8 +136,6 @@ class Reader:
             word_times=words.read(word_times) if word_times else (),
             longest=longest,
         )
-        if self._run.options.audio.frozen and found.audio.size:
-            found = self._heard(found)
         found, cut = self._fitted(found, path)
         sample = Sample(name or str(path), found, spoken, (*notes, *cut), seconds)
         if not self.present(sample):
@@ -171,21 +167,6 @@ class Reader:
         why = "the transcript is recognized" if found else "no speech is recognized"
         return found, [why if found else f"{why}: the text is missing"]
 
-    def _heard(self, found: clips.Clip) -> clips.Clip:
-        """A clip with the features of the run's frozen encoder in place of its wave."""
-        start = time.perf_counter()
-        wave = self._standardized("audio", found.audio)
-        (steps,), (real,) = self._listener()(wave[None], np.ones((1, len(wave)), bool))
-        seconds = found.seconds["audio"] + time.perf_counter() - start
-        notes = found.notes
-        if not real.any():
-            notes += (
-                "the audio is too short for the encoder: the modality is missing",
-            )
-        return found._replace(
-            audio=steps[real], notes=notes, seconds={**found.seconds, "audio": seconds}
-        )
-
     def _fitted(
         self, found: clips.Clip, path: pathlib.Path
     ) -> tuple[clips.Clip, list[str]]:
@@ -196,25 +177,38 @@ class Reader:
             if not values.size:
                 continue
             width, length = spec.dims[place], spec.lengths[place]
-            if values.shape[1] != width:
+            heard = m == "audio" and self._run.options.audio.frozen
+            if values.shape[1] != (1 if heard else width):
                 what = settings.describe(getattr(self.settings, m))
                 raise ValueError(
                     f"{path}: the {m} has {values.shape[1]} features per step, but the run "
                     f"was trained on {width}: {what}; extract them as those of the training"
                 )
-            if len(values) > length:
+            listener = self._listener() if heard else None
+            steps, most = len(values), length
+            if listener:
+                steps, most = listener.steps(steps), listener.samples(length)
+            if steps > length:
                 notes.append(
-                    f"the {m} is cut from {len(values)} to the {length} steps of the training"
+                    f"the {m} is cut from {steps} to the {length} steps of the training"
                 )
-            values = values[:length]
-            if not (m == "audio" and self._run.options.audio.frozen):
-                values = self._standardized(m, values)
+            values = values[:most]
+            if m in self.settings.standard:
+                values = self.settings.standard[m](values)
+            if listener:
+                start = time.perf_counter()
+                values = listener.alone(values)
+                seconds = found.seconds[m] + time.perf_counter() - start
+                found = found._replace(seconds={**found.seconds, m: seconds})
             found = found._replace(**{m: values})
         return found, notes
 
-    def _standardized(self, modality: str, values: np.ndarray) -> np.ndarray:
-        standard = self.settings.standard.get(modality)
-        return standard(values) if standard else values
+    @property
+    def audio_seconds(self) -> float:
+        """From one step of the audio to the next; 0 where the run reads none."""
+        if self._run.options.audio.frozen:
+            return self._listener().seconds
+        return self.settings.audio.seconds if self.settings.audio else 0.0
 
     def present(self, sample: Sample) -> list[str]:
         """The modalities that the run reads and the clip has."""

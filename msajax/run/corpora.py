@@ -47,6 +47,7 @@ def read_corpus(
     advise: bool = False,
     words: tuple[str, ...] = (),
     encoder: Features | None = None,
+    heard: bool = False,
 ) -> Corpus:
     """The corpus of a recipe, or another one of its data set, with the text as the system reads it.
 
@@ -60,6 +61,7 @@ def read_corpus(
       advise: where they are left out, say how to train on them too.
       words: the run's vocabulary, where its folder does not hold it yet.
       encoder: the run's frozen encoder of text, where it is loaded already.
+      heard: the audio is that of the run's frozen encoder already.
 
     Raises:
       ValueError: `other` is neither a file nor a corpus, or cannot be read.
@@ -89,7 +91,9 @@ def read_corpus(
         if data.split:
             corpus = splits.divide(corpus, data.split, seed=data.seed)
         corpus = splits.first(corpus, data.fraction)
-    if options.audio.frozen:
+    if options.audio.encoder:
+        voice.check_rate(corpus)
+    if options.audio.frozen and not heard:
         corpus = voice.prepare(options, folder, corpus)
     if options.text.vocabulary:
         return text.number_words(options, folder, corpus, words)
@@ -312,7 +316,8 @@ def expected(options: Options, corpus: Corpus) -> dict[str, Any]:
         own[1] = arrays["audio"].shape[1:]
     for place, (steps, *width) in own.items():
         if lengths:
-            lengths[place] = steps
+            cut = data.truncate and place == 1
+            lengths[place] = min(steps, lengths[place]) if cut else steps
         if dims and width:
             (dims[place],) = width
     sizes = [phase.batch_size for phase in options.plan if phase.data == "train"]

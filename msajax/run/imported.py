@@ -74,7 +74,7 @@ def _spec(options: Options, folder: pathlib.Path) -> tuple[Spec, str]:
         corpus = corpora.read_corpus(options, folder)
         return corpora.make_spec(options, corpus), corpus.sha256
     name = f"{options.data.dataset}/{options.data.variant}"
-    if not options.data.dims or not options.data.lengths:
+    if not options.data.dims or not options.data.lengths or options.audio.frozen:
         raise ValueError(
             f"what a file of {name} looks like is not known: give the widths and lengths "
             "(--config.data.dims=..., --config.data.lengths=...), or the file that the "

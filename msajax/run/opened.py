@@ -11,10 +11,11 @@ from msajax.run import devices, recipe, saved, workdir
 from msajax.run.options import Options
 from msajax.run.run import Run, make
 
-# Options that say what the network is and reads; but for where files are, and how those of
-# the data are read.
-_LEARNED = ("system", "model.", "text.", "audio.")
-_NOT_LEARNED = ("text.encoder", "audio.encoder", "text.raw", "text.words")
+# Options that say what the network is and reads, and which rows it was trained on; but for
+# where files are, how those of the data are read, and how the network runs.
+_LEARNED = ("system", "model.", "text.", "audio.", "optimizer.lora_", "data.split")
+_FREE = ("text.encoder", "audio.encoder", "text.raw", "text.words")
+_FREE += ("model.remat", "model.scan")
 
 
 def open_run(
@@ -67,10 +68,10 @@ def _check_same(folder: pathlib.Path, trained: Options, options: Options) -> Non
     changed = [
         line
         for line in saved.differences(options, trained)
-        if line.startswith(_LEARNED) and not line.startswith(_NOT_LEARNED)
+        if line.startswith(_LEARNED) and not line.startswith(_FREE)
     ]
     if changed:
         raise ValueError(
-            f"{folder} holds a trained network, which cannot be read with other values: "
-            f"{'; '.join(changed)}; leave them away, or train again with them"
+            f"{folder} holds a network that was trained with other values: "
+            f"{'; '.join(changed)}; leave them out, or train again with them"
         )

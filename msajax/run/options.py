@@ -285,13 +285,13 @@ class Options(typed.Checked):
         for i, phase in enumerate(self.plan):
             rules[f"config.phases[{i}].optimizer"] = phase.optimizer
         for where, rule in rules.items():
-            for key, off, there in (
-                ("lora_rank", 0, self.trains_encoder),
-                ("layer_decay", 1.0, self._trains_text),
+            for key, off, there, kind in (
+                ("lora_rank", 0, self.trains_encoder, "encoder"),
+                ("layer_decay", 1.0, self._trains_text, "encoder of text"),
             ):
                 if (value := getattr(rule, key)) != off and not there:
                     raise ValueError(
-                        f"{where}.{key} is {value}, but no encoder is trained; name one by "
+                        f"{where}.{key} is {value}, but no {kind} is trained; name one by "
                         "config.text.encoder, with config.text.frozen=False, or set "
                         f"{key} to {off:g}"
                     )

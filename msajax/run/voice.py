@@ -1,15 +1,18 @@
 """The pretrained encoder of waves of a recipe (config.audio): where it is, its features, and what a workdir keeps of it."""
 
 import dataclasses
-import functools
 import pathlib
 import shutil
 
+import numpy as np
+
 from msajax import encoders
-from msajax.data import parts
+from msajax.data import loader, parts
 from msajax.data.spec import Corpus, Spec, Split
 from msajax.encoders import Voice, frozen
 from msajax.encoders.locate import CONFIG, PREPROCESSOR
+from msajax.encoders.wav2vec2 import RATE
+from msajax.media import settings
 from msajax.run.options import Options
 
 
@@ -63,6 +66,9 @@ def frozen_encoder(options: Options, workdir: pathlib.Path) -> frozen.WaveFeatur
 def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
     """A corpus with the features of the recipe's frozen encoder in place of its waves.
 
+    All splits have as many steps, those of the longest wave, or of the length that longer ones
+    are cut to.
+
     Args:
       options: of the run.
       workdir: its folder.
@@ -71,16 +77,41 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
     Raises:
       ValueError: there is no such encoder, or the corpus has no waves for it.
     """
-    splits, config = {**corpus.splits}, _read(options, workdir)
-    load = functools.cache(functools.partial(frozen_encoder, options, workdir))
-    for name, split in corpus.splits.items():
-        arrays = dict(split.arrays)
-        if (waves := arrays.get("audio")) is not None:
-            _check(config, waves.shape[2], waves.shape[1])
-            found = load()(waves, arrays["audio_mask"])
-            arrays["audio"], arrays["audio_mask"] = found
-            splits[name] = Split(split.ids, split.raw_text, arrays)
+    heard = {k: x for k, x in corpus.splits.items() if "audio" in x.arrays}
+    if not heard:
+        return corpus
+    config, data = _read(options, workdir), options.data
+    features = frozen_encoder(options, workdir)
+    lengths = [np.sum(x.arrays["audio_mask"], axis=1) for x in heard.values()]
+    longest = max(int(n.max(initial=0)) for n in lengths)
+    if data.truncate and data.lengths:
+        longest = min(longest, features.samples(data.lengths[1]))
+    splits = {**corpus.splits}
+    for name, split in heard.items():
+        waves, mask = split.arrays["audio"], split.arrays["audio_mask"]
+        _check(config, waves.shape[2], longest)
+        size = max(longest, 1)
+        audio, mask = features(loader.resize(waves, size), loader.resize(mask, size))
+        arrays = {**split.arrays, "audio": audio, "audio_mask": mask}
+        splits[name] = Split(split.ids, split.raw_text, arrays)
     return dataclasses.replace(corpus, splits=splits)
+
+
+def check_rate(corpus: Corpus) -> None:
+    """Refuses sound that is known to be no waves of the encoders' rate.
+
+    Raises:
+      ValueError: says what it is.
+    """
+    if not corpus.media:
+        return
+    found = settings.of_json(corpus.media, name="the settings of the data").audio
+    if found and (found.kind, found.rate) != ("wave", RATE):
+        raise ValueError(
+            f"config.audio.encoder reads waves of {RATE} samples a second, but the audio "
+            f"of the data is {settings.describe(found)}; extract it by --audio wave "
+            "(tools/extract_features.py)"
+        )
 
 
 def _read(options: Options, workdir: pathlib.Path | None) -> Voice:
@@ -91,11 +122,11 @@ def _read(options: Options, workdir: pathlib.Path | None) -> Voice:
 
 
 def _check(config: Voice, width: int, samples: int) -> None:
-    """Refuses an array that holds no waves."""
-    if width != 1 or samples < config.field:
+    """Refuses an array that holds no waves; one without sound has 0 samples."""
+    if width != 1 or 0 < samples < config.field:
         raise ValueError(
             f"config.audio.encoder reads waves: 16000 numbers a second, audio of width 1 and "
             f"at least {config.field} samples, but the audio of the data has width {width} and "
-            f"{samples} steps. Give a file with the waves (config.data.path), or set "
-            "config.audio.encoder to nothing to take the features"
+            f"{samples} steps. Give a file with the waves (config.data.path), or leave "
+            "config.audio.encoder and config.audio.frozen out to take the features"
         )

@@ -94,7 +94,7 @@ class Scorer:
         check()
         start = time.perf_counter()
         shown = {
-            "sound": _sound(made, self._predictor.settings),
+            "sound": _sound(made, self._predictor),
             "frames": _frames(path, made, self._predictor.settings),
         }
         seconds["pictures"] = time.perf_counter() - start
@@ -105,7 +105,7 @@ class Scorer:
     ) -> list[list[float | None]]:
         """[seconds, score] of the clip's beginnings; the last one is the whole clip."""
         found: list[list[float | None]] = []
-        for seconds, part in beginnings(sample, self._predictor.settings):
+        for seconds, part in beginnings(sample, self._predictor):
             check()
             # One after the other, by the program that is compiled for the clip.
             (there,) = self._predictor.score([part])
@@ -114,15 +114,17 @@ class Scorer:
         return found
 
 
-def beginnings(sample: "Sample", read: MediaFeatures) -> list[tuple[float, "Sample"]]:
+def beginnings(
+    sample: "Sample", predictor: "Predictor"
+) -> list[tuple[float, "Sample"]]:
     """The first twelfth of a clip, two twelfths, ... and the whole, each with all of its words.
 
     Returns:
       Their seconds and the samples; [] where there is neither sound nor picture.
     """
-    steps = {}
+    steps, read = {}, predictor.settings
     if read.audio and sample.features.audio.size:
-        steps["audio"] = read.audio.seconds
+        steps["audio"] = predictor.audio_seconds
     if read.vision and sample.features.vision.size:
         steps["vision"] = 1 / read.vision.rate
     if not steps:
@@ -159,19 +161,20 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _sound(made: ClipPrediction, read: MediaFeatures) -> _Report | None:
+def _sound(made: ClipPrediction, predictor: "Predictor") -> _Report | None:
     """The picture of the audio features as the system got them."""
+    read = predictor.settings
     if read.audio is None or not made.audio.size:
         return None
     values = np.nan_to_num(made.audio)
-    if read.audio.kind == "wave":
+    if values.shape[1] == 1:
         image = pictures.wave(values[:, 0])
     else:
         own = read.audio.kind not in _ONE_UNIT
         image = pictures.heat_map(values, own_scales=own)
     return {
         "picture": pictures.data_url(image),
-        "seconds": len(values) * read.audio.seconds,
+        "seconds": len(values) * predictor.audio_seconds,
         "what": settings.describe(read.audio),
     }
 

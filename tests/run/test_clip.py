@@ -18,7 +18,16 @@ from msajax.data.errors import DataError
 from msajax.media import settings
 from msajax.models.base import Model
 from msajax.nn.pooling import mean_pool
-from msajax.run import corpora, features, opened, pretrained, recipe, text, workdir
+from msajax.run import (
+    corpora,
+    features,
+    opened,
+    pretrained,
+    recipe,
+    text,
+    voice,
+    workdir,
+)
 from msajax.run.run import Run
 from msajax.train.step import State
 from tests import small_encoders
@@ -157,6 +166,7 @@ def test_a_clip_of_a_run_with_context_stands_alone(
 
 def test_a_clip_of_a_run_with_a_frozen_voice(tmp_path, corpus_folder, monkeypatch):
     monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "root"))
+    monkeypatch.setattr(voice, "RATE", 1000)  # that of the clips' features
     _, state = test_voice.made("hubert", tmp_path / "voice")
     checkpoints.write(tmp_path / "voice", state=state)
     changes = {"audio.encoder": str(tmp_path / "voice"), "audio.frozen": "True"}
@@ -168,9 +178,12 @@ def test_a_clip_of_a_run_with_a_frozen_voice(tmp_path, corpus_folder, monkeypatc
     made = run.predict_clip(home / "1.mp4", TEXTS[1])
     np.testing.assert_allclose(made.score, rows.mean[1], rtol=1e-3, atol=1e-3)
     assert made.audio.shape[1] == run.spec.dims[1] == 12
+    (kept,) = (tmp_path / "root" / "cache").glob("features")
+    files = {*kept.iterdir()}
     made = run.predict_clip(home / f"{LONG}.mp4", TEXTS[1])
     assert len(made.audio) == run.spec.lengths[1]
     assert any("the audio is cut from" in note for note in made.notes)
+    assert {*kept.iterdir()} == files  # nothing of new clips is kept
 
 
 def test_what_a_clip_lacks_is_said(run, corpus_folder):

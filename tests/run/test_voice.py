@@ -1,16 +1,19 @@
 """The encoder of waves of a recipe: found, kept, its weights read."""
 
 import dataclasses
+import functools
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 import msajax
 from msajax import encoders
-from msajax.data.spec import Spec
+from msajax.data.spec import Corpus, Spec
 from msajax.encoders import frozen
-from msajax.run import opened, pretrained, recipe, voice
+from msajax.media import settings
+from msajax.run import corpora, opened, pretrained, recipe, voice
 from msajax.run.options import build
 from msajax.train import optim
 from tests.encoders import checkpoints
@@ -83,9 +86,9 @@ def test_groups_of_an_encoder_that_is_not_there_are_passed_over():
     assert found == {"head/bias": 2}
 
 
-def waves(rows, seed=0):
-    """A corpus file of waves of 40 to 60 samples; the fourth row has none."""
-    rng = np.random.default_rng(seed)
+def waves(rows):
+    """Waves of 40 to 60 samples; the fourth has none."""
+    rng = np.random.default_rng(0)
     lengths = rng.integers(40, 61, rows)
     lengths[3] = 0
     audio = rng.normal(size=(rows, 60, 1)).astype(np.float32)
@@ -93,9 +96,17 @@ def waves(rows, seed=0):
     return audio, lengths
 
 
-def test_features_of_a_frozen_encoder(folder, tmp_path, monkeypatch):
-    """Each wave as it is alone, means of frames, for a system that takes features; from the cache the same."""
+@pytest.fixture
+def short(monkeypatch, tmp_path):
+    """Sizes of a voice that is heard in fractions of a millisecond."""
     monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "root"))
+    monkeypatch.setattr(frozen, "RATE", 80)  # waves are padded to 10 samples or more
+    monkeypatch.setattr(frozen, "_SAMPLES", 130)  # of two waves
+    monkeypatch.setattr(frozen, "_WAVES", 8)
+
+
+def test_features_of_a_frozen_encoder(folder, monkeypatch, short):
+    """Each wave as it is alone, means of frames; from the cache the same, whatever the padding."""
     audio, lengths = waves(11)
     mask = np.arange(60) < lengths[:, None]
     config = encoders.read_voice(folder)
@@ -105,24 +116,38 @@ def test_features_of_a_frozen_encoder(folder, tmp_path, monkeypatch):
     params, _ = encoders.load(folder, encoder, empty(encoder))
     assert found.shape == (11, features.steps(60), config.hidden_size)
     assert not found[~real].any() and not real[3].any()
-    for i in (0, 5, 10):
-        wave = audio[i : i + 1, : lengths[i], 0]
-        alone = encoder.apply({"params": params}, wave, mask=wave == wave, train=False)
-        frames = np.asarray(alone.last)[0]
-        assert len(frames) == config.frames(int(lengths[i]))
+    hear = jax.jit(functools.partial(encoder.apply, train=False))
+    for i in np.flatnonzero(lengths):
+        alone = hear({"params": params}, audio[i : i + 1, :, 0], mask=mask[i : i + 1])
+        frames = np.asarray(alone.last)[0, : config.frames(int(lengths[i]))]
         steps = [frames[k : k + 2].mean(axis=0) for k in range(0, len(frames), 2)]
         np.testing.assert_allclose(found[i][real[i]], steps, atol=1e-4)
+    np.testing.assert_allclose(
+        features.alone(audio[5, : lengths[5]]), found[5][real[5]], atol=1e-5
+    )
+    assert features.alone(np.zeros((60, 1), np.float32)).shape == (0, 12)
+    for steps in (1, 3):
+        assert features.steps(features.samples(steps)) == steps
+        assert features.steps(features.samples(steps) + 1) == steps + 1
+
     monkeypatch.setattr(frozen, "_forward", None)  # nothing is computed again
-    again, _ = frozen.WaveFeatures(folder, config, 2)(audio, mask)
-    np.testing.assert_array_equal(again, found)
-    other = frozen.WaveFeatures(folder, config, 3)
-    with pytest.raises(TypeError):
-        other(audio, mask)
+    again = frozen.WaveFeatures(folder, config, 2)
+    padded = np.pad(audio, [(0, 0), (0, 40), (0, 0)])
+    np.testing.assert_array_equal(
+        again(padded, np.pad(mask, [(0, 0), (0, 40)]))[0][:, : found.shape[1]], found
+    )
+    other = audio.copy()
+    other[9, 3] += 1
+    for features, x in (
+        (again, other),
+        (frozen.WaveFeatures(folder, config, 3), audio),
+    ):
+        with pytest.raises(TypeError):
+            features(x, mask)
 
 
-def test_a_run_on_the_features_of_a_frozen_encoder(folder, tmp_path, monkeypatch):
-    """It is trained, evaluated, and refuses other weights."""
-    monkeypatch.setenv("MSAJAX_DATA", str(tmp_path / "root"))
+def test_a_run_on_the_features_of_a_frozen_encoder(folder, tmp_path, short):
+    """It is trained, evaluated, and refuses other weights; longer waves are cut as the recipe says."""
     place = shutil.copytree(folder, tmp_path / "encoder")
     audio, lengths = waves(12)
     names = np.repeat(["train", "valid", "test"], 4)
@@ -134,19 +159,34 @@ def test_a_run_on_the_features_of_a_frozen_encoder(folder, tmp_path, monkeypatch
     changes |= {"data.path": str(tmp_path / "waves.npz"), "data.dataset": "mosi"}
     changes |= {"data.modalities": ("text", "audio"), "train.batch_size": 4}
     options = recipe.change(recipe.load("tfn:demo"), changes)
-    run = msajax.fit(
-        options, workdir=tmp_path / "run", seeds=(1,), epochs=1, quiet=True
-    )
-    width = encoders.read_voice(place).hidden_size
-    assert run.spec.dims[1] == width
+    place_of = dict(workdir=tmp_path / "run", seeds=(1,), epochs=1, quiet=True)
+    run = msajax.fit(options, **place_of)
+    config = encoders.read_voice(place)
+    features = frozen.WaveFeatures(place, config, 2)
+    assert run.spec.dims[1] == config.hidden_size
+    assert run.spec.lengths[1] == features.steps(int(lengths.max()))
     assert (tmp_path / "run" / "voice" / "weights.sha256").is_file()
     expected = run.evaluate("test")["mae"]
     assert msajax.open_run(tmp_path / "run").evaluate("test")["mae"] == expected
-    with pytest.raises(
-        ValueError, match="holds a trained .*audio.frames: 2 -> 5; leave"
-    ):
+    with pytest.raises(ValueError, match="trained with .*audio.frames: 2 -> 5; leave"):
         opened.open_run(tmp_path / "run", pairs=[("audio.frames", "5")])
+    cut = {"data.truncate": True, "data.lengths": (3, 2, 1), "data.dims": (5, 1, 1)}
+    cut = recipe.change(options, cut)
+    corpus = corpora.read_corpus(cut, tmp_path)
+    assert corpus.splits["train"].arrays["audio"].shape[1] == 2
+    assert corpora.make_spec(cut, corpus).lengths[1] == 2
     path = next(place.glob("*.safetensors"))
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(ValueError, match="weights in .* are not those that the run in"):
         msajax.open_run(tmp_path / "run").evaluate("test")
+
+
+def test_sound_of_another_rate_is_refused():
+    slow = settings.MediaFeatures(settings.audio("wave:rate=8000")).to_json()
+    good = settings.MediaFeatures(settings.audio("wave")).to_json()
+    for media in ("", good):
+        voice.check_rate(Corpus("mosi", {}, media=media))
+    with pytest.raises(
+        ValueError, match=r"reads waves of 16000 .* is wave \(rate=8000"
+    ):
+        voice.check_rate(Corpus("mosi", {}, media=slow))

@@ -16,6 +16,10 @@ class Predictor:
             settings.vision(vision) if vision else None,
         )
 
+    @property
+    def audio_seconds(self):
+        return self.settings.audio.seconds
+
     def load(self, **networks):
         self.loaded = networks
 

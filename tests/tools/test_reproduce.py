@@ -225,6 +225,9 @@ def test_an_encoder_for_all_is_for_the_systems_that_read_one():
     for name in ("alr:meld", "mag_bert:demo", "tfn:mosi/bert_features"):
         assert reproduce._read_by(name, common) == common[:1]
     assert reproduce._read_by("mmml:mosi", common) == common
+    heard = ["--config.audio.encoder=x", "--config.audio.frozen=True"]
+    assert reproduce._read_by("tfn:mosi", heard) == heard
+    assert reproduce._read_by("text_only:mosi", heard) == []
 
 
 def test_the_encoder_of_waves_is_looked_for_too(tmp_path, monkeypatch):
