@@ -280,13 +280,15 @@ def test_wrong_use_of_a_workdir(trained, tmp_path, capsys):
     more = ("--mode", "evaluate", "--config.train.seeds=1,5")
     assert run(trained, *more, config=None, short=()) == 1
     assert "seed 5 has no checkpoint" in capsys.readouterr().err
-    more = ("--mode", "evaluate", "--config.model.post_fusion_dim=16")
-    assert run(trained, *more, config=None, short=()) == 1
-    said = capsys.readouterr().err
-    assert (
-        "a network that was trained with other values" in said
-        and "model.post_fusion_dim: " in said
-    )
+    for key, value in (
+        ("model.post_fusion_dim", "16"),
+        ("data.split", "0.5,0.25,0.25"),
+    ):
+        more = ("--mode", "evaluate", f"--config.{key}={value}")
+        assert run(trained, *more, config=None, short=()) == 1
+        said = capsys.readouterr().err
+        assert "a network that was trained with other values" in said
+        assert f"{key}: " in said
     (tmp_path / "file").write_text("")
     assert run(tmp_path / "file") == 1
     assert "is a file; give a folder" in capsys.readouterr().err

@@ -23,7 +23,6 @@ from msajax.data.errors import DataError
 from msajax.data.file_sizes import FILES, File
 from msajax.data.formats import columns, labels, meld
 from msajax.data.spec import DATASETS, MODALITIES, Corpus, Split
-from msajax.encoders.context import Neighbours
 from msajax.run import corpora, model_options, recipe, text
 from msajax.run.options import Options, build
 from msajax.train import evaluate, step
@@ -395,16 +394,11 @@ def _with_text(options: Options, corpus: Corpus) -> Corpus:
     reading = options.text
     if not reading.encoder:
         return corpus
-    if reading.joined:
-        around = Neighbours(
-            *(reading.context, reading.context_behind),
-            mark=reading.context_mark,
-            segments=False,
-            speakers=reading.context_speaker,
-        )
+    around = text.neighbours(reading, segments=False)
+    if around:  # refuses what it cannot join
         around.rows(corpus)
         around.marks(corpus)
-    raw, splits = reading.raw or reading.prefix or reading.joined, {}
+    raw, splits = reading.raw or reading.prefix or around, {}
     for name, split in corpus.splits.items():
         arrays = {k: x for k, x in split.arrays.items() if k != "text"}
         if raw or "text_ids" not in arrays:
@@ -414,7 +408,7 @@ def _with_text(options: Options, corpus: Corpus) -> Corpus:
             pieces = np.zeros((len(split), reading.max_length), np.int32)
             arrays |= {"text_ids": pieces, "text_type": pieces}
             arrays["text_mask"] = np.ones(pieces.shape, bool)
-        if reading.joined:
+        if around:
             arrays["text_own"] = arrays["text_mask"]
         if reading.frozen:
             shape = (*arrays["text_ids"].shape, 768)

@@ -84,11 +84,14 @@ class WaveFeatures(Frozen):
       folder: of the encoder.
       config: of the network.
       frames: how many of the encoder's frames, 50 a second, make a step.
+
+    Attributes:
+      config: as given.
     """
 
     def __init__(self, folder: pathlib.Path, config: Voice, frames: int):
         super().__init__(folder)
-        self._config, self._frames = config, frames
+        self.config, self._frames = config, frames
         self._stride = math.prod(config.conv_stride)
         self._forward = functools.cache(lambda: _forward(folder, config, frames))
 
@@ -99,11 +102,11 @@ class WaveFeatures(Frozen):
 
     def steps(self, samples: int) -> int:
         """Steps of a wave of so many samples; none where it is too short for a frame."""
-        return math.ceil(max(0, self._config.frames(samples)) / self._frames)
+        return math.ceil(max(0, self.config.frames(samples)) / self._frames)
 
     def samples(self, steps: int) -> int:
         """The most samples of a wave that has at most so many steps."""
-        return self._config.field + self._frames * steps * self._stride - 1
+        return self.config.field + self._frames * steps * self._stride - 1
 
     def load(self) -> None:
         """Loads the weights; without it the first wave does."""
@@ -122,7 +125,7 @@ class WaveFeatures(Frozen):
         """
         lengths = np.sum(mask, axis=1)
         most = max(1, self.steps(waves.shape[1]))
-        found = np.zeros((len(lengths), most, self._config.hidden_size), np.float32)
+        found = np.zeros((len(lengths), most, self.config.hidden_size), np.float32)
         for start in range(0, len(lengths), _WAVES):
             rows = slice(start, start + _WAVES)
             longest = lengths[rows].max()  # with other padding they are the same waves
@@ -135,7 +138,7 @@ class WaveFeatures(Frozen):
     def alone(self, wave: np.ndarray) -> np.ndarray:
         """Features [S, D] of one wave [T, 1], which are not kept; silence has no steps, as in a file."""
         if not wave.any():
-            return np.zeros((0, self._config.hidden_size), np.float32)
+            return np.zeros((0, self.config.hidden_size), np.float32)
         return self._encode(wave[None, :, 0], np.array([len(wave)]))[0]
 
     def _block(self, waves: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -146,10 +149,10 @@ class WaveFeatures(Frozen):
         return _kept(digest, lambda: {"audio": self._encode(waves, lengths)})["audio"]
 
     def _encode(self, waves: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        shape = (len(waves), self.steps(waves.shape[1]), self._config.hidden_size)
+        shape = (len(waves), self.steps(waves.shape[1]), self.config.hidden_size)
         found = np.zeros(shape, np.float32)
         left = np.argsort(lengths, kind="stable")
-        left = left[lengths[left] >= self._config.field]
+        left = left[lengths[left] >= self.config.field]
         while len(left):
             # The longest ones first: memory that is not there is missed at once.
             size = _padded(int(lengths[left[-1]]))

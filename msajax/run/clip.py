@@ -4,7 +4,7 @@ import functools
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -81,9 +81,13 @@ class Predictor(Reader):
             self._run.options.data.dataset, {"all": Split(ids, texts, arrays)}
         )
         run, encoder = self._run, self._encoder()
-        options: Any = dict(labels=False, encoder=encoder, heard=True)
         return corpora.read_corpus(
-            run.options, run.folder, clean.clean(rows), **options
+            run.options,
+            run.folder,
+            clean.clean(rows),
+            labels=False,
+            encoder=encoder,
+            heard=True,
         )
 
     def _load_encoder(self) -> Features | None:

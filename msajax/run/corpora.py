@@ -316,8 +316,7 @@ def expected(options: Options, corpus: Corpus) -> dict[str, Any]:
         own[1] = arrays["audio"].shape[1:]
     for place, (steps, *width) in own.items():
         if lengths:
-            cut = data.truncate and place == 1
-            lengths[place] = min(steps, lengths[place]) if cut else steps
+            lengths[place] = steps
         if dims and width:
             (dims[place],) = width
     sizes = [phase.batch_size for phase in options.plan if phase.data == "train"]

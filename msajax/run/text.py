@@ -134,7 +134,7 @@ def prepare(
         prefix=reading.prefix,
         raw=reading.raw,
         words=reading.words,
-        context=_context(reading, encoder),
+        context=neighbours(reading, segments=encoder.has_segments),
     )
     for name, split in corpus.splits.items():
         arrays = split.arrays
@@ -157,15 +157,15 @@ def prepare(
     return dataclasses.replace(corpus, splits=splits)
 
 
-def _context(reading: TextOptions, encoder: Encoder) -> Neighbours | None:
-    """What the recipe joins to each utterance."""
+def neighbours(reading: TextOptions, *, segments: bool) -> Neighbours | None:
+    """What the recipe joins to each utterance, for a network with or without segments."""
     if not reading.joined:
         return None
     return Neighbours(
         reading.context,
         reading.context_behind,
         mark=reading.context_mark,
-        segments=encoder.has_segments,
+        segments=segments,
         speakers=reading.context_speaker,
     )
 

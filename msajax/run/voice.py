@@ -80,8 +80,7 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
     heard = {k: x for k, x in corpus.splits.items() if "audio" in x.arrays}
     if not heard:
         return corpus
-    config, data = _read(options, workdir), options.data
-    features = frozen_encoder(options, workdir)
+    features, data = frozen_encoder(options, workdir), options.data
     lengths = [np.sum(x.arrays["audio_mask"], axis=1) for x in heard.values()]
     longest = max(int(n.max(initial=0)) for n in lengths)
     if data.truncate and data.lengths:
@@ -89,7 +88,7 @@ def prepare(options: Options, workdir: pathlib.Path, corpus: Corpus) -> Corpus:
     splits = {**corpus.splits}
     for name, split in heard.items():
         waves, mask = split.arrays["audio"], split.arrays["audio_mask"]
-        _check(config, waves.shape[2], longest)
+        _check(features.config, waves.shape[2], longest)
         size = max(longest, 1)
         audio, mask = features(loader.resize(waves, size), loader.resize(mask, size))
         arrays = {**split.arrays, "audio": audio, "audio_mask": mask}
@@ -115,10 +114,9 @@ def check_rate(corpus: Corpus) -> None:
 
 
 def _read(options: Options, workdir: pathlib.Path | None) -> Voice:
-    kept = workdir / "voice" if workdir else None
-    known = kept is not None and kept.is_dir()
-    folder = kept if kept and known else encoders.locate(options.audio.encoder)
-    return encoders.read_voice(folder)
+    if workdir and (workdir / "voice").is_dir():
+        return encoders.read_voice(workdir / "voice")
+    return encoders.read_voice(encoders.locate(options.audio.encoder))
 
 
 def _check(config: Voice, width: int, samples: int) -> None:

@@ -145,6 +145,10 @@ def test_chinese_end_to_end_and_without_the_folder(
     other = f"--config.text.context={1 - context}"
     assert run(folder, *args, other) == 1
     assert f"text.context: {context} -> {1 - context}; leave" in capsys.readouterr().err
+    if context:  # its adapters would add 40 times as much
+        assert run(folder, *args, "--config.optimizer.lora_alpha=640") == 1
+        said = capsys.readouterr().err
+        assert "optimizer.lora_alpha: 16.0 -> 640.0; leave them out" in said
 
 
 def check_adapters(folder, place):
