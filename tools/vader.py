@@ -1,9 +1,13 @@
-"""Puts VADER's review sentences, as training rows, before the rows of a label.csv.
+"""Adds VADER's review sentences to the training rows of a label.csv.
 
-Of the four kinds of text that came with VADER, 20 raters each, the two of reviews: 10,605
-sentences about films and 3,708 about products. Their ratings from -4 to 4 become labels
-from -3 to 3. A product review is a video and its sentences are clips, in their order, so
-that they have context; sentences about films are mixed, each is a video of its own.
+VADER came with four rated sets of text. This takes the two of reviews: 10,605 sentences
+about films (15 to 29 raters each) and 3,708 about products (20 raters each). Ratings from
+-4 to 4 are scaled to labels from -3 to 3. The sentences of a product review get one
+video_id and are numbered as clips, so config.text.context joins them. A sentence about a
+film has no known neighbours and is a video of its own.
+
+They stand before the rows of the label.csv, which are all kept: config.data.fraction, which
+takes the first training rows, leaves out the last of those. Training mixes the rows.
 
 Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social
 Media Text", ICWSM 2014.
@@ -11,13 +15,14 @@ Media Text", ICWSM 2014.
 
 import argparse
 import csv
+import gzip
 import io
 import os
 import pathlib
 import sys
 import tarfile
-from collections.abc import Iterator
-from typing import IO, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -30,15 +35,18 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 from msajax.data import parts
 from msajax.data.errors import DataError, decoding
 from msajax.data.formats import tables
+from msajax.data.formats.decode import Decoder
 
 _EXAMPLES = """examples:
-  pip download --no-deps --no-binary :all: vaderSentiment==3.3.2
+  pip download --no-deps --no-binary vaderSentiment vaderSentiment==3.3.2
   python tools/vader.py vaderSentiment-3.3.2.tar.gz MOSEI-label.csv --out mosei_vader.csv
 
-Train on it with
-  msajax --config text_only:mosei --workdir runs/vader --config.data.path=mosei_vader.csv
+Train on both, and then on CMU-MOSI, with
+  msajax --config text_only:mosei --workdir runs/vader --config.data.path=mosei_vader.csv \\
+      --config.text.encoder=encoders/mpnet --config.train.seeds=1
+  msajax --config text_only:mosi --workdir runs/mosi --config.data.path=MOSI-label.csv \\
+      --config.text.encoder=encoders/mpnet --config.init_from=runs/vader/seed_1
 """
-COLUMNS = ("video_id", "clip_id", "text", "label", "mode")
 _KINDS = ("movie", "amazon")
 _INNER = "hutto_ICWSM_2014.tar.gz"
 _FILE = "{}ReviewSnippets_GroundTruth.txt"
@@ -56,6 +64,9 @@ class Sentence(NamedTuple):
     mode: str = "train"
 
 
+COLUMNS = Sentence._fields
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the tool; the exit status."""
     parser = argparse.ArgumentParser(
@@ -67,15 +78,20 @@ def main(argv: list[str] | None = None) -> int:
         "package", type=pathlib.Path, help="source archive of the package"
     )
     parser.add_argument(
-        "labels", type=pathlib.Path, help="label.csv with rows to validate and test on"
+        "labels", type=pathlib.Path, help="label.csv, of which all rows are kept"
     )
     parser.add_argument("--out", type=pathlib.Path, required=True, help="csv to write")
+    parser.add_argument("--encoding", default="", help="of label.csv: gbk")
     args = parser.parse_args(argv)
     try:
         if os.path.lexists(args.out):
             raise DataError(f"{args.out} exists; give the path of a new file")
         sentences = read(args.package)
-        rows = tables.rows(args.labels, COLUMNS)
+        decoder = Decoder(args.encoding)
+        try:
+            rows = tables.rows(args.labels, COLUMNS, decoder=decoder)
+        except DataError as error:
+            raise DataError(f"{args.labels}: {error}") from error
         args.out.parent.mkdir(parents=True, exist_ok=True)
         with (
             parts.replacing(args.out) as part,
@@ -88,8 +104,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {program.told(error)}", file=sys.stderr)
         return 1
+    for note in decoder.notes:
+        print(f"{args.labels}: {note}")
     print(
-        f"{args.out}: {len(sentences)} sentences of VADER before {len(rows)} rows of "
+        f"{args.out}: {len(sentences)} sentences of VADER and the {len(rows)} rows of "
         f"{args.labels}"
     )
     return 0
@@ -102,29 +120,35 @@ def read(package: pathlib.Path) -> list[Sentence]:
       DataError: the archive is damaged, or has no such sentences.
       OSError: it cannot be read.
     """
-    with (
-        package.open("rb") as file,
-        decoding(f"archive {package}", advice=_ADVICE),
-        tarfile.open(fileobj=file) as outer,
-        tarfile.open(fileobj=_member(outer, _INNER)) as inner,
-    ):
-        return [row for kind in _KINDS for row in _sentences(inner, kind)]
+    packed = package.read_bytes()
+    with decoding(f"archive {package}", advice=_ADVICE):
+        # Decompressed whole: only then gzip compares its checksums.
+        files = _files(_files(packed, [_INNER])[0], map(_FILE.format, _KINDS))
+        return [
+            _sentence(kind, line)
+            for kind, content in zip(_KINDS, files, strict=True)
+            for line in content.decode("utf-8").splitlines()
+        ]
 
 
-def _sentences(archive: tarfile.TarFile, kind: str) -> Iterator[Sentence]:
-    for line in io.TextIOWrapper(_member(archive, _FILE.format(kind)), "utf-8"):
-        name, rating, text = line.rstrip("\n").split("\t")
-        review, _, place = name.partition("_")  # the latter in reviews of products
-        label = _SCALE * float(rating)
-        yield Sentence(f"{kind}_{review}", place or "1", text.strip(), label)
+def _files(packed: bytes, names: Iterable[str]) -> list[bytes]:
+    """The files of these names in a .tar.gz, in whatever folder."""
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as archive:
+        members = {pathlib.PurePath(m.name).name: m for m in archive if m.size}
+        found = []
+        for name in names:
+            file = archive.extractfile(members[name]) if name in members else None
+            if file is None:
+                raise DataError(f"the archive has no {name}; {_ADVICE}")
+            found.append(file.read())
+    return found
 
 
-def _member(archive: tarfile.TarFile, end: str) -> IO[bytes]:
-    """The file of an archive whose path ends so."""
-    for name in archive.getnames():
-        if name.endswith(end) and (file := archive.extractfile(name)):
-            return file
-    raise DataError(f"{archive.name} has no file {end}; {_ADVICE}")
+def _sentence(kind: str, line: str) -> Sentence:
+    name, rating, text = line.split("\t")
+    review, _, place = name.partition("_")  # the latter in reviews of products
+    label = _SCALE * float(rating)
+    return Sentence(f"{kind}_{review}", place or "1", text.strip(), label)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ import pytest
 from tools import vader
 
 FILES = {
-    "movieReviewSnippets_GroundTruth.txt": '1\t-4\tDull.\r\n2\t2.0\t It\'s a "treat", really \r\n',
+    "movieReviewSnippets_GroundTruth.txt": '1\t-4\tDull – a cliché.\r\n2\t2.0\t It\'s a "treat", really \r\n',
     "amazonReviewSnippets_GroundTruth.txt": "7_1\t0.4\tit plays.\r\n7_2\t-1\tit broke.",
     "tweets_GroundTruth.txt": "1\t3\tYay.\r\n",
 }
-LABELS = "video_id,clip_id,text,label,annotation,mode\nv,0,fine,1.0,Positive,valid\n"
+LABELS = (
+    "video_id,clip_id,text,label,annotation,mode\nv,0,fine – 好,1.0,Positive,valid\n"
+)
 
 
 def archive(files):
@@ -40,20 +42,20 @@ def run(tmp_path, package, labels=LABELS):
     return vader.main([*map(str, places), "--out", str(tmp_path / "new" / "both.csv")])
 
 
-def test_sentences_come_before_the_rows(package, tmp_path, capsys):
+def test_sentences_and_rows(package, tmp_path, capsys):
     assert run(tmp_path, package) == 0
     out = tmp_path / "new" / "both.csv"
-    said = f"{out}: 4 sentences of VADER before 1 rows of {tmp_path / 'label.csv'}\n"
+    said = f"{out}: 4 sentences of VADER and the 1 rows of {tmp_path / 'label.csv'}\n"
     assert capsys.readouterr().out == said
     with out.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [
         ["video_id", "clip_id", "text", "label", "mode"],
-        ["movie_1", "1", "Dull.", "-3.0", "train"],
+        ["movie_1", "1", "Dull – a cliché.", "-3.0", "train"],
         ["movie_2", "1", 'It\'s a "treat", really', "1.5", "train"],
         ["amazon_7", "1", "it plays.", "0.30000000000000004", "train"],
         ["amazon_7", "2", "it broke.", "-0.75", "train"],
-        ["v", "0", "fine", "1.0", "valid"],
+        ["v", "0", "fine – 好", "1.0", "valid"],
     ]
     assert run(tmp_path, package) == 1
     assert capsys.readouterr().err == (
@@ -64,19 +66,26 @@ def test_sentences_come_before_the_rows(package, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"setup.py": b""}, "has no file hutto_ICWSM_2014.tar.gz; download the source"),
         (
-            {"hutto_ICWSM_2014.tar.gz": archive({"tweets.txt": b""})},
-            "has no file movieReviewSnippets_GroundTruth.txt; download the source",
+            {"setup.py": b""},
+            "the archive has no hutto_ICWSM_2014.tar.gz; download the source",
+        ),
+        (
+            {
+                "hutto_ICWSM_2014.tar.gz": archive(
+                    {"movieReviewSnippets_GroundTruth.txt": b""}
+                )
+            },
+            "the archive has no movieReviewSnippets_GroundTruth.txt; download the source",
         ),
         ({"hutto_ICWSM_2014.tar.gz": b"cut"}, "truncated or damaged archive"),
         (
-            {"hutto_ICWSM_2014.tar.gz": archive({"movieReviewSnippets_GroundTruth.txt": b"1"})},
+            {"hutto_ICWSM_2014.tar.gz": archive(dict.fromkeys(FILES, b"1"))},
             "truncated or damaged archive",
         ),
     ],
-    ids=["no sentences", "no reviews", "damaged inside", "damaged rows"],
-)  # fmt: skip
+    ids=["no sentences", "empty reviews", "damaged inside", "damaged rows"],
+)
 def test_another_archive_is_refused(files, message, tmp_path, capsys):
     assert run(tmp_path, archive(files)) == 1
     assert message in capsys.readouterr().err
@@ -84,10 +93,15 @@ def test_another_archive_is_refused(files, message, tmp_path, capsys):
 
 
 def test_files_that_cannot_be_read(package, tmp_path, capsys):
-    assert run(tmp_path, package[: len(package) // 2]) == 1
     at = tmp_path / "package.tar.gz"
-    assert f"error: truncated or damaged archive {at}" in capsys.readouterr().err
+    # Where only the checksum at the end is wrong, all sentences can be read.
+    for damaged in (package[: len(package) // 2], package[:-8] + bytes(8)):
+        assert run(tmp_path, damaged) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: truncated or damaged archive {at}")
+        assert "download the source archive" in said
     assert run(tmp_path, package, "video_id,clip_id,text\n") == 1
-    assert "label" in capsys.readouterr().err
+    said = f'error: {tmp_path / "label.csv"}: the column "label" is missing'
+    assert capsys.readouterr().err.startswith(said)
     assert vader.main(["missing", "label.csv", "--out", str(tmp_path / "x")]) == 1
     assert "No such file or directory: 'missing'" in capsys.readouterr().err
