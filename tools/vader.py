@@ -22,7 +22,7 @@ import pathlib
 import sys
 import tarfile
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 # Also runs from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -120,10 +120,9 @@ def read(package: pathlib.Path) -> list[Sentence]:
       DataError: the archive is damaged, or has no such sentences.
       OSError: it cannot be read.
     """
-    packed = package.read_bytes()
-    with decoding(f"archive {package}", advice=_ADVICE):
-        # Decompressed whole: only then gzip compares its checksums.
-        files = _files(_files(packed, [_INNER])[0], map(_FILE.format, _KINDS))
+    with package.open("rb") as file, decoding(f"archive {package}", advice=_ADVICE):
+        (inner,) = _files(file, [_INNER])
+        files = _files(io.BytesIO(inner), map(_FILE.format, _KINDS))
         return [
             _sentence(kind, line)
             for kind, content in zip(_KINDS, files, strict=True)
@@ -131,9 +130,11 @@ def read(package: pathlib.Path) -> list[Sentence]:
         ]
 
 
-def _files(packed: bytes, names: Iterable[str]) -> list[bytes]:
+def _files(packed: IO[bytes], names: Iterable[str]) -> list[bytes]:
     """The files of these names in a .tar.gz, in whatever folder."""
-    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as archive:
+    # Read to its end: only there gzip compares the checksum. Another file ends at once.
+    content = gzip.GzipFile(fileobj=packed).read()
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         members = {pathlib.PurePath(m.name).name: m for m in archive if m.size}
         found = []
         for name in names:
